@@ -1,0 +1,75 @@
+//! Text of any server encoding in a Rust `String`, without loss.
+//!
+//! PostgreSQL hands out bytes in the database's encoding, and a SQL_ASCII database holds any bytes
+//! at all, while the engine builds statements with `String`. So bytes that are not UTF-8 are each
+//! kept as one private character (U+10FF00 plus the byte) and turned back when they are written.
+//! Decoding is total and injective: `encode(&decode(x)) == x` for every `x`.
+
+use std::borrow::Cow;
+
+const BASE: u32 = 0x10_FF00;
+
+/// Text of `bytes`; what is not UTF-8 is kept as private characters.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            // A character that this encoding uses itself must not be mistaken for a kept byte.
+            if is_kept(c) {
+                let mut buffer = [0; 4];
+                text.extend(c.encode_utf8(&mut buffer).bytes().map(keep));
+            } else {
+                text.push(c);
+            }
+        }
+        text.extend(chunk.invalid().iter().copied().map(keep));
+    }
+    text
+}
+
+/// The bytes that `text` was decoded from.
+#[must_use]
+pub fn encode(text: &str) -> Cow<'_, [u8]> {
+    if !text.contains(is_kept) {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        if is_kept(c) {
+            bytes.push((u32::from(c) & 0xFF) as u8);
+        } else {
+            let mut buffer = [0; 4];
+            bytes.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
+        }
+    }
+    Cow::Owned(bytes)
+}
+
+fn is_kept(c: char) -> bool {
+    u32::from(c) >= BASE
+}
+
+fn keep(byte: u8) -> char {
+    char::from_u32(BASE + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_string_survives() {
+        let kept = "\u{10FFE9}".as_bytes();
+        for bytes in [
+            b"plain".as_slice(),
+            "für".as_bytes(),
+            b"caf\xe9",
+            b"\xff\xfe\x00",
+            kept,
+            &[kept, b"\xe9"].concat(),
+        ] {
+            assert_eq!(encode(&decode(bytes)).as_ref(), bytes);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The table of contents: the entries of an archive, as pg_dump names and orders them.
+
+/// Number of an entry within its archive, unique there; dependencies name it.
+pub type DumpId = i32;
+
+/// Part of a restore that an entry belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Section {
+    /// Comments, ACLs and labels take the section of the object they belong to; this is for none.
+    None = 1,
+    /// Everything that must exist before rows do.
+    PreData = 2,
+    /// Rows, large objects, sequence values.
+    Data = 3,
+    /// Indexes, constraints, triggers, rules: what is faster or only possible after the rows.
+    PostData = 4,
+}
+
+/// One entry of the table of contents. Text is as [`crate::archive::raw`] keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Number of the entry.
+    pub dump_id: DumpId,
+    /// OID of the catalog that the object is listed in (0: none).
+    pub table_oid: u32,
+    /// OID of the object in that catalog (0: none).
+    pub oid: u32,
+    /// Name for lists, for example `users` or `FUNCTION f(integer)`.
+    pub tag: String,
+    /// Type for lists, for example `TABLE` or `FK CONSTRAINT`.
+    pub desc: String,
+    /// Part of a restore that it belongs to.
+    pub section: Section,
+    /// Statements that create the object; empty when there are none.
+    pub defn: String,
+    /// Statements that drop it; empty when there are none.
+    pub drop_stmt: String,
+    /// `COPY … FROM stdin;` with its line feed, for a table's rows; else empty.
+    pub copy_stmt: String,
+    /// Schema, unquoted.
+    pub namespace: Option<String>,
+    /// Tablespace to set before `defn`; `Some("")` is the database's own.
+    pub tablespace: Option<String>,
+    /// Table access method to set before `defn`.
+    pub tableam: Option<String>,
+    /// `pg_class.relkind` (1.16 archives; 0: none).
+    pub relkind: u8,
+    /// Owner, unquoted; empty when the object has none.
+    pub owner: String,
+    /// Entries that must be restored before this one.
+    pub dependencies: Vec<DumpId>,
+    /// Whether rows or large objects belong to the entry (pg_dump's "had dumper").
+    pub has_data: bool,
+}
+
+impl Entry {
+    /// An entry with nothing but its number, type, name and section.
+    #[must_use]
+    pub fn new(dump_id: DumpId, desc: &str, tag: impl Into<String>, section: Section) -> Self {
+        Entry {
+            dump_id,
+            table_oid: 0,
+            oid: 0,
+            tag: tag.into(),
+            desc: desc.to_owned(),
+            section,
+            defn: String::new(),
+            drop_stmt: String::new(),
+            copy_stmt: String::new(),
+            namespace: None,
+            tablespace: None,
+            tableam: None,
+            relkind: 0,
+            owner: String::new(),
+            dependencies: Vec::new(),
+            has_data: false,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Snapback: backups of PostgreSQL that are pg_dump's equal, and restores that can be undone.
+//!
+//! ```text
+//! database ──> postgres ──> archive ──> seal ──> store          (backup)
+//! store ──> unseal ──> archive ──> postgres ──> new database ──> swap   (restore)
+//! ```
+//!
+//! Around that line: [`schedule`] says when, [`retention`] says what stays, [`manifest`] says what
+//! a backup is, [`daemon`] runs jobs, [`command`] talks to people. ARCHITECTURE.md has the map.
+
+pub mod archive;
+pub mod backup;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod daemon;
+pub mod error;
+pub mod job;
+pub mod manifest;
+pub mod postgres;
+pub mod restore;
+pub mod retention;
+pub mod schedule;
+pub mod seal;
+pub mod store;

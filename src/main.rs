@@ -1,0 +1,7 @@
+//! Parses the command line, sets up logging and turns the outcome into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    snapback::command::main()
+}

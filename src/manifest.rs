@@ -1,0 +1,192 @@
+//! What a backup is: its id, its names in a store, and the manifest that makes it real.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Exit, Fail};
+
+/// Version of the manifest's format; a reader refuses a newer one.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// When a backup was started, to the second, in UTC: `20261120T020000Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackupId(DateTime<Utc>);
+
+const ID_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+
+impl BackupId {
+    /// The id of a backup that starts at `time`.
+    #[must_use]
+    pub fn at(time: DateTime<Utc>) -> Self {
+        BackupId(DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time))
+    }
+
+    /// When the backup was started.
+    #[must_use]
+    pub fn time(&self) -> DateTime<Utc> {
+        self.0
+    }
+}
+
+impl fmt::Display for BackupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.format(ID_FORMAT))
+    }
+}
+
+impl FromStr for BackupId {
+    type Err = Fail;
+
+    fn from_str(text: &str) -> Result<Self, Fail> {
+        NaiveDateTime::parse_from_str(text, ID_FORMAT)
+            .map(|time| BackupId(time.and_utc()))
+            .map_err(|_| {
+                Fail::new(Exit::NotFound, format!("{text:?} is not a backup id"))
+                    .hint("an id looks like 20261120T020000Z; `snapback list` shows them")
+            })
+    }
+}
+
+impl Serialize for BackupId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BackupId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a backup was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// By the job's schedule.
+    Scheduled,
+    /// By hand.
+    Manual,
+    /// Before a restore, of what the restore replaced.
+    Safety,
+    /// Before a migration.
+    Guard,
+}
+
+/// The manifest of a backup: no secrets in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// Id within the job.
+    pub id: BackupId,
+    /// Job that it belongs to.
+    pub job: String,
+    /// Why it was taken.
+    pub kind: Kind,
+    /// A name that a person gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Retention leaves it alone.
+    #[serde(default)]
+    pub pinned: bool,
+    /// The database that it is of.
+    pub source: Source,
+    /// When the export started and ended.
+    pub started: DateTime<Utc>,
+    /// When the archive was complete.
+    pub finished: DateTime<Utc>,
+    /// Version of Snapback that wrote it.
+    pub snapback: String,
+    /// The archive.
+    pub archive: File,
+    /// Roles and tablespaces, where the role could read them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals: Option<File>,
+    /// Compression of the archive: `none`, `gzip`, `lz4`, `zstd`.
+    pub compression: String,
+    /// How many entries of each type the archive has.
+    pub entries: BTreeMap<String, u64>,
+    /// The tables whose rows it has.
+    pub tables: Vec<Table>,
+    /// SHA-256 (hex) of all definitions: equal schemas, equal hash.
+    pub schema_hash: String,
+    /// What the export warned of.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// The checks that the backup passed, the newest last.
+    #[serde(default)]
+    pub verified: Vec<Verification>,
+}
+
+/// The identity of a source: two databases never have the same, whatever they are called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Host name, socket folder or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Name of the database.
+    pub database: String,
+    /// `pg_control_system().system_identifier`, where the role may read it.
+    pub system_identifier: Option<u64>,
+    /// OID of the database.
+    pub database_oid: u32,
+    /// `server_version_num`.
+    pub server_version_num: u32,
+    /// `server_version`.
+    pub server_version: String,
+}
+
+/// One stored object of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Name within the job's folder.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256, hex.
+    pub sha256: String,
+}
+
+/// What one table's rows must be after a restore.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Schema, unquoted.
+    pub schema: String,
+    /// Name, unquoted.
+    pub name: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Bytes of COPY text.
+    pub bytes: u64,
+    /// Multiset hash of the COPY rows, 32 hex digits (see [`crate::postgres::row_hash`]).
+    pub hash: String,
+}
+
+/// One check that a backup passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// `written` (read back after the export), `quick`, `full` or `restored`.
+    pub how: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_printing_and_parsing() {
+        let id: BackupId = "20261120T020000Z".parse().unwrap();
+        assert_eq!(id.to_string(), "20261120T020000Z");
+        assert!("latest".parse::<BackupId>().is_err());
+    }
+}

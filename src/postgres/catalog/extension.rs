@@ -1,0 +1,39 @@
+//! (to come)
+
+use super::emit::Emit;
+use super::object::Object;
+use super::{Catalog, Step};
+use crate::error::Result;
+
+/// (to come)
+#[derive(Debug, Default)]
+pub struct Extension {}
+
+/// (to come)
+pub const READ: Step = Step {
+    what: "extension",
+    query: |_| None,
+    absorb: |_, _| Ok(()),
+};
+
+/// (to come)
+pub const MEMBERS: Step = Step {
+    what: "extension",
+    query: |_| None,
+    absorb: |_, _| Ok(()),
+};
+
+/// (to come)
+pub const CONFIGURATION_TABLES: Step = Step {
+    what: "extension",
+    query: |_| None,
+    absorb: |_, _| Ok(()),
+};
+
+/// (to come)
+///
+/// # Errors
+/// The catalogs are inconsistent.
+pub fn dump(_emit: &mut Emit, _object: &Object, _it: &super::extension::Extension) -> Result<()> {
+    Ok(())
+}

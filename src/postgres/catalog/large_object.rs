@@ -1,0 +1,33 @@
+//! (to come)
+
+use super::emit::Emit;
+use super::object::Object;
+use super::{Catalog, Step};
+use crate::error::Result;
+
+/// (to come)
+#[derive(Debug, Default)]
+pub struct LargeObject {}
+
+/// (to come)
+pub const READ: Step = Step {
+    what: "large_object",
+    query: |_| None,
+    absorb: |_, _| Ok(()),
+};
+
+/// (to come)
+///
+/// # Errors
+/// The catalogs are inconsistent.
+pub fn dump(_emit: &mut Emit, _object: &Object, _it: &super::large_object::LargeObject) -> Result<()> {
+    Ok(())
+}
+
+/// (to come)
+///
+/// # Errors
+/// The catalogs are inconsistent.
+pub fn dump_data(_emit: &mut Emit, _object: &Object) -> Result<()> {
+    Ok(())
+}

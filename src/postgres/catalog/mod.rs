@@ -1,0 +1,405 @@
+//! The catalogs of one database, read in bulk.
+//!
+//! Each object family has a file: its queries, its type, its statements and their tests. Reading goes in
+//! batches of [`Step`]s. All queries of a batch are sent at once (one round trip, however far the server
+//! is); their rows are absorbed in the order in which the steps stand, which is pg_dump's, because that
+//! order numbers the objects. A step's query may look at what earlier *batches* absorbed, its absorb
+//! function at everything that was absorbed before it.
+
+use std::collections::HashMap;
+
+use anyhow::Context as _;
+
+use super::options::DumpOptions;
+use super::quote::Quote;
+use super::server::Server;
+use super::session::{Query, Row, Session};
+use crate::error::Result;
+
+pub mod access_method;
+pub mod aggregate;
+pub mod attachment;
+pub mod cast;
+pub mod collation;
+pub mod column;
+pub mod constraint;
+pub mod conversion;
+pub mod database;
+pub mod default_acl;
+pub mod dependency;
+pub mod emit;
+pub mod event_trigger;
+pub mod extension;
+pub mod foreign;
+pub mod function;
+pub mod index;
+pub mod inherit;
+pub mod language;
+pub mod large_object;
+pub mod object;
+pub mod opclass;
+pub mod operator;
+pub mod opfamily;
+pub mod policy;
+pub mod publication;
+pub mod relation_stats;
+pub mod role;
+pub mod rule;
+pub mod schema;
+pub mod select;
+pub mod sequence;
+pub mod statistics;
+pub mod subscription;
+pub mod table;
+pub mod table_data;
+pub mod text_search;
+pub mod transform;
+pub mod trigger;
+pub mod types;
+pub mod view;
+
+use object::{CatalogId, Components, DumpId, Object, Oid};
+
+/// What an object is. The variants are pg_dump's `DumpableObjectType`, each with what only it has.
+#[derive(Debug)]
+#[allow(missing_docs)] // each variant is named after its type
+pub enum Kind {
+    Namespace(schema::Namespace),
+    Extension(extension::Extension),
+    Type(types::TypeInfo),
+    ShellType(types::ShellType),
+    DummyType,
+    Function(function::Function),
+    Aggregate(aggregate::Aggregate),
+    Operator(operator::Operator),
+    AccessMethod(access_method::AccessMethod),
+    OpClass(opclass::OpClass),
+    OpFamily(opfamily::OpFamily),
+    Collation(collation::Collation),
+    Conversion(conversion::Conversion),
+    Table(Box<table::Table>),
+    TableAttach(inherit::TableAttach),
+    AttrDef(column::AttrDef),
+    Index(index::Index),
+    IndexAttach(index::IndexAttach),
+    Statistics(statistics::Statistics),
+    RelationStats(relation_stats::RelationStats),
+    Rule(rule::Rule),
+    Trigger(trigger::Trigger),
+    Constraint(constraint::Constraint),
+    FkConstraint(constraint::Constraint),
+    Language(language::Language),
+    Cast(cast::Cast),
+    Transform(transform::Transform),
+    TableData(table_data::TableData),
+    SequenceSet(table_data::TableData),
+    RefreshMatView(table_data::TableData),
+    TsParser(text_search::Parser),
+    TsDictionary(text_search::Dictionary),
+    TsTemplate(text_search::Template),
+    TsConfiguration(text_search::Configuration),
+    ForeignDataWrapper(foreign::ForeignDataWrapper),
+    ForeignServer(foreign::ForeignServer),
+    DefaultAcl(default_acl::DefaultAcl),
+    LargeObject(large_object::LargeObject),
+    LargeObjectData,
+    PreDataBoundary,
+    PostDataBoundary,
+    EventTrigger(event_trigger::EventTrigger),
+    Policy(policy::Policy),
+    Publication(publication::Publication),
+    PublicationRel(publication::PublicationRel),
+    PublicationSchema(publication::PublicationSchema),
+    Subscription(subscription::Subscription),
+    SubscriptionRel(subscription::SubscriptionRel),
+}
+
+/// One query of a batch and what is done with its rows.
+pub struct Step {
+    /// What it reads, for error messages: `tables`, `functions` …
+    pub what: &'static str,
+    /// The query; `None` when this server or selection needs none, and then `absorb` gets no rows.
+    pub query: fn(&Catalog) -> Option<Query>,
+    /// Takes the rows in. It is called also when there was no query.
+    pub absorb: fn(&mut Catalog, Vec<Row>) -> Result<()>,
+}
+
+/// Everything that is known of the database.
+pub struct Catalog {
+    /// The server and the database.
+    pub server: Server,
+    /// What to dump.
+    pub options: DumpOptions,
+    /// Names of all roles by OID; see [`Catalog::role`].
+    pub roles: HashMap<Oid, String>,
+    /// Which extension (by dump id) a catalog row is a member of.
+    pub extension_members: HashMap<CatalogId, DumpId>,
+    /// Patterns of the options, expanded to OIDs.
+    pub selection: select::Selection,
+    /// Comments and security labels of everything.
+    pub attachments: attachment::Attachments,
+    /// The database itself; it is no numbered object in pg_dump either.
+    pub database: database::Database,
+    /// What pg_dump would warn of, for the manifest and the log.
+    pub warnings: Vec<String>,
+    objects: Vec<Option<Object>>,
+    by_catalog_id: HashMap<CatalogId, DumpId>,
+}
+
+impl Catalog {
+    /// An empty catalog.
+    #[must_use]
+    pub fn new(server: Server, options: DumpOptions) -> Self {
+        Catalog {
+            server,
+            options,
+            roles: HashMap::new(),
+            extension_members: HashMap::new(),
+            selection: select::Selection::default(),
+            attachments: attachment::Attachments::default(),
+            database: database::Database::default(),
+            warnings: Vec::new(),
+            objects: Vec::new(),
+            by_catalog_id: HashMap::new(),
+        }
+    }
+
+    /// How to quote for this server.
+    #[must_use]
+    pub fn quote(&self) -> Quote {
+        Quote {
+            major: self.server.major(),
+            all: self.options.quote_all_identifiers,
+            std_strings: self.server.std_strings,
+        }
+    }
+
+    /// Takes the next dump id without an object (pg_dump's `createDumpId`).
+    pub fn new_dump_id(&mut self) -> DumpId {
+        self.objects.push(None);
+        self.last_dump_id()
+    }
+
+    /// The highest dump id that was given out.
+    #[must_use]
+    pub fn last_dump_id(&self) -> DumpId {
+        DumpId::try_from(self.objects.len()).unwrap_or(DumpId::MAX)
+    }
+
+    /// Numbers an object and keeps it (pg_dump's `AssignDumpId`). It is dumped in full until a selection
+    /// says otherwise; `components` starts as the definition alone.
+    pub fn add(
+        &mut self,
+        catalog_id: CatalogId,
+        name: impl Into<String>,
+        namespace: Option<DumpId>,
+        kind: Kind,
+    ) -> DumpId {
+        let dump_id = self.new_dump_id();
+        if catalog_id.table != 0 {
+            self.by_catalog_id.insert(catalog_id, dump_id);
+        }
+        let slot = self.objects.len() - 1;
+        self.objects[slot] = Some(Object {
+            dump_id,
+            catalog_id,
+            name: name.into(),
+            namespace,
+            dump: Components::ALL,
+            dump_contains: Components::ALL,
+            components: Components::DEFINITION,
+            ext_member: false,
+            depends_on_ext: false,
+            dependencies: Vec::new(),
+            kind,
+        });
+        dump_id
+    }
+
+    /// The object with number `id`.
+    #[must_use]
+    pub fn get(&self, id: DumpId) -> Option<&Object> {
+        self.objects.get(usize::try_from(id).ok()?.checked_sub(1)?)?.as_ref()
+    }
+
+    /// The object with number `id`, to change.
+    pub fn get_mut(&mut self, id: DumpId) -> Option<&mut Object> {
+        self.objects
+            .get_mut(usize::try_from(id).ok()?.checked_sub(1)?)?
+            .as_mut()
+    }
+
+    /// The number of the object that the server lists as `oid` in the catalog `table` (see [`object::class`]).
+    #[must_use]
+    pub fn find(&self, table: Oid, oid: Oid) -> Option<DumpId> {
+        self.by_catalog_id.get(&CatalogId::new(table, oid)).copied()
+    }
+
+    /// The object that the server lists as `oid` in the catalog `table`.
+    #[must_use]
+    pub fn object(&self, table: Oid, oid: Oid) -> Option<&Object> {
+        self.get(self.find(table, oid)?)
+    }
+
+    /// All objects in the order of their numbers.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.iter().flatten()
+    }
+
+    /// All objects in the order of their numbers, to change.
+    pub fn objects_mut(&mut self) -> impl Iterator<Item = &mut Object> {
+        self.objects.iter_mut().flatten()
+    }
+
+    /// Says that `id` must come after `on`.
+    pub fn add_dependency(&mut self, id: DumpId, on: DumpId) {
+        if let Some(object) = self.get_mut(id) {
+            object.dependencies.push(on);
+        }
+    }
+
+    /// Takes one dependency back (loop repair).
+    pub fn remove_dependency(&mut self, id: DumpId, on: DumpId) {
+        if let Some(object) = self.get_mut(id) {
+            object.dependencies.retain(|dependency| *dependency != on);
+        }
+    }
+
+    /// Name of the schema with number `namespace`.
+    #[must_use]
+    pub fn namespace_name(&self, namespace: Option<DumpId>) -> Option<&str> {
+        Some(&self.get(namespace?)?.name)
+    }
+
+    /// Name of the role with OID `oid`.
+    ///
+    /// # Errors
+    /// No such role exists: the catalogs are inconsistent, as pg_dump would say too.
+    pub fn role(&self, oid: Oid) -> Result<&str> {
+        let name = self
+            .roles
+            .get(&oid)
+            .with_context(|| format!("role with OID {oid} does not exist"))?;
+        Ok(name)
+    }
+
+    /// The schema object with OID `oid`.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn namespace(&self, oid: Oid) -> Result<DumpId> {
+        self.find(object::class::PG_NAMESPACE, oid)
+            .with_context(|| format!("schema with OID {oid} does not exist"))
+    }
+
+    /// Runs the queries of a batch at once and absorbs their rows in order.
+    ///
+    /// # Errors
+    /// What the server says, with the name of the step.
+    pub async fn run_batch(&mut self, session: &Session, steps: &[Step]) -> Result<()> {
+        let queries: Vec<_> = steps.iter().map(|step| (step.query)(self)).collect();
+        let runs = queries.iter().zip(steps).map(async |(query, step)| match query {
+            Some(query) => session
+                .rows(query)
+                .await
+                .with_context(|| format!("reading {}", step.what)),
+            None => Ok(Vec::new()),
+        });
+        let answers = futures_util::future::try_join_all(runs).await?;
+        for (step, rows) in steps.iter().zip(answers) {
+            (step.absorb)(self, rows).with_context(|| format!("reading {}", step.what))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the whole database: patterns, identities, locks, details, dependencies.
+    ///
+    /// # Errors
+    /// What the server says; a pattern that matches nothing under `--strict-names`; a table that could not
+    /// be locked.
+    pub async fn read(&mut self, session: &Session) -> Result<()> {
+        self.run_batch(session, PATTERNS).await?;
+        self.run_batch(session, IDENTITIES).await?;
+        table::lock(self, session).await?;
+        self.run_batch(session, DETAILS).await?;
+        dependency::add_boundaries(self);
+        Ok(())
+    }
+}
+
+/// Expands the patterns of the options.
+const PATTERNS: &[Step] = &[select::PATTERNS];
+
+/// Which objects there are, in pg_dump's `getSchemaData` order.
+const IDENTITIES: &[Step] = &[
+    role::NAMES,
+    attachment::COMMENTS,
+    attachment::SECURITY_LABELS,
+    database::READ,
+    extension::READ,
+    extension::MEMBERS,
+    schema::READ,
+    table::READ,
+    table::OWNED_SEQUENCES,
+    function::READ,
+    types::READ,
+    language::READ,
+    aggregate::READ,
+    operator::READ,
+    access_method::READ,
+    opclass::READ,
+    opfamily::READ,
+    text_search::PARSERS,
+    text_search::TEMPLATES,
+    text_search::DICTIONARIES,
+    text_search::CONFIGURATIONS,
+    foreign::WRAPPERS,
+    foreign::SERVERS,
+    default_acl::READ,
+    collation::READ,
+    conversion::READ,
+    cast::READ,
+    transform::READ,
+    inherit::READ,
+    event_trigger::READ,
+    extension::CONFIGURATION_TABLES,
+    inherit::FLAG_TABLES,
+];
+
+/// What is below tables, then what the wanted objects look like, then what depends on what.
+const DETAILS: &[Step] = &[
+    column::READ,
+    column::DEFAULTS,
+    column::CHECKS,
+    inherit::FLAG_COLUMNS,
+    index::READ,
+    index::FLAG_INHERITED,
+    statistics::READ,
+    constraint::FOREIGN_KEYS,
+    constraint::DOMAIN_CHECKS,
+    trigger::READ,
+    rule::READ,
+    policy::READ,
+    publication::READ,
+    publication::SCHEMAS,
+    publication::RELATIONS,
+    subscription::READ,
+    subscription::RELATIONS,
+    table_data::READ,
+    large_object::READ,
+    types::DETAILS,
+    function::DETAILS,
+    aggregate::DETAILS,
+    operator::DETAILS,
+    opclass::DETAILS,
+    opfamily::DETAILS,
+    collation::DETAILS,
+    conversion::DETAILS,
+    text_search::DETAILS,
+    foreign::USER_MAPPINGS,
+    view::DEFINITIONS,
+    sequence::DETAILS,
+    column::ACLS,
+    relation_stats::READ,
+    dependency::READ,
+];

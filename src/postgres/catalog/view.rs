@@ -1,0 +1,21 @@
+//! (to come)
+
+use super::emit::Emit;
+use super::object::Object;
+use super::{Catalog, Step};
+use crate::error::Result;
+
+/// (to come)
+pub const DEFINITIONS: Step = Step {
+    what: "view",
+    query: |_| None,
+    absorb: |_, _| Ok(()),
+};
+
+/// (to come)
+///
+/// # Errors
+/// The catalogs are inconsistent.
+pub fn dump_refresh(_emit: &mut Emit, _object: &Object, _it: &super::table_data::TableData) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What to dump and how: pg_dump's options as one validated value.
+
+/// Options of one dump; the default is plain `pg_dump DBNAME`. Patterns are as psql understands them.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // one per option of pg_dump
+pub struct DumpOptions {
+    /// `-s`, `--schema-only`.
+    pub schema_only: bool,
+    /// `-a`, `--data-only`.
+    pub data_only: bool,
+    /// `--statistics-only` (18).
+    pub statistics_only: bool,
+    /// `--statistics`/`--with-statistics` (18): planner statistics are written too.
+    pub statistics: bool,
+    /// `-n`, `--schema`.
+    pub include_schemas: Vec<String>,
+    /// `-N`, `--exclude-schema`.
+    pub exclude_schemas: Vec<String>,
+    /// `-t`, `--table`.
+    pub include_tables: Vec<String>,
+    /// `--table-and-children` (16).
+    pub include_tables_and_children: Vec<String>,
+    /// `-T`, `--exclude-table`.
+    pub exclude_tables: Vec<String>,
+    /// `--exclude-table-and-children` (16).
+    pub exclude_tables_and_children: Vec<String>,
+    /// `--exclude-table-data`.
+    pub exclude_table_data: Vec<String>,
+    /// `--exclude-table-data-and-children` (16).
+    pub exclude_table_data_and_children: Vec<String>,
+    /// `-e`, `--extension`.
+    pub include_extensions: Vec<String>,
+    /// `--exclude-extension` (17).
+    pub exclude_extensions: Vec<String>,
+    /// `--include-foreign-data`: patterns of foreign server names.
+    pub include_foreign_data: Vec<String>,
+    /// `--strict-names`: a pattern that matches nothing is an error.
+    pub strict_names: bool,
+    /// `-O`, `--no-owner`.
+    pub no_owner: bool,
+    /// `-x`, `--no-privileges`.
+    pub no_privileges: bool,
+    /// `-c`, `--clean`.
+    pub clean: bool,
+    /// `--if-exists`.
+    pub if_exists: bool,
+    /// `-C`, `--create`.
+    pub create: bool,
+    /// `-b`, `--large-objects`: `Some(false)` is `-B`; `None` leaves it to the selection.
+    pub large_objects: Option<bool>,
+    /// `--no-comments`.
+    pub no_comments: bool,
+    /// `--no-publications`.
+    pub no_publications: bool,
+    /// `--no-security-labels`.
+    pub no_security_labels: bool,
+    /// `--no-subscriptions`.
+    pub no_subscriptions: bool,
+    /// `--no-policies` (18).
+    pub no_policies: bool,
+    /// `--no-tablespaces`.
+    pub no_tablespaces: bool,
+    /// `--no-table-access-method`.
+    pub no_table_access_method: bool,
+    /// `--no-toast-compression`.
+    pub no_toast_compression: bool,
+    /// `--no-unlogged-table-data`.
+    pub no_unlogged_table_data: bool,
+    /// `--inserts` and its kin; `None` writes COPY.
+    pub inserts: Option<Inserts>,
+    /// `--disable-triggers`.
+    pub disable_triggers: bool,
+    /// `--disable-dollar-quoting`.
+    pub disable_dollar_quoting: bool,
+    /// `--enable-row-security`.
+    pub enable_row_security: bool,
+    /// `--load-via-partition-root`.
+    pub load_via_partition_root: bool,
+    /// `--quote-all-identifiers`.
+    pub quote_all_identifiers: bool,
+    /// `--use-set-session-authorization`.
+    pub use_set_session_authorization: bool,
+    /// `--sequence-data` (18): sequence values also in a schema-only dump.
+    pub sequence_data: bool,
+    /// `--binary-upgrade`.
+    pub binary_upgrade: bool,
+}
+
+/// Rows as INSERT statements.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inserts {
+    /// `--column-inserts`: name the columns.
+    pub columns: bool,
+    /// `--rows-per-insert`; at least 1.
+    pub rows: u32,
+    /// `--on-conflict-do-nothing`.
+    pub on_conflict_do_nothing: bool,
+}
+
+impl DumpOptions {
+    /// Whether definitions are written (pg_dump's `dumpSchema`).
+    #[must_use]
+    pub fn dump_schema(&self) -> bool {
+        !self.data_only && !self.statistics_only
+    }
+
+    /// Whether rows are written (pg_dump's `dumpData`).
+    #[must_use]
+    pub fn dump_data(&self) -> bool {
+        !self.schema_only && !self.statistics_only
+    }
+
+    /// Whether planner statistics are written (pg_dump's `dumpStatistics`, 18).
+    #[must_use]
+    pub fn dump_statistics(&self) -> bool {
+        self.statistics || self.statistics_only
+    }
+}

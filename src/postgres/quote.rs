@@ -1,0 +1,172 @@
+//! Identifiers and literals, quoted as pg_dump of the server's major version quotes them.
+
+use std::borrow::Cow;
+
+/// Quotes names and strings for one dump.
+#[derive(Clone, Copy, Debug)]
+pub struct Quote {
+    /// Major version whose keywords count.
+    pub major: u32,
+    /// `--quote-all-identifiers`.
+    pub all: bool,
+    /// `standard_conforming_strings` of the text that is written.
+    pub std_strings: bool,
+}
+
+impl Quote {
+    /// `name` as an identifier: quoted where it is not plain lower case, or is a keyword other than an
+    /// unreserved one (PostgreSQL's `fmtId`).
+    #[must_use]
+    pub fn id<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if self.all || !is_plain(name) || is_keyword(name, self.major) {
+            Cow::Owned(format!("\"{}\"", name.replace('"', "\"\"")))
+        } else {
+            Cow::Borrowed(name)
+        }
+    }
+
+    /// `schema.name` (PostgreSQL's `fmtQualifiedId`).
+    #[must_use]
+    pub fn qualified(&self, schema: &str, name: &str) -> String {
+        format!("{}.{}", self.id(schema), self.id(name))
+    }
+
+    /// `text` as a string literal (PostgreSQL's `appendStringLiteral`).
+    #[must_use]
+    pub fn literal(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len() + 2);
+        let escaped = !self.std_strings && text.contains('\\');
+        if escaped {
+            // pg_dump does the same for as long as the server's setting says that a backslash escapes.
+            out.push('E');
+        }
+        out.push('\'');
+        for c in text.chars() {
+            if c == '\'' || (c == '\\' && !self.std_strings) {
+                out.push(c);
+            }
+            out.push(c);
+        }
+        out.push('\'');
+        out
+    }
+
+    /// `text` between dollar quotes (PostgreSQL's `appendStringLiteralDQ`): `$$`, or `$_$`, `$_X$` and so
+    /// on until the delimiter does not occur in the text. `prefix` stands between the dollars.
+    #[must_use]
+    pub fn dollar(&self, text: &str, prefix: Option<&str>) -> String {
+        const SUFFIXES: &[u8] = b"_XXXXXXX";
+        let mut delimiter = format!("${}", prefix.unwrap_or_default());
+        let mut next = 0;
+        while text.contains(&delimiter) {
+            delimiter.push(char::from(SUFFIXES[next % (SUFFIXES.len())]));
+            next += 1;
+        }
+        delimiter.push('$');
+        format!("{delimiter}{text}{delimiter}")
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn is_keyword(name: &str, major: u32) -> bool {
+    KEYWORDS.binary_search(&name).is_ok()
+        || (major >= 16 && SINCE_16.contains(&name))
+        || (major >= 17 && SINCE_17.contains(&name))
+}
+
+// What pg_get_keywords() lists with a category other than U, in 14 and 15; later majors add to it.
+#[rustfmt::skip]
+const KEYWORDS: &[&str] = &[
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization",
+    "between", "bigint", "binary", "bit", "boolean", "both", "case", "cast", "char", "character",
+    "check", "coalesce", "collate", "collation", "column", "concurrently", "constraint", "create",
+    "cross", "current_catalog", "current_date", "current_role", "current_schema", "current_time",
+    "current_timestamp", "current_user", "dec", "decimal", "default", "deferrable", "desc",
+    "distinct", "do", "else", "end", "except", "exists", "extract", "false", "fetch", "float",
+    "for", "foreign", "freeze", "from", "full", "grant", "greatest", "group", "grouping", "having",
+    "ilike", "in", "initially", "inner", "inout", "int", "integer", "intersect", "interval",
+    "into", "is", "isnull", "join", "lateral", "leading", "least", "left", "like", "limit",
+    "localtime", "localtimestamp", "national", "natural", "nchar", "none", "normalize", "not",
+    "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out", "outer",
+    "overlaps", "overlay", "placing", "position", "precision", "primary", "real", "references",
+    "returning", "right", "row", "select", "session_user", "setof", "similar", "smallint", "some",
+    "substring", "symmetric", "table", "tablesample", "then", "time", "timestamp", "to",
+    "trailing", "treat", "trim", "true", "union", "unique", "user", "using", "values", "varchar",
+    "variadic", "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat",
+    "xmlelement", "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot",
+    "xmlserialize", "xmltable",
+];
+const SINCE_16: &[&str] = &[
+    "json_array",
+    "json_arrayagg",
+    "json_object",
+    "json_objectagg",
+    "system_user",
+];
+const SINCE_17: &[&str] = &[
+    "json",
+    "json_exists",
+    "json_query",
+    "json_scalar",
+    "json_serialize",
+    "json_table",
+    "json_value",
+    "merge_action",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const Q: Quote = Quote {
+        major: 15,
+        all: false,
+        std_strings: true,
+    };
+
+    #[test]
+    fn names_are_quoted_only_where_they_must_be() {
+        assert_eq!(Q.id("task_logs"), "task_logs");
+        for (name, quoted) in [
+            ("user", "\"user\""),
+            ("familyId", "\"familyId\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("", "\"\""),
+            ("1a", "\"1a\""),
+        ] {
+            assert_eq!(Q.id(name), quoted);
+        }
+        assert_eq!(Q.id("json"), "json");
+        assert_eq!(Quote { major: 17, ..Q }.id("json"), "\"json\"");
+    }
+
+    #[test]
+    fn keywords_are_sorted_for_the_search() {
+        assert!(KEYWORDS.is_sorted());
+    }
+
+    #[test]
+    fn literals_follow_standard_conforming_strings() {
+        assert_eq!(Q.literal("it's \\n"), "'it''s \\n'");
+        assert_eq!(
+            Quote {
+                std_strings: false,
+                ..Q
+            }
+            .literal("it's \\n"),
+            "E'it''s \\\\n'"
+        );
+    }
+
+    #[test]
+    fn dollar_quotes_avoid_what_the_text_holds() {
+        assert_eq!(Q.dollar("begin end", None), "$$begin end$$");
+        assert_eq!(Q.dollar("a $$ b", None), "$_$a $$ b$_$");
+        assert_eq!(Q.dollar("a $_ b", None), "$_X$a $_ b$_X$");
+    }
+}

@@ -1,0 +1,8 @@
+//! What the tests share: real PostgreSQL servers, the program itself, comparisons.
+#![allow(dead_code)] // no test needs all of it
+
+pub mod program;
+pub mod server;
+
+pub use program::{Run, snapback};
+pub use server::{Server, VERSIONS};

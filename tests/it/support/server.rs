@@ -1,0 +1,291 @@
+//! A throwaway PostgreSQL server on a private socket, run as a user who is not root.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::program::Run;
+
+/// Major versions that the matrix covers. All must be there: a missing one fails the run.
+pub const VERSIONS: [u32; 5] = [14, 15, 16, 17, 18];
+
+/// A running server; stopped when it is dropped.
+pub struct Server {
+    pub major: u32,
+    dir: TempDir,
+    postmaster: Child,
+}
+
+impl Server {
+    /// Starts a fresh cluster of `major` with a superuser `postgres` who needs no password.
+    pub fn start(major: u32) -> Server {
+        Server::start_with(major, &[])
+    }
+
+    /// The same with settings, for example `["max_connections=20"]`.
+    pub fn start_with(major: u32, settings: &[&str]) -> Server {
+        let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
+        chown(dir.path());
+        let template = template(major);
+        run_as_postgres(Command::new("cp").arg("-a").arg(&template).arg(dir.path().join("data")));
+        let mut server = Server {
+            major,
+            postmaster: spawn_postmaster(major, dir.path(), settings),
+            dir,
+        };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let ready = Command::new(self.bin("pg_isready"))
+                .arg("-q")
+                .args(self.connection_args("postgres"))
+                .status()
+                .unwrap();
+            if ready.success() {
+                return;
+            }
+            let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            if let Some(status) = self.postmaster.try_wait().unwrap() {
+                panic!("postgres {} ended with {status}: {}", self.major, log());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "postgres {} does not start: {}",
+                self.major,
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops the server at once, as a crash would, and starts it again.
+    pub fn crash_and_restart(&mut self) {
+        self.stop();
+        self.postmaster = spawn_postmaster(self.major, self.dir.path(), &[]);
+        self.wait_until_ready();
+    }
+
+    fn stop(&mut self) {
+        // SIGQUIT: immediate shutdown of the postmaster and its children.
+        let _ = Command::new("kill")
+            .arg("-QUIT")
+            .arg(self.postmaster.id().to_string())
+            .status();
+        let _ = self.postmaster.wait();
+    }
+
+    /// The folder of the socket; also a libpq `host`.
+    pub fn host(&self) -> &str {
+        self.dir.path().to_str().unwrap()
+    }
+
+    /// A libpq URI of a database.
+    pub fn url(&self, database: &str) -> String {
+        self.url_as("postgres", database)
+    }
+
+    /// A libpq URI of a database for `user`.
+    pub fn url_as(&self, user: &str, database: &str) -> String {
+        format!("postgresql://{user}@/{database}?host={}&port=5432", self.host())
+    }
+
+    /// `-h`, `-p`, `-U` and `-d` for the stock tools and `snapback dump`.
+    pub fn connection_args(&self, database: &str) -> Vec<String> {
+        ["-h", self.host(), "-p", "5432", "-U", "postgres", "-d", database]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    /// The path of a stock tool of this version.
+    pub fn bin(&self, tool: &str) -> PathBuf {
+        bin_dir(self.major).join(tool)
+    }
+
+    /// A stock tool of this version, without the caller's PostgreSQL environment.
+    pub fn tool(&self, tool: &str) -> Command {
+        let mut command = Command::new(self.bin(tool));
+        for (name, _) in std::env::vars() {
+            if name.starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// Creates an empty database.
+    pub fn create_database(&self, name: &str) {
+        self.psql("postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"));
+    }
+
+    /// Runs SQL and returns what it prints, unaligned, without headers and without the last line feed.
+    #[track_caller]
+    pub fn psql(&self, database: &str, sql: &str) -> String {
+        let mut command = self.tool("psql");
+        command
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1"])
+            .args(self.connection_args(database))
+            .args(["-c", sql]);
+        Run::of(&mut command).ok().stdout.trim_end_matches('\n').to_owned()
+    }
+
+    /// Runs a file of SQL.
+    #[track_caller]
+    pub fn load(&self, database: &str, file: &Path) {
+        let mut command = self.tool("psql");
+        command
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1"])
+            .args(self.connection_args(database))
+            .arg("-f")
+            .arg(file);
+        Run::of(&mut command).ok();
+    }
+
+    /// What this version's pg_dump writes of a database.
+    #[track_caller]
+    pub fn pg_dump(&self, database: &str, options: &[&str]) -> Vec<u8> {
+        let output = self
+            .tool("pg_dump")
+            .args(self.connection_args(database))
+            .args(options)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "pg_dump: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Where the executables of a major version are; `tests/servers` puts them there.
+fn bin_dir(major: u32) -> PathBuf {
+    if major == 15 {
+        return PathBuf::from("/usr/lib/postgresql/15/bin");
+    }
+    let found = fs::read_dir(cache_dir()).ok().and_then(|entries| {
+        let prefix = format!("postgresql-{major}.");
+        entries.flatten().map(|entry| entry.path()).find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+        })
+    });
+    found
+        .unwrap_or_else(|| panic!("PostgreSQL {major} is not installed: run tests/servers"))
+        .join("bin")
+}
+
+fn cache_dir() -> PathBuf {
+    if is_root() {
+        return PathBuf::from("/var/cache/snapback-tests");
+    }
+    let home = || PathBuf::from(std::env::var("HOME").unwrap()).join(".cache");
+    std::env::var("XDG_CACHE_HOME")
+        .map_or_else(|_| home(), PathBuf::from)
+        .join("snapback-tests")
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command that runs as `postgres` when the tests run as root: initdb and postgres refuse root.
+fn as_postgres(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    // A server must not outlive the test that started it, even when that is killed.
+    command.args(["--pdeathsig", "QUIT"]);
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command
+        .arg("--")
+        .arg(program)
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("TZ", "UTC");
+    command
+}
+
+fn run_as_postgres(command: &Command) {
+    let mut wrapped = as_postgres(Path::new(command.get_program()));
+    wrapped.args(command.get_args());
+    Run::of(&mut wrapped).ok();
+}
+
+fn chown(path: &Path) {
+    if is_root() {
+        Run::of(Command::new("chown").arg("postgres:postgres").arg(path)).ok();
+    }
+}
+
+fn spawn_postmaster(major: u32, dir: &Path, settings: &[&str]) -> Child {
+    let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
+    let mut command = as_postgres(&bin_dir(major).join("postgres"));
+    command.arg("-D").arg(dir.join("data")).arg("-k").arg(dir);
+    for setting in [
+        "listen_addresses=",
+        "fsync=off",
+        "full_page_writes=off",
+        "autovacuum=off",
+        "shared_buffers=64MB",
+        "wal_level=logical",
+        "max_prepared_transactions=4",
+    ]
+    .iter()
+    .chain(settings)
+    {
+        command.arg("-c").arg(setting);
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// A cluster fresh from initdb, made once per version and copied for each test.
+fn template(major: u32) -> PathBuf {
+    let base = PathBuf::from(if is_root() {
+        "/var/tmp/snapback-tests".to_owned()
+    } else {
+        format!("{}/templates", cache_dir().display())
+    });
+    fs::create_dir_all(&base).unwrap();
+    chown(&base);
+    let lock = File::create(base.join(format!("{major}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let template = base.join(major.to_string());
+    if !template.join("PG_VERSION").exists() {
+        let unfinished = base.join(format!("{major}.unfinished"));
+        let _ = fs::remove_dir_all(&unfinished);
+        let mut initdb = Command::new(bin_dir(major).join("initdb"));
+        initdb
+            .args([
+                "--no-sync",
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "-D",
+            ])
+            .arg(&unfinished);
+        run_as_postgres(&initdb);
+        fs::rename(&unfinished, &template).unwrap();
+    }
+    template
+}
