@@ -1,39 +1,44 @@
-//! (to come)
+//! Inheritance and partitions.
 
+use super::Step;
 use super::emit::Emit;
-use super::object::Object;
-use super::{Catalog, Step};
+use super::object::{DumpId, Object};
 use crate::error::Result;
 
-/// (to come)
+/// `ALTER TABLE … ATTACH PARTITION`, which has an entry of its own.
 #[derive(Debug, Default)]
-pub struct TableAttach {}
+pub struct TableAttach {
+    /// The partitioned table.
+    pub parent: DumpId,
+    /// The partition.
+    pub partition: DumpId,
+}
 
-/// (to come)
+/// Who inherits from whom.
 pub const READ: Step = Step {
-    what: "inherit",
+    what: "inheritance",
     query: |_| None,
     absorb: |_, _| Ok(()),
 };
 
-/// (to come)
+/// Marks the tables whose details are needed, and their parents.
 pub const FLAG_TABLES: Step = Step {
-    what: "inherit",
+    what: "inheritance",
     query: |_| None,
     absorb: |_, _| Ok(()),
 };
 
-/// (to come)
+/// Marks what columns only inherit.
 pub const FLAG_COLUMNS: Step = Step {
-    what: "inherit",
+    what: "inherited columns",
     query: |_| None,
     absorb: |_, _| Ok(()),
 };
 
-/// (to come)
+/// Writes `ALTER TABLE … ATTACH PARTITION`.
 ///
 /// # Errors
 /// The catalogs are inconsistent.
-pub fn dump_attach(_emit: &mut Emit, _object: &Object, _it: &super::inherit::TableAttach) -> Result<()> {
+pub fn dump_attach(_emit: &mut Emit, _object: &Object, _it: &TableAttach) -> Result<()> {
     Ok(())
 }
