@@ -1,6 +1,7 @@
 //! Integration tests: real servers, the real binary, stock client tools as the oracle.
 
 mod support;
+mod tidy;
 
 use support::{Server, VERSIONS};
 
