@@ -8,6 +8,9 @@
 //! - What is being written is not listed, not read, not counted; what a killed run left is cleaned later.
 //! - `delete` of what is not there succeeds: a deletion that was killed can be repeated.
 
+pub mod local;
+mod path;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -16,6 +19,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use crate::error::Result;
+
+pub use local::Local;
+pub use path::check_path;
 
 /// One object of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +47,55 @@ pub trait Store: fmt::Display + Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>>;
     /// Removes an object; it is gone durably when this returns.
     async fn delete(&self, path: &str) -> Result<()>;
+    /// Removes what killed runs left of unfinished objects under `prefix`, and nothing that is still being
+    /// written; returns the paths that those objects would have had.
+    async fn clean(&self, prefix: &str) -> Result<Vec<String>>;
+}
+
+/// The name of a new object is taken: what `create` and `finish` fail with, for callers that choose another.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} exists already, and nothing is ever overwritten")]
+pub struct Taken {
+    /// The path that was asked for.
+    pub path: String,
+}
+
+/// There is no object of this name: what `read` fails with.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} does not exist")]
+pub struct Missing {
+    /// The path that was asked for.
+    pub path: String,
+}
+
+/// Stores a small object in one go.
+///
+/// # Errors
+/// The name is taken ([`Taken`]), or the store fails; then there is no such object.
+pub async fn put(store: &dyn Store, path: &str, bytes: Bytes) -> Result<ObjectMeta> {
+    let mut upload = store.create(path).await?;
+    if let Err(error) = upload.write(bytes).await {
+        // The first failure is the one that matters.
+        let _ = upload.abort().await;
+        return Err(error);
+    }
+    upload.finish(Bytes::new()).await
+}
+
+/// Reads a small object whole: at most `limit` bytes, so that a foreign file cannot fill the memory.
+///
+/// # Errors
+/// There is no such object ([`Missing`]), it is larger than `limit`, or the store fails.
+pub async fn get(store: &dyn Store, path: &str, limit: u64) -> Result<Bytes> {
+    let Some(meta) = store.stat(path).await? else {
+        return Err(Missing { path: path.to_owned() }.into());
+    };
+    anyhow::ensure!(
+        meta.size <= limit,
+        "{path} in {store} has {} bytes, more than the {limit} that such an object may have",
+        meta.size
+    );
+    store.read(path, 0..meta.size).await
 }
 
 /// An object that is being written. Dropped without `finish`, it leaves nothing behind that is listed.

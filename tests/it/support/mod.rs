@@ -1,6 +1,7 @@
 //! What the tests share: real PostgreSQL servers, the program itself, comparisons.
 #![allow(dead_code)] // no test needs all of it
 
+pub mod faulty;
 pub mod program;
 pub mod server;
 
