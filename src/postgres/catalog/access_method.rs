@@ -5,9 +5,14 @@ use super::object::Object;
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// An access method of indexes or tables.
 #[derive(Debug, Default)]
-pub struct AccessMethod {}
+pub struct AccessMethod {
+    /// `i` index, `t` table.
+    pub amtype: char,
+    /// The handler function, quoted and qualified as `regproc` shows it.
+    pub amhandler: String,
+}
 
 /// (to come)
 pub const READ: Step = Step {

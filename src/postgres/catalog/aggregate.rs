@@ -1,13 +1,20 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Acl, Object, Oid};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// An aggregate.
 #[derive(Debug, Default)]
-pub struct Aggregate {}
+pub struct Aggregate {
+    /// Name of the owner.
+    pub owner: String,
+    /// Privileges.
+    pub acl: Acl,
+    /// OIDs of the types of the input arguments.
+    pub argtypes: Vec<Oid>,
+}
 
 /// (to come)
 pub const READ: Step = Step {

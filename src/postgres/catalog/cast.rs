@@ -1,13 +1,24 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Object, Oid};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A cast.
 #[derive(Debug, Default)]
-pub struct Cast {}
+pub struct Cast {
+    /// OID of the type that is cast.
+    pub castsource: Oid,
+    /// OID of the type that it becomes.
+    pub casttarget: Oid,
+    /// OID of the function; 0: none.
+    pub castfunc: Oid,
+    /// `e` explicit, `a` in assignments, `i` implicit.
+    pub castcontext: char,
+    /// `f` by function, `b` binary coercible, `i` by input and output functions.
+    pub castmethod: char,
+}
 
 /// (to come)
 pub const READ: Step = Step {

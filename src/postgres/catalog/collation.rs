@@ -5,9 +5,14 @@ use super::object::Object;
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A collation.
 #[derive(Debug, Default)]
-pub struct Collation {}
+pub struct Collation {
+    /// Name of the owner.
+    pub owner: String,
+    /// `pg_collation.collencoding`: -1 for any.
+    pub collencoding: i32,
+}
 
 /// (to come)
 pub const READ: Step = Step {

@@ -5,9 +5,12 @@ use super::object::Object;
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A conversion between encodings.
 #[derive(Debug, Default)]
-pub struct Conversion {}
+pub struct Conversion {
+    /// Name of the owner.
+    pub owner: String,
+}
 
 /// (to come)
 pub const READ: Step = Step {

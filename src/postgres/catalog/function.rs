@@ -1,13 +1,26 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Acl, Object, Oid};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A function, a procedure or a window function.
 #[derive(Debug, Default)]
-pub struct Function {}
+pub struct Function {
+    /// Name of the owner.
+    pub owner: String,
+    /// Privileges.
+    pub acl: Acl,
+    /// OID of the language.
+    pub lang: Oid,
+    /// OIDs of the types of the input arguments.
+    pub argtypes: Vec<Oid>,
+    /// OID of the result type.
+    pub prorettype: Oid,
+    /// It must come after the data, since it needs a primary key (loop repair).
+    pub postponed_def: bool,
+}
 
 /// (to come)
 pub const READ: Step = Step {

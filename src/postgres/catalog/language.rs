@@ -1,13 +1,26 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Acl, Object, Oid};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A procedural language.
 #[derive(Debug, Default)]
-pub struct Language {}
+pub struct Language {
+    /// Name of the owner.
+    pub owner: String,
+    /// Privileges.
+    pub acl: Acl,
+    /// `pg_language.lanpltrusted`.
+    pub lanpltrusted: bool,
+    /// OID of the call handler.
+    pub lanplcallfoid: Oid,
+    /// OID of the handler of DO blocks; 0: none.
+    pub laninline: Oid,
+    /// OID of the validator; 0: none.
+    pub lanvalidator: Oid,
+}
 
 /// (to come)
 pub const READ: Step = Step {

@@ -1,13 +1,18 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Object, Oid};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// An operator class.
 #[derive(Debug, Default)]
-pub struct OpClass {}
+pub struct OpClass {
+    /// Name of the owner.
+    pub owner: String,
+    /// OID of the access method.
+    pub opcmethod: Oid,
+}
 
 /// (to come)
 pub const READ: Step = Step {

@@ -1,13 +1,18 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Object, Oid};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// An operator family.
 #[derive(Debug, Default)]
-pub struct OpFamily {}
+pub struct OpFamily {
+    /// Name of the owner.
+    pub owner: String,
+    /// OID of the access method.
+    pub opfmethod: Oid,
+}
 
 /// (to come)
 pub const READ: Step = Step {

@@ -1,13 +1,22 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Object, Oid};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A transform: how a language sees a type.
 #[derive(Debug, Default)]
-pub struct Transform {}
+pub struct Transform {
+    /// OID of the type.
+    pub trftype: Oid,
+    /// Name of the language, quoted.
+    pub language: String,
+    /// OID of the function that converts for the language; 0: none.
+    pub trffromsql: Oid,
+    /// OID of the function that converts for SQL; 0: none.
+    pub trftosql: Oid,
+}
 
 /// (to come)
 pub const READ: Step = Step {
