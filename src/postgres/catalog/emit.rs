@@ -1,7 +1,7 @@
 //! From sorted objects to the entries of an archive.
 
 use super::object::{DumpId, Object};
-use super::{Catalog, Kind};
+use super::{Catalog, Kind, dependency};
 use crate::archive::toc::{Entry, Section};
 use crate::error::Result;
 use crate::postgres::quote::Quote;
@@ -44,6 +44,12 @@ impl<'a> Emit<'a> {
         entry.oid = object.catalog_id.oid;
         entry.namespace = self.cat.namespace_name(object.namespace).map(str::to_owned);
         entry
+    }
+
+    /// The highest dump id that was given out.
+    #[must_use]
+    pub fn last_dump_id(&self) -> DumpId {
+        self.last_dump_id
     }
 
     /// Adds an entry.
@@ -134,5 +140,6 @@ pub fn entries(cat: &Catalog, sorted: &[DumpId]) -> Result<Vec<Entry>> {
             emit.dump(object)?;
         }
     }
+    dependency::reduce(&mut emit);
     Ok(emit.entries)
 }

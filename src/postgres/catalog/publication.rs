@@ -1,21 +1,45 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{DumpId, Object};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A publication.
 #[derive(Debug, Default)]
-pub struct Publication {}
+#[allow(clippy::struct_excessive_bools)] // they are columns of pg_publication
+pub struct Publication {
+    /// Owner.
+    pub owner: String,
+    /// `FOR ALL TABLES`.
+    pub puballtables: bool,
+    /// What is published, in the order of the statement.
+    pub publish: Vec<&'static str>,
+    /// `publish_via_partition_root`.
+    pub pubviaroot: bool,
+    /// Generated columns (18): `n` none, `s` stored.
+    pub pubgencols: char,
+}
 
-/// (to come)
+/// A table in a publication.
 #[derive(Debug, Default)]
-pub struct PublicationRel {}
+pub struct PublicationRel {
+    /// The publication.
+    pub publication: DumpId,
+    /// The table.
+    pub table: DumpId,
+    /// The row filter.
+    pub prqual: Option<String>,
+    /// The columns, if not all.
+    pub prattrs: Option<Vec<String>>,
+}
 
-/// (to come)
+/// A schema in a publication (15).
 #[derive(Debug, Default)]
-pub struct PublicationSchema {}
+pub struct PublicationSchema {
+    /// The publication.
+    pub publication: DumpId,
+}
 
 /// (to come)
 pub const READ: Step = Step {

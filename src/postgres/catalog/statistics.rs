@@ -1,13 +1,22 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{DumpId, Object};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// An extended statistics object.
 #[derive(Debug, Default)]
-pub struct Statistics {}
+pub struct Statistics {
+    /// Owner.
+    pub owner: String,
+    /// Its table, if that is known to the dump.
+    pub table: Option<DumpId>,
+    /// `pg_get_statisticsobjdef`.
+    pub definition: String,
+    /// The statistics target; negative for the default.
+    pub stxstattarget: i32,
+}
 
 /// (to come)
 pub const READ: Step = Step {

@@ -1,13 +1,22 @@
 //! (to come)
 
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{DumpId, Object};
 use super::{Catalog, Step};
 use crate::error::Result;
 
-/// (to come)
+/// A trigger.
 #[derive(Debug, Default)]
-pub struct Trigger {}
+pub struct Trigger {
+    /// Its table or view.
+    pub table: DumpId,
+    /// `O` origin, `D` disabled, `R` replica, `A` always.
+    pub tgenabled: char,
+    /// It was made with that of the partitioned table.
+    pub tgispartition: bool,
+    /// `pg_get_triggerdef`.
+    pub tgdef: String,
+}
 
 /// (to come)
 pub const READ: Step = Step {
