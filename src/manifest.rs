@@ -144,6 +144,20 @@ pub struct Source {
     pub server_version: String,
 }
 
+impl Source {
+    /// Whether `other` is the same database: in the same cluster, and of the same name (a restore by swap gives
+    /// the name to a new OID) or the same OID (a rename). Without the right to read the system identifier, host
+    /// and port must do.
+    #[must_use]
+    pub fn same_database(&self, other: &Source) -> bool {
+        let same_cluster = match (self.system_identifier, other.system_identifier) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => (&self.host, self.port) == (&other.host, other.port),
+        };
+        same_cluster && (self.database == other.database || self.database_oid == other.database_oid)
+    }
+}
+
 /// One stored object of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
