@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::archive::raw;
-use crate::postgres::catalog::object::{DumpId, Object};
+use crate::postgres::catalog::object::{DumpId, Object, Oid, class};
 use crate::postgres::catalog::{Catalog, Kind};
 
 /// All objects by type and name.
@@ -109,6 +109,17 @@ fn priority(kind: &Kind, major: u32) -> u32 {
 fn break_tie(cat: &Catalog, one: &Object, other: &Object) -> Ordering {
     let by_name = |one: DumpId, other: DumpId| name_of(cat, one).cmp(&name_of(cat, other));
     match (&one.kind, &other.kind) {
+        (Kind::Function(one), Kind::Function(other)) => by_argument_types(cat, &one.argtypes, &other.argtypes),
+        (Kind::Aggregate(one), Kind::Aggregate(other)) => by_argument_types(cat, &one.argtypes, &other.argtypes),
+        // Prefix operators come before infix ones.
+        (Kind::Operator(one), Kind::Operator(other)) => other
+            .oprkind
+            .cmp(&one.oprkind)
+            .then_with(|| by_type_name(cat, one.oprleft, other.oprleft))
+            .then_with(|| by_type_name(cat, one.oprright, other.oprright)),
+        (Kind::OpClass(one), Kind::OpClass(other)) => by_access_method(cat, one.opcmethod, other.opcmethod),
+        (Kind::OpFamily(one), Kind::OpFamily(other)) => by_access_method(cat, one.opfmethod, other.opfmethod),
+        (Kind::Collation(one), Kind::Collation(other)) => one.collencoding.cmp(&other.collencoding),
         (Kind::AttrDef(one), Kind::AttrDef(other)) => one.adnum.cmp(&other.adnum),
         (Kind::Policy(one), Kind::Policy(other)) => by_name(one.table, other.table),
         (Kind::Rule(one), Kind::Rule(other)) => by_name(one.table, other.table),
@@ -125,6 +136,36 @@ fn break_tie(cat: &Catalog, one: &Object, other: &Object) -> Ordering {
         (Kind::PublicationRel(one), Kind::PublicationRel(other)) => by_name(one.publication, other.publication),
         (Kind::PublicationSchema(one), Kind::PublicationSchema(other)) => by_name(one.publication, other.publication),
         (Kind::SubscriptionRel(one), Kind::SubscriptionRel(other)) => by_name(one.subscription, other.subscription),
+        _ => Ordering::Equal,
+    }
+}
+
+/// Compares functions: those with fewer arguments first, then by the names of their types.
+fn by_argument_types(cat: &Catalog, one: &[Oid], other: &[Oid]) -> Ordering {
+    let types = one.iter().zip(other);
+    one.len().cmp(&other.len()).then_with(|| {
+        types
+            .map(|(one, other)| by_type_name(cat, *one, *other))
+            .find(|ordering| ordering.is_ne())
+            .unwrap_or(Ordering::Equal)
+    })
+}
+
+/// Compares two types by schema and name; one that is not known counts as equal, so that what is next decides.
+fn by_type_name(cat: &Catalog, one: Oid, other: Oid) -> Ordering {
+    let (Some(one), Some(other)) = (cat.object(class::PG_TYPE, one), cat.object(class::PG_TYPE, other)) else {
+        return Ordering::Equal;
+    };
+    let schema = |object: &Object| object.namespace.map(|id| name_of(cat, id));
+    schema(one)
+        .cmp(&schema(other))
+        .then_with(|| raw::encode(&one.name).cmp(&raw::encode(&other.name)))
+}
+
+fn by_access_method(cat: &Catalog, one: Oid, other: Oid) -> Ordering {
+    let name = |oid| cat.object(class::PG_AM, oid).map(|object| raw::encode(&object.name));
+    match (name(one), name(other)) {
+        (Some(one), Some(other)) => one.cmp(&other),
         _ => Ordering::Equal,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::topological::index;
 use crate::archive::toc::Section;
-use crate::postgres::catalog::object::{DumpId, Object};
+use crate::postgres::catalog::object::{Components, DumpId, Object};
 use crate::postgres::catalog::{Catalog, Kind};
 
 /// Finds loops among `unsorted` and repairs those that have no member in common: repairing one may repair those
@@ -108,6 +108,7 @@ fn repair_pair(cat: &mut Catalog, whole: DumpId, part: DumpId) -> bool {
         return false;
     };
     match (&one.kind, &other.kind) {
+        (Kind::Type(_), Kind::Function(_)) => repair_type_and_function(cat, whole, part),
         // The parent of a partition's index may need it to be there first; the attachment ties them anyway.
         (Kind::Index(partition), Kind::Index(_)) if partition.parent == other.catalog_id.oid => {
             cat.remove_dependency(whole, part);
@@ -120,6 +121,24 @@ fn repair_pair(cat: &mut Catalog, whole: DumpId, part: DumpId) -> bool {
         _ => return false,
     }
     true
+}
+
+/// A base type and its I/O functions need each other, a range type and its canonical function too: the function
+/// then depends on the shell type, which must be dumped whenever the function is.
+fn repair_type_and_function(cat: &mut Catalog, of_type: DumpId, function: DumpId) {
+    cat.remove_dependency(function, of_type);
+    let shell = match cat.get(of_type).map(|object| &object.kind) {
+        Some(Kind::Type(it)) => it.shell_type,
+        _ => None,
+    };
+    let Some(shell) = shell else { return };
+    cat.add_dependency(function, shell);
+    let dump = cat.get(function).map_or(Components::NONE, |object| object.dump);
+    if !dump.is_none()
+        && let Some(object) = cat.get_mut(shell)
+    {
+        object.dump = dump | Components::DEFINITION;
+    }
 }
 
 /// Loops of more than two. What is tried first wins, as for pg_dump: views, then what may be postponed past the
@@ -185,6 +204,7 @@ fn postpone(cat: &mut Catalog, members: &[DumpId]) -> bool {
         Some(Kind::RelationStats(stats)) if matview.is_some() && stats.relkind == 'm' => {
             stats.section = Section::PostData;
         }
+        Some(Kind::Function(function)) if matview.is_none() => function.postponed_def = true,
         _ => {}
     }
     true
