@@ -1,1 +1,37 @@
-//! (to come)
+//! The command line: clap's types, nothing else. Each verb's own arguments stand with the verb.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command;
+
+/// Backups of PostgreSQL that are pg_dump's equal, and restores that can be undone.
+#[derive(Debug, Parser)]
+#[command(name = "snapback", version, about, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What all verbs share.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every verb takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Globals {
+    /// Configuration file [default: ./snapback.toml, then /etc/snapback/config.toml]
+    #[arg(long, global = true, env = "SNAPBACK_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Report as JSON on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Dump one database as pg_dump does, with pg_dump's options
+    Dump(Box<command::dump::Args>),
+}

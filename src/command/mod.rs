@@ -1,9 +1,53 @@
-//! The verbs of the command line.
+//! The verbs of the command line: each asks the library, and prints for people or as JSON.
 
 use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, Globals};
+use crate::error::{Exit, Result, exit_of, hint_of};
+
+pub mod dump;
 
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(verb(&cli.globals, cli.command));
+    // What still runs in the background has nothing left to say.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn verb(_globals: &Globals, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Dump(args) => dump::run(*args).await,
+    }
+}
+
+/// Tells a person what failed, why, and what to do about it.
+#[allow(clippy::print_stderr)] // this is where errors are printed
+fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("snapback: error: {error:#}");
+    if let Some(hint) = hint_of(error) {
+        eprintln!("hint: {hint}");
+    }
+    code(exit_of(error))
+}
+
+/// The process's exit code of `exit`.
+#[must_use]
+pub fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
 }

@@ -1,9 +1,12 @@
 //! The PostgreSQL engine: reads a database as pg_dump reads it, and loads one.
 
 pub mod catalog;
+pub mod connect;
+pub mod dump;
 pub mod options;
 pub mod order;
 pub mod quote;
 pub mod row_hash;
 pub mod server;
 pub mod session;
+pub mod snapshot;

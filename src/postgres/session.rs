@@ -1,14 +1,17 @@
 //! One connection inside the dump's snapshot: bulk queries, and rows by column name.
 
 use anyhow::Context as _;
-use tokio_postgres::types::{FromSql, ToSql, Type, WasNull};
+use bytes::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, WasNull, to_sql_checked};
 
+use super::connect::Canceller;
 use crate::archive::raw;
 use crate::error::Result;
 
 /// A connected client that answers the engine's queries.
 pub struct Session {
     client: tokio_postgres::Client,
+    canceller: Canceller,
 }
 
 /// A query with its parameters: `$1`, `$2` … in order.
@@ -21,8 +24,29 @@ pub struct Query {
 #[derive(Clone, Debug)]
 enum Param {
     Oids(Vec<u32>),
-    Text(String),
-    Texts(Vec<String>),
+    Text(RawText),
+    Texts(Vec<RawText>),
+}
+
+/// Text that is sent in its own encoding.
+#[derive(Clone, Debug)]
+struct RawText(String);
+
+impl ToSql for RawText {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(&raw::encode(&self.0));
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TEXT
+    }
+
+    to_sql_checked!();
 }
 
 impl Query {
@@ -44,14 +68,14 @@ impl Query {
     /// Adds a parameter of type `text`.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.params.push(Param::Text(text.into()));
+        self.params.push(Param::Text(RawText(text.into())));
         self
     }
 
     /// Adds a parameter of type `text[]`.
     #[must_use]
     pub fn texts(mut self, texts: impl IntoIterator<Item = String>) -> Self {
-        self.params.push(Param::Texts(texts.into_iter().collect()));
+        self.params.push(Param::Texts(texts.into_iter().map(RawText).collect()));
         self
     }
 }
@@ -67,16 +91,22 @@ impl Param {
 }
 
 impl Session {
-    /// Wraps a client whose session settings and transaction are in place.
+    /// Wraps a connected client; [`super::connect::connect`] makes them.
     #[must_use]
-    pub fn new(client: tokio_postgres::Client) -> Self {
-        Session { client }
+    pub fn new(client: tokio_postgres::Client, canceller: Canceller) -> Self {
+        Session { client, canceller }
     }
 
-    /// The client itself, for COPY, cancel tokens and control statements.
+    /// The client itself, for COPY and control statements.
     #[must_use]
     pub fn client(&self) -> &tokio_postgres::Client {
         &self.client
+    }
+
+    /// Cancels what this session's server process is doing.
+    #[must_use]
+    pub fn canceller(&self) -> &Canceller {
+        &self.canceller
     }
 
     /// Runs `query` in one round trip; calls that are awaited together are pipelined.

@@ -1,0 +1,174 @@
+//! The transaction of a dump: one snapshot in every session, and settings that make text unambiguous.
+
+use anyhow::Context as _;
+
+use super::quote::Quote;
+use super::server::Server;
+use super::session::{Query, Session};
+use crate::error::{Exit, Fail, Result};
+
+/// What the options of a dump say of its sessions.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// `-E`, `--encoding`: the encoding of the dump; the database's own by default.
+    pub encoding: Option<String>,
+    /// `--role`.
+    pub role: Option<String>,
+    /// `--extra-float-digits`.
+    pub extra_float_digits: Option<i32>,
+    /// `--lock-wait-timeout`: milliseconds, or an interval as `lock_timeout` takes it.
+    pub lock_wait_timeout: Option<String>,
+    /// `--serializable-deferrable`.
+    pub serializable_deferrable: bool,
+    /// `--snapshot`: the name of an exported snapshot to use.
+    pub snapshot: Option<String>,
+    /// `--enable-row-security`.
+    pub enable_row_security: bool,
+    /// `--quote-all-identifiers`.
+    pub quote_all_identifiers: bool,
+    /// `--include-foreign-data`: rows of foreign tables are wanted.
+    pub foreign_data: bool,
+}
+
+/// Starts the transaction of a dump in `session` and reads what is true of the server.
+///
+/// Everything is set for the transaction only: behind a pooler that shares server connections between
+/// transactions, nothing of it can be lost, nor stay behind.
+///
+/// # Errors
+/// What the server says: an unknown role, encoding or snapshot.
+pub async fn begin(session: &Session, options: &SessionOptions) -> Result<Server> {
+    // The first statements run before any setting holds, so their text is plain ASCII and their literals
+    // are quoted for whatever standard_conforming_strings is.
+    let mut sql = String::from(if options.serializable_deferrable && options.snapshot.is_none() {
+        "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;\n"
+    } else {
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
+    });
+    let q = Quote {
+        major: 0,
+        all: true,
+        std_strings: false,
+    };
+    if let Some(snapshot) = &options.snapshot {
+        sql.push_str(&format!("SET TRANSACTION SNAPSHOT {};\n", q.literal(snapshot)));
+    }
+    sql.push_str(&settings(options, &q));
+    session.run(&sql).await.map_err(|error| explain(error, options))?;
+    let encoding = match &options.encoding {
+        Some(encoding) => q.literal(encoding),
+        // Read before it is set: the driver's own encoding has been UTF8 until now.
+        None => {
+            let row = session
+                .client()
+                .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
+                .await?;
+            q.literal(row.try_get(0)?)
+        }
+    };
+    session
+        .run(&format!("SET LOCAL client_encoding TO {encoding}"))
+        .await
+        .context("cannot set the encoding of the dump")?;
+    if let Some(role) = &options.role {
+        session
+            .run(&format!("SET LOCAL ROLE {}", q.id(role)))
+            .await
+            .with_context(|| format!("cannot set the role {role:?}"))?;
+    }
+    read_server(session).await
+}
+
+fn settings(options: &SessionOptions, q: &Quote) -> String {
+    let mut set: Vec<(&str, String)> = [
+        ("search_path", "''"),
+        ("DateStyle", "ISO"),
+        ("IntervalStyle", "POSTGRES"),
+        ("synchronize_seqscans", "off"),
+        ("statement_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        // Catalog queries of an unusual size would otherwise be compiled first, for seconds.
+        ("jit", "off"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .to_vec();
+    set.push((
+        "extra_float_digits",
+        options.extra_float_digits.unwrap_or(3).to_string(),
+    ));
+    let lock_timeout = options.lock_wait_timeout.as_deref().unwrap_or("0");
+    set.push(("lock_timeout", q.literal(lock_timeout)));
+    let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
+    set.push(("row_security", switch(options.enable_row_security)));
+    set.push(("quote_all_identifiers", switch(options.quote_all_identifiers)));
+    let mut sql: String = set
+        .iter()
+        .map(|(name, value)| format!("SET LOCAL {name} TO {value};\n"))
+        .collect();
+    // Settings that not every version or minor release has. The restriction keeps a view or foreign table
+    // that took a table's place from running code in our name.
+    let restricted = if options.foreign_data {
+        "view"
+    } else {
+        "view, foreign-table"
+    };
+    for (name, value) in [
+        ("transaction_timeout", "0"),
+        ("restrict_nonsystem_relation_kind", restricted),
+    ] {
+        sql.push_str(&format!(
+            "SELECT pg_catalog.set_config(name, '{value}', true) FROM pg_catalog.pg_settings WHERE name = '{name}';\n"
+        ));
+    }
+    sql
+}
+
+fn explain(error: anyhow::Error, options: &SessionOptions) -> anyhow::Error {
+    let Some(snapshot) = &options.snapshot else {
+        return error.context("cannot prepare the session of the dump");
+    };
+    Fail::new(
+        Exit::Failure,
+        format!("cannot use the snapshot {snapshot:?}: {error:#}"),
+    )
+    .hint(
+        "the session that exported it must still be in its transaction, on the same server; a connection pooler \
+             in between must not hand sessions of one dump to different servers",
+    )
+    .into()
+}
+
+async fn read_server(session: &Session) -> Result<Server> {
+    let query = Query::new(
+        "SELECT pg_catalog.current_setting('server_version_num')::int4 AS version_num, \
+                pg_catalog.current_setting('server_version') AS version, \
+                pg_catalog.current_database() AS database, \
+                pg_catalog.current_setting('client_encoding') AS encoding, \
+                pg_catalog.current_setting('standard_conforming_strings') = 'on' AS std_strings, \
+                pg_catalog.current_setting('is_superuser') = 'on' AS superuser, \
+                pg_catalog.pg_is_in_recovery() AS in_recovery",
+    );
+    let rows = session.rows(&query).await?;
+    let row = rows.first().context("the server says nothing about itself")?;
+    Ok(Server {
+        version_num: u32::try_from(row.int("version_num")?)?,
+        version: row.text("version")?,
+        database: row.text("database")?,
+        encoding: row.text("encoding")?,
+        std_strings: row.bool("std_strings")?,
+        superuser: row.bool("superuser")?,
+        in_recovery: row.bool("in_recovery")?,
+    })
+}
+
+/// Exports the snapshot of `session`, for other sessions to use while its transaction lasts.
+///
+/// # Errors
+/// What the server says.
+pub async fn export(session: &Session) -> Result<String> {
+    let rows = session
+        .rows(&Query::new("SELECT pg_catalog.pg_export_snapshot() AS snapshot"))
+        .await
+        .context("cannot export the snapshot")?;
+    rows.first().context("no snapshot was exported")?.text("snapshot")
+}
