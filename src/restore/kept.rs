@@ -1,0 +1,123 @@
+//! Databases that a restore or an undo replaced: listed, and removed when they have served.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use super::lock;
+use super::marker::{self, Marked, Marker, State};
+use super::recover::drop_database;
+use super::target::Target;
+use crate::error::Result;
+use crate::manifest::BackupId;
+
+/// A replaced database, as `list` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kept {
+    /// Its name now.
+    pub name: String,
+    /// The live name that it had.
+    pub of: String,
+    /// When it was replaced.
+    pub since: DateTime<Utc>,
+    /// Its size in bytes, where the role may ask for it.
+    pub bytes: Option<i64>,
+    /// The backup that replaced it.
+    pub replaced_by: Option<BackupId>,
+    /// The safety snapshot that holds the same; without one it may be the only copy.
+    pub safety: Option<BackupId>,
+}
+
+impl From<Marked> for Kept {
+    fn from(marked: Marked) -> Self {
+        let Marker {
+            of, at, backup, safety, ..
+        } = marked.marker;
+        Kept {
+            name: marked.name,
+            of,
+            since: at,
+            bytes: marked.size,
+            replaced_by: backup,
+            safety,
+        }
+    }
+}
+
+/// The databases that were `database` once, the newest first.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn list(target: &Target, database: &str) -> Result<Vec<Kept>> {
+    let client = target.outside(database).await?;
+    let mut found = marker::list(&client, database).await?;
+    found.retain(|marked| marked.marker.state == State::Kept);
+    Ok(found.into_iter().map(Kept::from).collect())
+}
+
+/// Which of `kept` have served at `now`: older than `keep`, and not the only copy of what they hold, because
+/// the safety snapshot is among the backups that exist.
+pub fn expired<'a>(
+    kept: &'a [Kept],
+    keep: TimeDelta,
+    now: DateTime<Utc>,
+    exists: impl Fn(BackupId) -> bool + 'a,
+) -> impl Iterator<Item = &'a Kept> {
+    kept.iter()
+        .filter(move |kept| now - kept.since > keep && kept.safety.is_some_and(&exists))
+}
+
+/// Drops the databases that have served, unless a restore or undo is under way; says which.
+///
+/// # Errors
+/// The server cannot be reached or refuses.
+pub async fn expire(
+    target: &Target,
+    database: &str,
+    keep: TimeDelta,
+    now: DateTime<Utc>,
+    exists: impl Fn(BackupId) -> bool,
+) -> Result<Vec<Kept>> {
+    let client = target.outside(database).await?;
+    if !lock::try_take(&client, database).await? {
+        return Ok(Vec::new());
+    }
+    // Asked again under the lock: an undo may just have made one of them live.
+    let kept = list(target, database).await?;
+    let gone: Vec<_> = expired(&kept, keep, now, exists).cloned().collect();
+    for kept in &gone {
+        drop_database(&client, &kept.name).await?;
+    }
+    Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(name: &str, since: &str, safety: Option<&str>) -> Kept {
+        Kept {
+            name: name.to_owned(),
+            of: "app".to_owned(),
+            since: since.parse().unwrap(),
+            bytes: None,
+            replaced_by: None,
+            safety: safety.map(|id| id.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn only_what_is_old_and_elsewhere_too_expires() {
+        let all = [
+            kept("young", "2026-11-19T00:00:00Z", Some("20261119T000000Z")),
+            kept("old", "2026-11-01T00:00:00Z", Some("20261101T000000Z")),
+            kept("pruned", "2026-11-01T00:00:00Z", Some("20261031T000000Z")),
+            kept("only copy", "2026-11-01T00:00:00Z", None),
+        ];
+        let exists = |id: BackupId| id.to_string() != "20261031T000000Z";
+        let now = "2026-11-20T00:00:00Z".parse().unwrap();
+        let names: Vec<_> = expired(&all, TimeDelta::days(7), now, exists)
+            .map(|kept| kept.name.as_str())
+            .collect();
+        assert_eq!(names, ["old"]);
+    }
+}

@@ -1,0 +1,113 @@
+//! What a restore left that was killed: found by name and comment on the server, said, and removed.
+//!
+//! A swap is one transaction, so there is nothing of it to finish: all that a kill can leave is the database
+//! that was being loaded.
+
+use std::fmt;
+
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::lock;
+use super::marker::{self, State};
+use super::target::{Target, quoted, run};
+use crate::error::Result;
+
+/// One database that a killed restore left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Leftover {
+    /// Its name.
+    pub name: String,
+    /// Whether it was removed, or only found.
+    pub removed: bool,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outcome = if self.removed { "removed" } else { "left alone" };
+        write!(f, "{:?} was left by a restore that did not end: {outcome}", self.name)
+    }
+}
+
+/// Removes what killed restores of `database` left, unless one is under way now.
+///
+/// # Errors
+/// The server cannot be reached or refuses to drop a database.
+pub async fn tidy(target: &Target, database: &str) -> Result<Vec<Leftover>> {
+    let client = target.outside(database).await?;
+    if !lock::try_take(&client, database).await? {
+        return Ok(Vec::new());
+    }
+    clean(target, &client, database).await
+}
+
+/// The same for a caller that holds the lock on `database` in `client`.
+///
+/// # Errors
+/// The server refuses to drop a database.
+pub async fn clean(target: &Target, client: &Client, database: &str) -> Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for marked in marker::list(client, database).await? {
+        if marked.marker.state == State::Unfinished {
+            drop_database(client, &marked.name).await?;
+            found.push(Leftover {
+                name: marked.name,
+                removed: true,
+            });
+        }
+    }
+    for name in unmarked(client, database).await? {
+        let removed = is_empty(target, &name).await;
+        if removed {
+            drop_database(client, &name).await?;
+        }
+        found.push(Leftover { name, removed });
+    }
+    Ok(found)
+}
+
+/// Drops a database with whoever is still in it.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn drop_database(client: &Client, name: &str) -> Result<()> {
+    run(
+        client,
+        &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)),
+    )
+    .await
+}
+
+/// Databases whose restore was killed between their creation and their first comment.
+async fn unmarked(client: &Client, database: &str) -> Result<Vec<String>> {
+    let rows = client
+        .query(
+            "SELECT datname::text FROM pg_catalog.pg_database \
+             WHERE datname ~ '_restoring_[0-9]{8}T[0-9]{6}Z(_[0-9]+)?$' \
+             AND pg_catalog.shobj_description(oid, 'pg_database') IS NULL",
+            &[],
+        )
+        .await?;
+    let mut names = Vec::new();
+    for row in rows {
+        let name: String = row.try_get(0)?;
+        if name.rsplit_once("_restoring_").is_some_and(|(start, stamp)| {
+            let room = marker::MAX_NAME - "_restoring_".len() - stamp.len();
+            start == database || (database.starts_with(start) && room - start.len() < 4)
+        }) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Whether nobody ever put anything in: what has no marker is removed only then.
+async fn is_empty(target: &Target, name: &str) -> bool {
+    let Ok(client) = target.session(name).await else {
+        return false;
+    };
+    let found = client
+        .query_opt("SELECT 1 FROM pg_catalog.pg_class WHERE oid >= 16384 LIMIT 1", &[])
+        .await;
+    matches!(found, Ok(None))
+}

@@ -1,0 +1,241 @@
+//! Two names change hands in one transaction.
+//!
+//! The fence is the lock that renaming takes on the live database: from then on a new session waits at the
+//! door, before it can do anything, while the ones inside are ended. Nothing of it is committed until both
+//! names have changed, so whatever is killed and whenever - this process, its connection, the server - the
+//! live database is open under its name, old or new. A fence by `ALLOW_CONNECTIONS false` would have to be
+//! committed first, and a kill would leave the door shut.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::marker::Marker;
+use super::target::{Target, literal, quoted, run};
+use super::watch::{Step, Watch};
+use crate::error::{Exit, Fail, Result};
+
+/// What changes hands.
+#[derive(Debug)]
+pub struct Swap<'a> {
+    /// The name that applications use.
+    pub live: &'a str,
+    /// The database that is to have it.
+    pub incoming: &'a str,
+    /// The comment that the incoming one is to have.
+    pub comment: Option<&'a str>,
+    /// Where the live one goes; `None` when there is none.
+    pub aside: Option<Aside<'a>>,
+    /// Statements that make the incoming database whole under its live name.
+    pub then: &'a [String],
+}
+
+/// The new name of what was live, and what its comment will say.
+#[derive(Debug)]
+pub struct Aside<'a> {
+    /// Its OID: the one that was looked at when the restore was planned.
+    pub oid: u32,
+    /// Its new name.
+    pub name: &'a str,
+    /// What it is from now on.
+    pub marker: &'a Marker,
+}
+
+/// How a swap went.
+#[derive(Clone, Debug)]
+pub struct Swapped {
+    /// How long no new session was let in.
+    pub away: Duration,
+    /// How many sessions were ended.
+    pub ended: usize,
+}
+
+/// How often the swap is tried: each time the server itself waits five seconds for sessions to leave.
+const ATTEMPTS: u32 = 4;
+/// Between two looks at who is still inside.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Swaps.
+///
+/// # Errors
+/// The live database could not be had for itself within the bound, or was replaced meanwhile. Then nothing
+/// has changed, and it is open.
+pub async fn swap(target: &Target, swap: &Swap<'_>, watch: &Watch) -> Result<Swapped> {
+    let renamer = target.outside(swap.live).await?;
+    let bouncer = target.outside(swap.live).await?;
+    watch.step(Step::Fence).await;
+    let mut sessions = Sessions::default();
+    let mut attempt = 1;
+    loop {
+        let began = Instant::now();
+        match try_swap(&renamer, &bouncer, swap, &mut sessions, watch).await {
+            Ok(()) => {
+                return Ok(Swapped {
+                    away: began.elapsed(),
+                    ended: sessions.ended.len(),
+                });
+            }
+            Err(error) if attempt < ATTEMPTS && somebody_inside(&error) => {
+                renamer.batch_execute("ROLLBACK").await?;
+                attempt += 1;
+            }
+            Err(error) => {
+                // The transaction ends with its session in any case.
+                let _ = renamer.batch_execute("ROLLBACK").await;
+                return Err(sessions.explain(error, swap.live));
+            }
+        }
+    }
+}
+
+async fn try_swap(
+    renamer: &Client,
+    bouncer: &Client,
+    swap: &Swap<'_>,
+    sessions: &mut Sessions,
+    watch: &Watch,
+) -> Result<()> {
+    // Should this process stall while it holds the door, the server gives up by itself.
+    run(
+        renamer,
+        "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
+         SET LOCAL idle_in_transaction_session_timeout = '10s'",
+    )
+    .await?;
+    let incoming = oid_of(renamer, swap.incoming)
+        .await?
+        .with_context(|| format!("database {:?} is gone", swap.incoming))?;
+    rename(renamer, bouncer, incoming, swap.incoming, None, sessions).await?;
+    if let Some(aside) = &swap.aside {
+        still_the_same(renamer, swap.live, aside.oid).await?;
+        rename(renamer, bouncer, aside.oid, swap.live, Some(aside.name), sessions).await?;
+        run(renamer, &aside.marker.statement(&quoted(aside.name))).await?;
+    }
+    let live = quoted(swap.live);
+    let comment = swap.comment.map_or_else(|| "NULL".to_owned(), literal);
+    run(
+        renamer,
+        &format!(
+            "ALTER DATABASE {} RENAME TO {live}; COMMENT ON DATABASE {live} IS {comment}",
+            quoted(swap.incoming)
+        ),
+    )
+    .await?;
+    for statement in swap.then {
+        run(renamer, statement).await?;
+    }
+    watch.step(Step::Rename).await;
+    run(renamer, "COMMIT").await
+}
+
+/// Renames a database while everybody inside is ended; without a new name it only empties it.
+async fn rename(
+    renamer: &Client,
+    bouncer: &Client,
+    oid: u32,
+    name: &str,
+    to: Option<&str>,
+    sessions: &mut Sessions,
+) -> Result<()> {
+    let Some(to) = to else {
+        return sessions.end_all(bouncer, oid).await.map(|_| ());
+    };
+    let statement = format!("ALTER DATABASE {} RENAME TO {}", quoted(name), quoted(to));
+    let renamed = run(renamer, &statement);
+    tokio::pin!(renamed);
+    loop {
+        sessions.end_all(bouncer, oid).await?;
+        tokio::select! {
+            result = &mut renamed => return result,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn oid_of(client: &Client, name: &str) -> Result<Option<u32>> {
+    let row = client
+        .query_opt("SELECT oid FROM pg_catalog.pg_database WHERE datname = $1", &[&name])
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+async fn still_the_same(client: &Client, live: &str, oid: u32) -> Result<()> {
+    if oid_of(client, live).await? == Some(oid) {
+        return Ok(());
+    }
+    Err(Fail::new(
+        Exit::Failure,
+        format!("database {live:?} was dropped, renamed or replaced by somebody else meanwhile"),
+    )
+    .hint("nothing was swapped; look at what is there now, then start again")
+    .into())
+}
+
+/// Whether trying again may help.
+fn somebody_inside(error: &anyhow::Error) -> bool {
+    let code = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())
+        .and_then(tokio_postgres::Error::code);
+    matches!(
+        code,
+        Some(&(SqlState::OBJECT_IN_USE | SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED))
+    )
+}
+
+/// Who was inside.
+#[derive(Default)]
+struct Sessions {
+    ended: BTreeSet<i32>,
+    refused: BTreeSet<String>,
+}
+
+impl Sessions {
+    /// Ends every session in the database; those that this role may not end are remembered.
+    async fn end_all(&mut self, bouncer: &Client, oid: u32) -> Result<()> {
+        let inside = bouncer
+            .query(
+                "SELECT pid, COALESCE(usename, '')::text, COALESCE(application_name, '') \
+                 FROM pg_catalog.pg_stat_activity WHERE datid = $1",
+                &[&oid],
+            )
+            .await?;
+        for row in inside {
+            let pid: i32 = row.try_get(0)?;
+            match bouncer
+                .query_one("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid])
+                .await
+            {
+                Ok(_) => {
+                    self.ended.insert(pid);
+                }
+                Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    let (user, program): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+                    self.refused.insert(format!("{user} ({program})"));
+                }
+                Err(error) => return Err(error).context("ending sessions"),
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self, error: anyhow::Error, live: &str) -> anyhow::Error {
+        if !somebody_inside(&error) {
+            return error.context(format!("swapping {live:?}"));
+        }
+        let message = format!("database {live:?} could not be had for the swap: somebody is still inside");
+        let fail = if self.refused.is_empty() {
+            Fail::new(Exit::Failure, message).hint("stop the applications, or end prepared transactions, and try again")
+        } else {
+            let users: Vec<_> = self.refused.iter().map(String::as_str).collect();
+            Fail::new(Exit::Permission, message).hint(format!(
+                "this role may not end the sessions of {}: grant it pg_signal_backend, or stop them",
+                users.join(", ")
+            ))
+        };
+        error.context(fail)
+    }
+}

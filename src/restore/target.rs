@@ -1,0 +1,130 @@
+//! The server that a restore writes to: sessions in any of its databases.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures_util::future::BoxFuture;
+use tokio_postgres::Client;
+
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::quote::Quote;
+
+type Open = dyn Fn(String) -> BoxFuture<'static, Result<Client>> + Send + Sync;
+
+/// A server, and how to get a session in one of its databases.
+#[derive(Clone)]
+pub struct Target {
+    open: Arc<Open>,
+    name: String,
+}
+
+impl Target {
+    /// A server that people know as `name` (host and port) and that `open` opens sessions on.
+    pub fn new<F>(name: impl Into<String>, open: F) -> Self
+    where
+        F: Fn(String) -> BoxFuture<'static, Result<Client>> + Send + Sync + 'static,
+    {
+        Target {
+            open: Arc::new(open),
+            name: name.into(),
+        }
+    }
+
+    /// A session in `database`.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the login.
+    pub async fn session(&self, database: &str) -> Result<Client> {
+        (self.open)(database.to_owned()).await
+    }
+
+    /// A session in some database other than `live`: names change only from outside. `postgres` and
+    /// `template1` are tried first, then whatever else the server lets us into.
+    ///
+    /// # Errors
+    /// No other database can be entered.
+    pub async fn outside(&self, live: &str) -> Result<Client> {
+        let mut first_error = None;
+        for database in ["postgres", "template1"] {
+            if database == live {
+                continue;
+            }
+            match self.session(database).await {
+                Ok(client) => return Ok(client),
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match self.any_other(live).await {
+            Some(client) => Ok(client),
+            None => Err(first_error.unwrap_or_else(|| no_way_in(live))),
+        }
+    }
+
+    async fn any_other(&self, live: &str) -> Option<Client> {
+        let client = self.session(live).await.ok()?;
+        let rows = client
+            .query(
+                "SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn AND datname <> $1 AND \
+                 pg_catalog.has_database_privilege(oid, 'CONNECT') ORDER BY datname",
+                &[&live],
+            )
+            .await
+            .ok()?;
+        for row in rows {
+            if let Ok(other) = self.session(row.get(0)).await {
+                return Some(other);
+            }
+        }
+        None
+    }
+}
+
+fn no_way_in(live: &str) -> anyhow::Error {
+    Fail::new(
+        Exit::Unreachable,
+        format!("no database besides {live:?} can be entered, and its name changes only from outside"),
+    )
+    .hint("allow this role to connect to the database postgres")
+    .into()
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// Runs statements, and says on failure which.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn run(client: &Client, sql: &str) -> Result<()> {
+    client.batch_execute(sql).await.with_context(|| {
+        let first = sql.lines().next().unwrap_or_default();
+        format!("running {first}")
+    })
+}
+
+/// Any name as an identifier, always quoted.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    LITERALS.id(name).into_owned()
+}
+
+/// Any text as a literal, whatever `standard_conforming_strings` says.
+#[must_use]
+pub fn literal(text: &str) -> String {
+    if text.contains('\\') {
+        return format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
+    }
+    LITERALS.literal(text)
+}
+
+const LITERALS: Quote = Quote {
+    major: 14,
+    all: true,
+    std_strings: true,
+};

@@ -1,0 +1,3 @@
+//! Restores: the swap and what can happen to it.
+
+mod swap;
