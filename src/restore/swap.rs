@@ -102,7 +102,7 @@ async fn try_swap(
     run(
         renamer,
         "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
-         SET LOCAL idle_in_transaction_session_timeout = '10s'",
+         SET LOCAL idle_in_transaction_session_timeout = '5s'",
     )
     .await?;
     let incoming = oid_of(renamer, swap.incoming)
