@@ -35,11 +35,6 @@ impl Quote {
     #[must_use]
     pub fn literal(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len() + 2);
-        let escaped = !self.std_strings && text.contains('\\');
-        if escaped {
-            // pg_dump does the same for as long as the server's setting says that a backslash escapes.
-            out.push('E');
-        }
         out.push('\'');
         for c in text.chars() {
             if c == '\'' || (c == '\\' && !self.std_strings) {
@@ -49,6 +44,16 @@ impl Quote {
         }
         out.push('\'');
         out
+    }
+
+    /// `text` as pg_dumpall writes it: as an escape string when there is a backslash in it, whatever the setting.
+    #[must_use]
+    pub fn escape_literal(&self, text: &str) -> String {
+        if text.contains('\\') {
+            format!("E'{}'", text.replace('\'', "''").replace('\\', "\\\\"))
+        } else {
+            self.literal(text)
+        }
     }
 
     /// `text` between dollar quotes (PostgreSQL's `appendStringLiteralDQ`): `$$`, or `$_$`, `$_X$` and so
@@ -159,7 +164,7 @@ mod tests {
                 ..Q
             }
             .literal("it's \\n"),
-            "E'it''s \\\\n'"
+            "'it''s \\\\n'"
         );
     }
 

@@ -181,6 +181,12 @@ impl Row {
         Ok(texts.into_iter().map(|text| text.0).collect())
     }
 
+    /// A `text[]` or `name[]`; NULL is not the empty list.
+    pub fn texts_or_null(&self, column: &str) -> Result<Option<Vec<String>>> {
+        let texts = self.nullable::<Vec<Text>>(column)?;
+        Ok(texts.map(|texts| texts.into_iter().map(|text| text.0).collect()))
+    }
+
     /// A `text[]` whose elements may be NULL; NULL is the empty list.
     pub fn opt_texts(&self, column: &str) -> Result<Vec<Option<String>>> {
         let texts = self.nullable::<Vec<Option<Text>>>(column)?.unwrap_or_default();

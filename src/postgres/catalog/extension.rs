@@ -1,39 +1,160 @@
-//! (to come)
+//! Extensions: made by one statement, which makes their members; only their configuration tables have rows
+//! that are the user's.
 
 use super::emit::Emit;
-use super::object::Object;
-use super::{Catalog, Step};
+use super::object::{CatalogId, Components, Object, Oid, class};
+use super::{Kind, Step, attachment, select};
+use crate::archive::toc::Section;
 use crate::error::Result;
+use crate::postgres::session::Query;
 
-/// (to come)
+/// An extension.
 #[derive(Debug, Default)]
-pub struct Extension {}
+pub struct Extension {
+    /// Schema that its members are in.
+    pub namespace: String,
+    /// Whether that schema can change.
+    pub relocatable: bool,
+    /// Installed version.
+    pub extversion: String,
+    /// Configuration tables, each with its WHERE clause (empty: all rows).
+    pub configuration: Vec<(Oid, String)>,
+    /// OIDs of configuration tables as the catalog has them.
+    pub extconfig: Vec<Oid>,
+    /// Their conditions as the catalog has them.
+    pub extcondition: Vec<String>,
+}
 
-/// (to come)
+/// All extensions.
 pub const READ: Step = Step {
-    what: "extension",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    what: "extensions",
+    query: |_| {
+        Some(Query::new(
+            "SELECT x.tableoid, x.oid, x.extname, n.nspname, x.extrelocatable, x.extversion, x.extconfig, \
+             x.extcondition FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace",
+        ))
+    },
+    absorb: |cat, rows| {
+        for row in rows {
+            let id = CatalogId::new(row.oid("tableoid")?, row.oid("oid")?);
+            let (extconfig, extcondition) = (row.oids("extconfig")?, row.texts("extcondition")?);
+            // Lists of different lengths are nonsense that CREATE EXTENSION would not have left.
+            let configuration = match extconfig.len() == extcondition.len() {
+                true => extconfig.iter().copied().zip(extcondition.iter().cloned()).collect(),
+                false => Vec::new(),
+            };
+            let kind = Kind::Extension(Extension {
+                namespace: row.text("nspname")?,
+                relocatable: row.bool("extrelocatable")?,
+                extversion: row.text("extversion")?,
+                configuration,
+                extconfig,
+                extcondition,
+            });
+            let id = cat.add(id, row.text("extname")?, None, kind);
+            select::extension(cat, id);
+        }
+        Ok(())
+    },
 };
 
-/// (to come)
+/// Which objects the extensions made.
 pub const MEMBERS: Step = Step {
-    what: "extension",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    what: "extension members",
+    query: |_| {
+        Some(Query::new(
+            "SELECT classid, objid, refobjid FROM pg_catalog.pg_depend \
+             WHERE refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND deptype = 'e' ORDER BY 3",
+        ))
+    },
+    absorb: |cat, rows| {
+        for row in rows {
+            if let Some(extension) = cat.find(class::PG_EXTENSION, row.oid("refobjid")?) {
+                let member = CatalogId::new(row.oid("classid")?, row.oid("objid")?);
+                cat.extension_members.insert(member, extension);
+            }
+        }
+        Ok(())
+    },
 };
 
-/// (to come)
+/// Takes up the rows of configuration tables, and sees that what a foreign key names is loaded first: the
+/// keys of members are already in place when their rows come.
 pub const CONFIGURATION_TABLES: Step = Step {
-    what: "extension",
+    what: "configuration tables",
     query: |_| None,
     absorb: |_, _| Ok(()),
 };
 
-/// (to come)
+/// Writes an extension.
 ///
 /// # Errors
-/// The catalogs are inconsistent.
-pub fn dump(_emit: &mut Emit, _object: &Object, _it: &super::extension::Extension) -> Result<()> {
+/// None today.
+pub fn dump(emit: &mut Emit, object: &Object, it: &Extension) -> Result<()> {
+    if !emit.cat.options.dump_schema() {
+        return Ok(());
+    }
+    let name = emit.q.id(&object.name).into_owned();
+    if object.wants(Components::DEFINITION) {
+        let mut entry = emit.entry(object, "EXTENSION", Section::PreData);
+        entry.defn = if emit.cat.options.binary_upgrade {
+            upgrade_definition(emit, object, it)
+        } else {
+            // No version: the restore takes what the new server offers.
+            let schema = emit.q.id(&it.namespace);
+            format!("CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA {schema};\n")
+        };
+        entry.drop_stmt = format!("DROP EXTENSION {name};\n");
+        emit.push(entry);
+    }
+    let (id, on) = (object.catalog_id, object.dump_id);
+    if object.wants(Components::COMMENT) {
+        attachment::comment(emit, "EXTENSION", &name, None, "", id, 0, on);
+    }
+    if object.wants(Components::SECLABEL) {
+        attachment::security_label(emit, "EXTENSION", &name, None, "", id, 0, on);
+    }
     Ok(())
+}
+
+/// `--binary-upgrade`: an extension without members, as they are dumped one by one; the configuration tables
+/// keep their OIDs there.
+fn upgrade_definition(emit: &Emit, object: &Object, it: &Extension) -> String {
+    let q = emit.q;
+    let required: Vec<String> = object
+        .dependencies
+        .iter()
+        .filter_map(|id| emit.cat.get(*id))
+        .filter(|other| matches!(other.kind, Kind::Extension(_)))
+        .map(|other| q.literal(&other.name))
+        .collect();
+    let array = |items: Vec<String>, what: &str| match items.is_empty() {
+        true => "NULL".to_owned(),
+        false => q.literal(&format!("{{{}}}", items.join(what))),
+    };
+    let config = array(it.extconfig.iter().map(ToString::to_string).collect(), ",");
+    let condition = array(it.extcondition.iter().map(|text| array_element(text)).collect(), ",");
+    format!(
+        "-- For binary upgrade, create an empty extension and insert objects into it\n\
+         DROP EXTENSION IF EXISTS {name};\n\
+         SELECT pg_catalog.binary_upgrade_create_empty_extension({literal}, {schema}, {relocatable}, {version}, \
+         {config}, {condition}, ARRAY[{required}]::pg_catalog.text[]);\n",
+        name = q.id(&object.name),
+        literal = q.literal(&object.name),
+        schema = q.literal(&it.namespace),
+        relocatable = it.relocatable,
+        version = q.literal(&it.extversion),
+        required = required.join(","),
+    )
+}
+
+/// A text as `text[]`'s output function writes it inside of an array.
+fn array_element(text: &str) -> String {
+    let plain = !text.is_empty()
+        && !text.eq_ignore_ascii_case("null")
+        && !text.contains(|c: char| c.is_ascii_whitespace() || "{}\",\\\u{b}".contains(c));
+    if plain {
+        return text.to_owned();
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -17,6 +17,7 @@ use super::session::{Query, Row, Session};
 use crate::error::Result;
 
 pub mod access_method;
+pub mod acl;
 pub mod aggregate;
 pub mod attachment;
 pub mod cast;
@@ -40,6 +41,7 @@ pub mod object;
 pub mod opclass;
 pub mod operator;
 pub mod opfamily;
+pub mod pattern;
 pub mod policy;
 pub mod publication;
 pub mod relation_stats;
@@ -328,13 +330,21 @@ impl Catalog {
 }
 
 /// Expands the patterns of the options.
-const PATTERNS: &[Step] = &[select::PATTERNS];
+const PATTERNS: &[Step] = &[
+    pattern::SCHEMAS,
+    pattern::USER_SEARCH_PATH,
+    pattern::TABLES,
+    pattern::EMPTY_SEARCH_PATH,
+    pattern::FOREIGN_SERVERS,
+    pattern::EXTENSIONS,
+];
 
 /// Which objects there are, in pg_dump's `getSchemaData` order.
 const IDENTITIES: &[Step] = &[
     role::NAMES,
     attachment::COMMENTS,
     attachment::SECURITY_LABELS,
+    attachment::INITIAL_PRIVILEGES,
     database::READ,
     extension::READ,
     extension::MEMBERS,
@@ -402,4 +412,5 @@ const DETAILS: &[Step] = &[
     column::ACLS,
     relation_stats::READ,
     dependency::READ,
+    attachment::MARK,
 ];

@@ -1,13 +1,16 @@
-//! (to come)
+//! Names of roles: the catalogs name owners by OID.
 
-use super::emit::Emit;
-use super::object::Object;
-use super::{Catalog, Step};
-use crate::error::Result;
+use super::Step;
+use crate::postgres::session::Query;
 
-/// (to come)
+/// All role names; see [`super::Catalog::role`].
 pub const NAMES: Step = Step {
-    what: "role",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    what: "role names",
+    query: |_| Some(Query::new("SELECT oid, rolname FROM pg_catalog.pg_roles ORDER BY 1")),
+    absorb: |cat, rows| {
+        for row in rows {
+            cat.roles.insert(row.oid("oid")?, row.text("rolname")?);
+        }
+        Ok(())
+    },
 };
