@@ -77,4 +77,17 @@ impl Entry {
             has_data: false,
         }
     }
+
+    /// The owner as pg_dump has it: comments and labels of what has no owner have an empty one, all else none.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        let attached = matches!(self.desc.as_str(), "COMMENT" | "SECURITY LABEL");
+        (attached || !self.owner.is_empty()).then_some(self.owner.as_str())
+    }
+
+    /// Whether it is the rows of large objects.
+    #[must_use]
+    pub fn is_large_objects(&self) -> bool {
+        self.has_data && self.desc == "BLOBS"
+    }
 }

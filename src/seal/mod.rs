@@ -1,1 +1,14 @@
-//! (to come)
+//! What happens to bytes between an archive and a store: compression and digests.
+
+pub mod compression;
+pub mod decode;
+pub mod digest;
+pub mod join;
+mod lz4;
+pub mod segment;
+
+pub use compression::{Algorithm, Codec, Compression, Frame};
+pub use decode::Decoder;
+pub use digest::Digest;
+pub use join::Joiner;
+pub use segment::{SegmentCompressor, SegmentEnd};

@@ -1,0 +1,159 @@
+//! What of an archive is restored, or printed, and how: pg_restore's options as one value.
+
+use super::toc::Section;
+use crate::postgres::options::DumpOptions;
+
+/// pg_restore's options; the default is plain `pg_restore -f -`. pg_dump's plain format obeys the same.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // one per option of pg_restore
+pub struct RestoreOptions {
+    /// `-c`, `--clean`: drop what will be created.
+    pub clean: bool,
+    /// `--if-exists`: the drops do not fail when there is nothing to drop.
+    pub if_exists: bool,
+    /// `-C`, `--create`: create the database and connect to it.
+    pub create: bool,
+    /// Definitions are wanted (off: `--data-only`).
+    pub schema: bool,
+    /// Rows are wanted (off: `--schema-only`).
+    pub data: bool,
+    /// Planner statistics are wanted.
+    pub statistics: bool,
+    /// Sequence values even without rows (`--sequence-data`).
+    pub sequence_data: bool,
+    /// `--binary-upgrade`: definitions of large objects even without rows.
+    pub binary_upgrade: bool,
+    /// `--section`.
+    pub sections: Sections,
+    /// `-O`, `--no-owner`.
+    pub no_owner: bool,
+    /// `-x`, `--no-privileges`.
+    pub no_privileges: bool,
+    /// `--no-tablespaces`.
+    pub no_tablespaces: bool,
+    /// `--no-table-access-method`.
+    pub no_table_access_method: bool,
+    /// `--no-comments`.
+    pub no_comments: bool,
+    /// `--no-publications`.
+    pub no_publications: bool,
+    /// `--no-security-labels`.
+    pub no_security_labels: bool,
+    /// `--no-subscriptions`.
+    pub no_subscriptions: bool,
+    /// `--no-policies`.
+    pub no_policies: bool,
+    /// `--use-set-session-authorization` instead of `ALTER … OWNER`.
+    pub use_set_session_authorization: bool,
+    /// `--disable-triggers`, which only counts without definitions.
+    pub disable_triggers: bool,
+    /// `-S`, `--superuser`: who disables triggers.
+    pub superuser: Option<String>,
+    /// `--role`: who restores (pg_dump's own `--role` is about reading and is not this).
+    pub role: Option<String>,
+    /// `--enable-row-security`.
+    pub enable_row_security: bool,
+    /// The key of `\restrict`, for minor versions that write it.
+    pub restrict_key: Option<String>,
+    /// `-v`, `--verbose`: numbers, dependencies and times in the comments.
+    pub verbose: bool,
+    /// Comments before each entry; pg_restore leaves them out when it talks to a server.
+    pub comments: bool,
+}
+
+/// Which sections are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sections {
+    /// Definitions that come before rows.
+    pub pre_data: bool,
+    /// Rows.
+    pub data: bool,
+    /// Definitions that come after rows.
+    pub post_data: bool,
+}
+
+impl Default for Sections {
+    fn default() -> Self {
+        Sections {
+            pre_data: true,
+            data: true,
+            post_data: true,
+        }
+    }
+}
+
+impl Sections {
+    /// Whether `section` is wanted.
+    #[must_use]
+    pub fn has(self, section: Section) -> bool {
+        match section {
+            Section::PreData => self.pre_data,
+            Section::Data => self.data,
+            Section::PostData => self.post_data,
+            Section::None => false,
+        }
+    }
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        RestoreOptions {
+            clean: false,
+            if_exists: false,
+            create: false,
+            schema: true,
+            data: true,
+            statistics: true,
+            sequence_data: false,
+            binary_upgrade: false,
+            sections: Sections::default(),
+            no_owner: false,
+            no_privileges: false,
+            no_tablespaces: false,
+            no_table_access_method: false,
+            no_comments: false,
+            no_publications: false,
+            no_security_labels: false,
+            no_subscriptions: false,
+            no_policies: false,
+            use_set_session_authorization: false,
+            disable_triggers: false,
+            superuser: None,
+            role: None,
+            enable_row_security: false,
+            restrict_key: None,
+            verbose: false,
+            comments: true,
+        }
+    }
+}
+
+impl RestoreOptions {
+    /// The options under which `pg_dump` with `options` prints its plain format.
+    #[must_use]
+    pub fn for_dump(options: &DumpOptions) -> Self {
+        RestoreOptions {
+            clean: options.clean,
+            if_exists: options.if_exists,
+            create: options.create,
+            schema: options.dump_schema(),
+            data: options.dump_data(),
+            statistics: options.dump_statistics(),
+            sequence_data: options.sequence_data,
+            binary_upgrade: options.binary_upgrade,
+            no_owner: options.no_owner,
+            no_privileges: options.no_privileges,
+            no_tablespaces: options.no_tablespaces,
+            no_table_access_method: options.no_table_access_method,
+            no_comments: options.no_comments,
+            no_publications: options.no_publications,
+            no_security_labels: options.no_security_labels,
+            no_subscriptions: options.no_subscriptions,
+            no_policies: options.no_policies,
+            use_set_session_authorization: options.use_set_session_authorization,
+            disable_triggers: options.disable_triggers,
+            enable_row_security: options.enable_row_security,
+            ..RestoreOptions::default()
+        }
+    }
+}

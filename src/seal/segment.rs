@@ -1,0 +1,207 @@
+//! One segment of a stream, compressed apart from the others.
+//!
+//! Segments of one table are read and compressed on several threads; [`super::Joiner`] makes one stream of
+//! them. So a DEFLATE segment ends on a byte boundary and refers to nothing before itself, and a zstd or
+//! LZ4 segment is a frame of its own.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use bytes::{Buf as _, Bytes};
+use flate2::{Compress, Crc, FlushCompress, Status};
+use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
+use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation as _, OutBuffer};
+
+use super::compression::{Algorithm, Codec, Compression, Frame};
+use crate::error::Result;
+
+/// Compressed bytes are handed out in chunks of about this size.
+const CHUNK: usize = 128 << 10;
+
+/// What a [`super::Joiner`] must know of a segment that ended.
+#[derive(Debug)]
+pub struct SegmentEnd {
+    /// Uncompressed length.
+    pub len: u64,
+    pub(super) check: Check,
+}
+
+/// The checksum of a segment's uncompressed bytes, of the kind that its frame wants.
+#[derive(Debug)]
+pub(super) enum Check {
+    None,
+    Adler32(u32),
+    Crc32(Crc),
+}
+
+/// Compresses one segment.
+pub struct SegmentCompressor {
+    method: Method,
+    out: Vec<u8>,
+    len: u64,
+    has_zlib_header: bool,
+}
+
+enum Method {
+    None,
+    Zlib(Compress),
+    Gzip(Compress, Crc),
+    Lz4(Box<FrameEncoder<Vec<u8>>>),
+    Zstd(Encoder<'static>),
+}
+
+/// zlib's header is two bytes; it belongs to the whole stream, so the joiner writes it.
+const ZLIB_HEADER: usize = 2;
+
+impl SegmentCompressor {
+    /// Starts a segment.
+    ///
+    /// # Errors
+    /// The zstd library refuses a parameter or has no memory.
+    pub fn new(codec: &Codec) -> Result<Self> {
+        let compression = &codec.compression;
+        let method = match (compression.algorithm, codec.frame) {
+            (Algorithm::None, _) => Method::None,
+            (Algorithm::Gzip, Frame::Zlib) => Method::Zlib(Compress::new(level(compression), true)),
+            (Algorithm::Gzip, Frame::Gzip) => Method::Gzip(Compress::new(level(compression), false), Crc::new()),
+            (Algorithm::Lz4, _) => Method::Lz4(Box::new(lz4_encoder())),
+            (Algorithm::Zstd, _) => Method::Zstd(zstd_encoder(compression)?),
+        };
+        Ok(SegmentCompressor {
+            has_zlib_header: matches!(method, Method::Zlib(_)),
+            method,
+            out: Vec::new(),
+            len: 0,
+        })
+    }
+
+    /// Compresses `bytes` and returns what is ready: never an empty chunk.
+    ///
+    /// # Errors
+    /// The library fails, which it does only without memory.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Bytes>> {
+        self.len += bytes.len() as u64;
+        match &mut self.method {
+            Method::None => self.out.extend_from_slice(bytes),
+            Method::Zlib(deflate) => run_deflate(deflate, bytes, &mut self.out, FlushCompress::None)?,
+            Method::Gzip(deflate, crc) => {
+                crc.update(bytes);
+                run_deflate(deflate, bytes, &mut self.out, FlushCompress::None)?;
+            }
+            Method::Lz4(encoder) => {
+                encoder.write_all(bytes)?;
+                self.out.append(encoder.get_mut());
+            }
+            Method::Zstd(encoder) => run_zstd(encoder, bytes, &mut self.out)?,
+        }
+        Ok((self.out.len() >= CHUNK).then(|| self.take()))
+    }
+
+    fn take(&mut self) -> Bytes {
+        let mut bytes = Bytes::from(std::mem::take(&mut self.out));
+        if std::mem::take(&mut self.has_zlib_header) {
+            bytes.advance(ZLIB_HEADER.min(bytes.len()));
+        }
+        bytes
+    }
+
+    /// Ends the segment: the last of its bytes, and what joins it to the others.
+    ///
+    /// # Errors
+    /// As [`SegmentCompressor::push`].
+    pub fn finish(mut self) -> Result<(Option<Bytes>, SegmentEnd)> {
+        let check = match &mut self.method {
+            Method::None => Check::None,
+            Method::Zlib(deflate) => {
+                run_deflate(deflate, &[], &mut self.out, FlushCompress::Sync)?;
+                // All bytes are out. What ending the stream adds is no part of the segment, but it ends with
+                // the checksum, which the library has computed on the way.
+                let mut end = Vec::with_capacity(64);
+                run_deflate(deflate, &[], &mut end, FlushCompress::Finish)?;
+                let adler = end.last_chunk().context("the compressor ended without a checksum")?;
+                Check::Adler32(u32::from_be_bytes(*adler))
+            }
+            Method::Gzip(deflate, crc) => {
+                run_deflate(deflate, &[], &mut self.out, FlushCompress::Sync)?;
+                Check::Crc32(std::mem::take(crc))
+            }
+            Method::Lz4(encoder) => {
+                encoder.try_finish().context("ending an LZ4 frame")?;
+                self.out.append(encoder.get_mut());
+                Check::None
+            }
+            Method::Zstd(encoder) => {
+                end_zstd(encoder, &mut self.out)?;
+                Check::None
+            }
+        };
+        let rest = self.take();
+        let end = SegmentEnd { len: self.len, check };
+        Ok(((!rest.is_empty()).then_some(rest), end))
+    }
+}
+
+fn level(compression: &Compression) -> flate2::Compression {
+    match compression.level.map(u32::try_from) {
+        Some(Ok(level)) => flate2::Compression::new(level.min(9)),
+        _ => flate2::Compression::default(),
+    }
+}
+
+/// Runs the compressor until it has taken `input` and given what `flush` asks for.
+fn run_deflate(deflate: &mut Compress, mut input: &[u8], out: &mut Vec<u8>, flush: FlushCompress) -> Result<()> {
+    loop {
+        out.reserve(input.len() / 2 + 4096);
+        let before = deflate.total_in();
+        let status = deflate.compress_vec(input, out, flush).context("compressing")?;
+        let taken = usize::try_from(deflate.total_in() - before)?;
+        input = &input[taken..];
+        let has_room = out.len() < out.capacity();
+        if input.is_empty() && (has_room || status == Status::StreamEnd) {
+            return Ok(());
+        }
+    }
+}
+
+fn lz4_encoder() -> FrameEncoder<Vec<u8>> {
+    let info = FrameInfo::new().block_size(BlockSize::Max256KB);
+    FrameEncoder::with_frame_info(info, Vec::new())
+}
+
+fn zstd_encoder(compression: &Compression) -> Result<Encoder<'static>> {
+    let mut encoder = Encoder::new(compression.level.unwrap_or(0)).context("starting zstd")?;
+    if compression.long {
+        encoder
+            .set_parameter(CParameter::EnableLongDistanceMatching(true))
+            .context("zstd's long-distance mode")?;
+    }
+    Ok(encoder)
+}
+
+fn run_zstd(encoder: &mut Encoder<'static>, input: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let mut input = InBuffer::around(input);
+    while input.pos() < input.src.len() {
+        let at = out.len();
+        out.reserve(ZSTD_STEP);
+        encoder
+            .run(&mut input, &mut OutBuffer::around_pos(out, at))
+            .context("compressing")?;
+    }
+    Ok(())
+}
+
+fn end_zstd(encoder: &mut Encoder<'static>, out: &mut Vec<u8>) -> Result<()> {
+    loop {
+        let at = out.len();
+        out.reserve(ZSTD_STEP);
+        let left = encoder
+            .finish(&mut OutBuffer::around_pos(out, at), true)
+            .context("ending a zstd frame")?;
+        if left == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Room for one step of the zstd library, a little above a block.
+const ZSTD_STEP: usize = 160 << 10;
