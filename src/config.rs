@@ -1,1 +1,216 @@
-//! (to come)
+//! The configuration: file, then `SNAPBACK__…` environment, then flags, into one validated [`Config`].
+//!
+//! Every error names the key that it is about. With no file at all, `DATABASE_URL` is the one job and
+//! `./backups` the one store.
+
+pub mod raw;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use crate::error::{Exit, Fail, Result};
+use crate::job::Job;
+use raw::Raw;
+use value::ConnectionString;
+
+/// The environment, as a value: tests have their own.
+pub type Environment = BTreeMap<String, String>;
+
+/// Where a configuration is looked for when none is named.
+const PLACES: [&str; 2] = ["snapback.toml", "/etc/snapback/config.toml"];
+
+/// Name of the one job that `DATABASE_URL` makes, and of the store that jobs use when they name none.
+const DEFAULT: &str = "default";
+
+/// A configuration that makes sense.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that it came from.
+    pub file: Option<PathBuf>,
+    /// As it was written, with defaults; prints without secrets.
+    pub raw: Raw,
+    /// The jobs, by name.
+    pub jobs: Vec<Job>,
+}
+
+/// The environment of this process; what is not Unicode is none of ours.
+#[must_use]
+pub fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+impl Config {
+    /// Reads the configuration: `file`, else `$SNAPBACK_CONFIG`, else the usual places, else none.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a key is unknown, has a wrong type or an impossible value.
+    pub fn load(file: Option<&Path>, environment: &Environment, now: DateTime<Utc>) -> Result<Config> {
+        let file = find(file, environment)?;
+        let mut raw = parse(file.as_deref(), environment)?;
+        if raw.jobs.is_empty()
+            && let Some(url) = environment.get("DATABASE_URL").filter(|url| !url.is_empty())
+        {
+            let job = raw::Job {
+                url: ConnectionString::new(url),
+                ..raw::Job::default()
+            };
+            raw.jobs.insert(DEFAULT.to_owned(), job);
+        }
+        if file.is_none() && raw.stores.is_empty() {
+            let path = PathBuf::from("backups");
+            raw.stores.insert(DEFAULT.to_owned(), raw::Store { path });
+        }
+        validate(file, raw, environment, now)
+    }
+
+    /// The job called `name`, or the only one.
+    ///
+    /// # Errors
+    /// There is no such job, or there are several and none was named.
+    pub fn job(&self, name: Option<&str>) -> Result<&Job> {
+        match (name, self.jobs.as_slice()) {
+            (_, []) => Err(Fail::new(Exit::Usage, "no job is configured")
+                .hint("set DATABASE_URL, or write a snapback.toml (see config.example.toml)")
+                .into()),
+            (Some(name), jobs) => jobs.iter().find(|job| job.name == name).ok_or_else(|| {
+                Fail::new(Exit::NotFound, format!("there is no job {name:?}"))
+                    .hint(format!("the jobs are {}", self.job_names()))
+                    .into()
+            }),
+            (None, [job]) => Ok(job),
+            (None, _) => Err(Fail::new(Exit::Usage, "there are several jobs: name one")
+                .hint(format!("the jobs are {}", self.job_names()))
+                .into()),
+        }
+    }
+
+    /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, and without a
+    /// backup the newest is meant.
+    ///
+    /// # Errors
+    /// As [`Config::job`].
+    pub fn job_and_backup<'a>(&self, first: Option<&'a str>, second: Option<&'a str>) -> Result<(&Job, &'a str)> {
+        let is_job = |name: &str| self.jobs.iter().any(|job| job.name == name);
+        match (first, second) {
+            (Some(only), None) if !is_job(only) && self.jobs.len() == 1 && looks_like_backup(only) => {
+                Ok((self.job(None)?, only))
+            }
+            (first, second) => Ok((self.job(first)?, second.unwrap_or("latest"))),
+        }
+    }
+
+    fn job_names(&self) -> String {
+        let names: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
+        names.join(", ")
+    }
+}
+
+/// Whether a word on the command line is meant as a backup rather than as a job.
+fn looks_like_backup(word: &str) -> bool {
+    word == "latest" || word.parse::<crate::manifest::BackupId>().is_ok()
+}
+
+/// The file to read; one that was named must be there.
+fn find(named: Option<&Path>, environment: &Environment) -> Result<Option<PathBuf>> {
+    let named = named
+        .map(Path::to_owned)
+        .or_else(|| environment.get("SNAPBACK_CONFIG").map(PathBuf::from));
+    if let Some(file) = named {
+        if let Err(error) = std::fs::File::open(&file) {
+            let message = format!("cannot read the configuration {}: {error}", file.display());
+            return Err(Fail::new(Exit::Usage, message).into());
+        }
+        return Ok(Some(file));
+    }
+    Ok(PLACES.iter().map(PathBuf::from).find(|place| place.is_file()))
+}
+
+/// File and environment into the raw configuration.
+fn parse(file: Option<&Path>, environment: &Environment) -> Result<Raw> {
+    let mut builder = config::Config::builder();
+    if let Some(file) = file {
+        let source = config::File::from(file).format(config::FileFormat::Toml);
+        builder = builder.add_source(source);
+    }
+    let variables = config::Environment::with_prefix("SNAPBACK")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(environment.clone().into_iter().collect()));
+    let name = file.map_or_else(|| "the environment".to_owned(), |file| file.display().to_string());
+    builder
+        .add_source(variables)
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .map_err(|error| Fail::new(Exit::Usage, format!("configuration ({name}): {error}")))
+        .map_err(|fail| fail.hint("config.example.toml shows every key").into())
+}
+
+/// Turns what was written into what is meant.
+fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now: DateTime<Utc>) -> Result<Config> {
+    let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned);
+    // Relative paths in a file are relative to it: a service has no current folder that anybody thinks of.
+    let absolute = |path: &mut PathBuf| {
+        if let Some(folder) = &folder {
+            *path = folder.join(&*path);
+        }
+    };
+    if raw.daemon.max_concurrent_jobs == 0 {
+        return Err(impossible("daemon.max_concurrent_jobs", "must be at least 1"));
+    }
+    tracing_subscriber::EnvFilter::try_new(&raw.log.level)
+        .map_err(|error| impossible("log.level", &format!("{:?}: {error}", raw.log.level)))?;
+    for (name, store) in &mut raw.stores {
+        check_name("stores", name)?;
+        if store.path.as_os_str().is_empty() {
+            return Err(impossible(&format!("stores.{name}.path"), "must not be empty"));
+        }
+        absolute(&mut store.path);
+    }
+    for job in raw.jobs.values_mut() {
+        job.password_file.as_mut().map(absolute);
+    }
+    if raw.daemon.history.is_none()
+        && let Some(state) = environment.get("STATE_DIRECTORY")
+    {
+        raw.daemon.history = Some(Path::new(state).join("history.jsonl"));
+    }
+    raw.daemon.history.as_mut().map(absolute);
+    let mut jobs = Vec::new();
+    for (name, job) in &raw.jobs {
+        check_name("jobs", name)?;
+        let store = raw.stores.get(&job.store).ok_or_else(|| {
+            let message = format!("there is no store {:?} (a section [stores.{}])", job.store, job.store);
+            impossible(&format!("jobs.{name}.store"), &message)
+        })?;
+        jobs.push(Job::new(name, job, store, environment, now)?);
+    }
+    Ok(Config { file, raw, jobs })
+}
+
+/// Names become folders, parts of file names and of environment variables.
+fn check_name(section: &str, name: &str) -> Result<()> {
+    let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || name.len() > 63 || !name.bytes().all(fine) || name.starts_with('-') {
+        let message = "a name has 1 to 63 small letters, digits, '-' and '_'";
+        return Err(impossible(&format!("{section}.{name}"), message));
+    }
+    Ok(())
+}
+
+/// The same failure, with the key that it is about.
+pub(crate) fn about(key: &str) -> impl Fn(Fail) -> Fail {
+    move |fail| Fail {
+        message: format!("configuration: {key}: {}", fail.message),
+        ..fail
+    }
+}
+
+/// The error of a value that cannot be.
+pub(crate) fn impossible(key: &str, why: &str) -> anyhow::Error {
+    Fail::new(Exit::Usage, format!("configuration: {key}: {why}")).into()
+}

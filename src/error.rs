@@ -72,17 +72,46 @@ impl std::error::Error for Fail {}
 /// The exit class of an error: that of the outermost [`Fail`] in its chain.
 #[must_use]
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<Fail>())
-        .map_or(Exit::Failure, |fail| fail.exit)
+    fails(error).next().map_or(Exit::Failure, |fail| fail.exit)
 }
 
 /// The hint of an error: that of the outermost [`Fail`] in its chain that has one.
 #[must_use]
 pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<Fail>())
-        .find_map(|fail| fail.hint.as_deref())
+    fails(error).find_map(|fail| fail.hint.as_deref())
+}
+
+/// The failures in an error, the outermost first. One that was added as context is no link of the chain itself,
+/// which is why `anyhow`'s own downcast goes first.
+fn fails(error: &anyhow::Error) -> impl Iterator<Item = &Fail> {
+    let outermost = error.downcast_ref::<Fail>();
+    outermost
+        .into_iter()
+        .chain(error.chain().filter_map(|cause| cause.downcast_ref::<Fail>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_found_wherever_it_is_in_the_chain() {
+        let fail = || Fail::new(Exit::Busy, "busy").hint("wait");
+        let errors = [
+            anyhow::Error::from(fail()),
+            anyhow::Error::from(fail()).context("outside"),
+            anyhow::anyhow!("inside").context(fail()),
+            anyhow::anyhow!("inside").context(fail()).context("outside"),
+            anyhow::Error::from(fail()).context(Fail::new(Exit::Busy, "outer")),
+        ];
+        for error in errors {
+            assert_eq!(
+                (exit_of(&error), hint_of(&error)),
+                (Exit::Busy, Some("wait")),
+                "{error:#}"
+            );
+        }
+    }
 }

@@ -1,1 +1,228 @@
-//! (to come)
+//! What a job is: a source, a store, a schedule, a retention policy and the options of its dumps.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use crate::config::value::{ConnectionString, Secret, Span};
+use crate::config::{Environment, about, impossible, raw};
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::options::DumpOptions;
+use crate::retention::Policy;
+use crate::schedule::Schedule;
+use crate::store::{Local, Store};
+
+/// More connections than this help no server.
+const MOST_CONNECTIONS: u32 = 64;
+
+/// A job that makes sense.
+#[derive(Clone)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// The database.
+    pub source: SourceConfig,
+    /// Where its backups live, under a folder of the job's name.
+    pub store: Arc<dyn Store>,
+    /// When it runs; by hand only without.
+    pub schedule: Option<Schedule>,
+    /// The time zone of its days, weeks and months.
+    pub zone: Tz,
+    /// Whether a missed run is made up for.
+    pub run_missed: bool,
+    /// Cancels a run that takes longer.
+    pub timeout: Option<Duration>,
+    /// Whether roles and tablespaces are stored as well.
+    pub globals: bool,
+    /// Whether retention is applied after each successful run.
+    pub prune: bool,
+    /// What to keep.
+    pub policy: Policy,
+    /// How to dump.
+    pub dump: DumpConfig,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job")
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .field("store", &self.store.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How to reach the database.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// URI or keyword string.
+    pub url: ConnectionString,
+    password: Password,
+}
+
+/// Where the password comes from. Files are read at each run, so that a changed password needs no restart.
+#[derive(Clone, Debug)]
+enum Password {
+    /// From the URL, libpq's environment or `~/.pgpass`.
+    Elsewhere,
+    Given(Secret),
+    File(PathBuf),
+}
+
+impl SourceConfig {
+    /// The configured password; `None` leaves it to the URL, libpq's environment and `~/.pgpass`.
+    ///
+    /// # Errors
+    /// The password's file cannot be read or is empty.
+    pub fn password(&self) -> Result<Option<Secret>> {
+        match &self.password {
+            Password::Elsewhere => Ok(None),
+            Password::Given(secret) => Ok(Some(secret.clone())),
+            Password::File(file) => {
+                let fail = |why: String| {
+                    Fail::new(
+                        Exit::Usage,
+                        format!("cannot read the password file {}: {why}", file.display()),
+                    )
+                };
+                let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+                let line = text.lines().next().unwrap_or_default();
+                if line.is_empty() {
+                    return Err(fail("its first line is empty".to_owned()).into());
+                }
+                Ok(Some(Secret::new(line)))
+            }
+        }
+    }
+}
+
+/// How a job's dumps are made.
+#[derive(Clone, Debug)]
+pub struct DumpConfig {
+    /// What is dumped.
+    pub options: DumpOptions,
+    /// Compression, as `pg_dump --compress` takes it.
+    pub compress: String,
+    /// Connections that read at once; `None` chooses by the processors.
+    pub jobs: Option<u32>,
+    /// Role to become.
+    pub role: Option<String>,
+    /// Encoding of the dump.
+    pub encoding: Option<String>,
+    /// How long to wait for a lock.
+    pub lock_wait_timeout: Duration,
+    /// How long others may wait for the dump's locks; `None` for ever.
+    pub max_lock_wait: Option<Duration>,
+}
+
+impl Job {
+    /// Makes sense of `[jobs.NAME]`.
+    ///
+    /// # Errors
+    /// A value is impossible; the error names its key.
+    pub fn new(
+        name: &str,
+        raw: &raw::Job,
+        store: &raw::Store,
+        environment: &Environment,
+        now: DateTime<Utc>,
+    ) -> Result<Job> {
+        let key = |key: &str| format!("jobs.{name}.{key}");
+        let zone: Tz = raw.time_zone.parse().map_err(|_| {
+            let why = format!("{:?} is not a time zone such as Europe/Berlin", raw.time_zone);
+            impossible(&key("time_zone"), &why)
+        })?;
+        let schedule = raw.schedule.as_deref().map(|text| Schedule::parse(text, zone, now));
+        let schedule = schedule.transpose().map_err(about(&key("schedule")))?;
+        let policy = policy(raw.retention.as_ref());
+        policy.check().map_err(about(&key("retention")))?;
+        Ok(Job {
+            name: name.to_owned(),
+            source: SourceConfig {
+                url: raw.url.clone(),
+                password: password(raw, environment, &key)?,
+            },
+            store: Arc::new(Local::new(&store.path)),
+            schedule,
+            zone,
+            run_missed: raw.run_missed,
+            timeout: raw.timeout.map(Span::duration),
+            globals: raw.globals,
+            prune: raw.prune,
+            policy,
+            dump: dump(&raw.dump, &key)?,
+        })
+    }
+}
+
+fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> String) -> Result<Password> {
+    let given = raw.password.clone().map(Password::Given);
+    let file = raw.password_file.clone().map(Password::File);
+    let credential = raw.password_credential.as_ref().map(|name| {
+        let folder = environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+            impossible(
+                &key("password_credential"),
+                "there are no systemd credentials here (CREDENTIALS_DIRECTORY is not set)",
+            )
+        })?;
+        Ok::<_, anyhow::Error>(Password::File(PathBuf::from(folder).join(name)))
+    });
+    let mut all = [given, file, credential.transpose()?].into_iter().flatten();
+    let first = all.next().unwrap_or(Password::Elsewhere);
+    if all.next().is_some() {
+        let why = "set only one of password, password_file and password_credential";
+        return Err(impossible(&key("password"), why));
+    }
+    Ok(first)
+}
+
+/// The policy that was written; the default one only where none was.
+fn policy(raw: Option<&raw::Retention>) -> Policy {
+    let Some(raw) = raw else {
+        return Policy::default();
+    };
+    let none = Policy::none();
+    Policy {
+        keep_last: raw.keep_last.unwrap_or(0),
+        keep_hourly: raw.keep_hourly.unwrap_or(0),
+        keep_daily: raw.keep_daily.unwrap_or(0),
+        keep_weekly: raw.keep_weekly.unwrap_or(0),
+        keep_monthly: raw.keep_monthly.unwrap_or(0),
+        keep_yearly: raw.keep_yearly.unwrap_or(0),
+        keep_within: raw.keep_within.map(Span::delta),
+        keep_safety: raw.keep_safety.map_or(none.keep_safety, Span::delta),
+        minimum: raw.minimum.unwrap_or(none.minimum),
+    }
+}
+
+fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<DumpConfig> {
+    if raw.jobs > MOST_CONNECTIONS {
+        return Err(impossible(
+            &key("dump.jobs"),
+            &format!("must be at most {MOST_CONNECTIONS}"),
+        ));
+    }
+    let options = DumpOptions {
+        include_schemas: raw.schemas.0.clone(),
+        exclude_schemas: raw.exclude_schemas.0.clone(),
+        include_tables: raw.tables.0.clone(),
+        exclude_tables: raw.exclude_tables.0.clone(),
+        exclude_table_data: raw.exclude_table_data.0.clone(),
+        // A pattern that no longer matches anything must not make an empty backup.
+        strict_names: true,
+        ..DumpOptions::default()
+    };
+    Ok(DumpConfig {
+        options,
+        compress: raw.compress.clone(),
+        jobs: Some(raw.jobs).filter(|jobs| *jobs > 0),
+        role: raw.role.clone(),
+        encoding: raw.encoding.clone(),
+        lock_wait_timeout: raw.lock_wait_timeout.duration(),
+        max_lock_wait: Some(raw.max_lock_wait.duration()).filter(|wait| !wait.is_zero()),
+    })
+}

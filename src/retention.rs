@@ -73,13 +73,13 @@ impl Policy {
     /// No rule keeps anything, or the minimum is 0.
     pub fn check(&self) -> Result<(), Fail> {
         if self.minimum == 0 {
-            return Err(Fail::new(Exit::Usage, "retention: minimum must be at least 1"));
+            return Err(Fail::new(Exit::Usage, "minimum must be at least 1"));
         }
         let counts = self.buckets().iter().any(|bucket| bucket.left > 0);
         if counts || self.keep_within.is_some_and(|within| within > TimeDelta::zero()) {
             return Ok(());
         }
-        Err(Fail::new(Exit::Usage, "retention: the policy is empty and would keep nothing")
+        Err(Fail::new(Exit::Usage, "the policy is empty and would keep nothing")
             .hint("set at least one of keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly, keep_within"))
     }
 

@@ -1,5 +1,6 @@
 //! Integration tests: real servers, the real binary, stock client tools as the oracle.
 
+mod config;
 mod restore;
 mod store;
 mod support;

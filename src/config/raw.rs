@@ -1,0 +1,208 @@
+//! The configuration as it is written, with its defaults: what the file and the environment may say.
+//!
+//! `config show` prints these types, and a test holds `config.example.toml` against them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::value::{ConnectionString, List, Secret, Span};
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raw {
+    /// `[log]`.
+    pub log: Log,
+    /// `[daemon]`.
+    pub daemon: Daemon,
+    /// `[stores.NAME]`.
+    pub stores: BTreeMap<String, Store>,
+    /// `[jobs.NAME]`.
+    pub jobs: BTreeMap<String, Job>,
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level, or a filter as `tracing` understands it.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            level: "info".to_owned(),
+            format: LogFormat::Human,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object per line.
+    Json,
+    /// Straight to journald, with fields.
+    Journald,
+}
+
+/// `[daemon]`: how `snapback serve` works.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Daemon {
+    /// How many jobs may run at once.
+    pub max_concurrent_jobs: u32,
+    /// How long runs may go on after SIGTERM before they are cancelled.
+    pub shutdown_timeout: Span,
+    /// File that gets one JSON line per run.
+    pub history: Option<PathBuf>,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Daemon {
+            max_concurrent_jobs: 2,
+            shutdown_timeout: Span::seconds(90),
+            history: None,
+        }
+    }
+}
+
+/// `[stores.NAME]`: where backups live.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+/// `[jobs.NAME]`: a database and what becomes of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Job {
+    /// URI or keyword string; what it leaves open comes from libpq's environment and `~/.pgpass`.
+    pub url: ConnectionString,
+    /// Password of the database role.
+    pub password: Option<Secret>,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// Name of the systemd credential whose first line is the password.
+    pub password_credential: Option<String>,
+    /// Name of the store.
+    pub store: String,
+    /// Cron expression; without one the job runs by hand only.
+    pub schedule: Option<String>,
+    /// IANA name of the time zone of schedule and retention.
+    pub time_zone: String,
+    /// Whether a run that was missed while the daemon was down is made up for at its start.
+    pub run_missed: bool,
+    /// Cancels a run that takes longer.
+    pub timeout: Option<Span>,
+    /// Whether roles and tablespaces are stored beside the archive.
+    pub globals: bool,
+    /// Whether retention is applied after each successful run.
+    pub prune: bool,
+    /// What to keep.
+    pub retention: Option<Retention>,
+    /// What to dump, and how.
+    pub dump: Dump,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Job {
+            url: ConnectionString::new(""),
+            password: None,
+            password_file: None,
+            password_credential: None,
+            store: "default".to_owned(),
+            schedule: None,
+            time_zone: "UTC".to_owned(),
+            run_missed: true,
+            timeout: None,
+            globals: true,
+            prune: true,
+            retention: None,
+            dump: Dump::default(),
+        }
+    }
+}
+
+/// `[jobs.NAME.retention]`: restic's keys.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// The newest so many.
+    pub keep_last: Option<u32>,
+    /// One of each of so many hours.
+    pub keep_hourly: Option<u32>,
+    /// One of each of so many days.
+    pub keep_daily: Option<u32>,
+    /// One of each of so many weeks.
+    pub keep_weekly: Option<u32>,
+    /// One of each of so many months.
+    pub keep_monthly: Option<u32>,
+    /// One of each of so many years.
+    pub keep_yearly: Option<u32>,
+    /// All that are at most so much older than the newest.
+    pub keep_within: Option<Span>,
+    /// Safety snapshots that are at most so much older than the newest backup.
+    pub keep_safety: Option<Span>,
+    /// Never fewer than this.
+    pub minimum: Option<u32>,
+}
+
+/// `[jobs.NAME.dump]`: pg_dump's options that make sense in a backup.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dump {
+    /// `--compress`: method and level.
+    pub compress: String,
+    /// `--jobs`: how many connections read at once; 0 chooses by the processors.
+    pub jobs: u32,
+    /// `--schema`.
+    pub schemas: List,
+    /// `--exclude-schema`.
+    pub exclude_schemas: List,
+    /// `--table`.
+    pub tables: List,
+    /// `--exclude-table`.
+    pub exclude_tables: List,
+    /// `--exclude-table-data`.
+    pub exclude_table_data: List,
+    /// `--role`.
+    pub role: Option<String>,
+    /// `--encoding`.
+    pub encoding: Option<String>,
+    /// `--lock-wait-timeout`.
+    pub lock_wait_timeout: Span,
+    /// The dump gives way when its locks make others wait longer than this; 0 never does.
+    pub max_lock_wait: Span,
+}
+
+impl Default for Dump {
+    fn default() -> Self {
+        Dump {
+            compress: "gzip".to_owned(),
+            jobs: 0,
+            schemas: List::default(),
+            exclude_schemas: List::default(),
+            tables: List::default(),
+            exclude_tables: List::default(),
+            exclude_table_data: List::default(),
+            role: None,
+            encoding: None,
+            lock_wait_timeout: Span::seconds(60),
+            max_lock_wait: Span::seconds(0),
+        }
+    }
+}

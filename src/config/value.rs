@@ -1,0 +1,311 @@
+//! The kinds of value that a configuration has beyond numbers and text.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// What stands for a secret in everything that people read.
+const REDACTED: &str = "********";
+
+/// A secret: only [`Secret::expose`] shows it.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(REDACTED)
+    }
+}
+
+/// A libpq connection URI or keyword string; shown without its password.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct ConnectionString(String);
+
+impl ConnectionString {
+    /// Wraps a URI or keyword string.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        ConnectionString(text.into())
+    }
+
+    /// The text with its password.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn redacted(&self) -> String {
+        let text = &self.0;
+        match text.split_once("://") {
+            Some((scheme, rest)) => format!("{scheme}://{}", redact_uri(rest)),
+            None => redact_keywords(text),
+        }
+    }
+}
+
+/// The part of a URI after `://`, its password replaced in the authority and among the parameters.
+fn redact_uri(rest: &str) -> String {
+    let (before, parameters) = rest.split_once('?').map_or((rest, None), |(a, b)| (a, Some(b)));
+    let authority_end = before.find('/').unwrap_or(before.len());
+    // The last @ counts: a password that was not escaped may hold one.
+    let mut shown = match before[..authority_end].rfind('@').or_else(|| before.rfind('@')) {
+        Some(at) => {
+            let user = before[..at].split_once(':');
+            user.map_or_else(
+                || before.to_owned(),
+                |(user, _)| format!("{user}:{REDACTED}{}", &before[at..]),
+            )
+        }
+        None => before.to_owned(),
+    };
+    if let Some(parameters) = parameters {
+        let redact = |parameter: &str| match parameter.split_once('=') {
+            Some((key, _)) if is_secret_key(key) => format!("{key}={REDACTED}"),
+            _ => parameter.to_owned(),
+        };
+        shown.push('?');
+        shown.push_str(&parameters.split('&').map(redact).collect::<Vec<_>>().join("&"));
+    }
+    shown
+}
+
+/// A keyword string, its password replaced. From the key on everything goes: where a quoted value ends is
+/// for the real parser to know, and a little less shown does no harm.
+fn redact_keywords(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    match ["password", "sslpassword"]
+        .iter()
+        .filter_map(|key| lower.find(key))
+        .min()
+    {
+        Some(at) => format!("{}password={REDACTED}", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn is_secret_key(key: &str) -> bool {
+    key.eq_ignore_ascii_case("password") || key.eq_ignore_ascii_case("sslpassword")
+}
+
+impl fmt::Debug for ConnectionString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+impl Serialize for ConnectionString {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.redacted())
+    }
+}
+
+/// A length of time: `90s`, `5m`, `2h`, `7d`, `4w`, `1y`, or several together as in `1d12h`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(u64);
+
+/// Units, the largest first, in seconds.
+const UNITS: [(char, u64); 6] = [
+    ('y', 365 * 86_400),
+    ('w', 7 * 86_400),
+    ('d', 86_400),
+    ('h', 3_600),
+    ('m', 60),
+    ('s', 1),
+];
+
+/// A hundred years: longer makes no sense, and all arithmetic stays far from its limits.
+const LONGEST: u64 = 100 * 365 * 86_400;
+
+impl Span {
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Span(seconds)
+    }
+
+    /// As the standard library's type.
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        Duration::from_secs(self.0)
+    }
+
+    /// As chrono's type.
+    #[must_use]
+    pub fn delta(self) -> TimeDelta {
+        TimeDelta::seconds(self.0.cast_signed())
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a length of time such as 90s, 5m, 2h, 7d, 4w, 1y or 1d12h");
+        let mut seconds = 0_u64;
+        let mut rest = text.trim();
+        if rest == "0" {
+            return Ok(Span(0));
+        }
+        loop {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+            let unit = rest[digits..].chars().next().ok_or_else(wrong)?;
+            let (_, size) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+            seconds = number
+                .checked_mul(*size)
+                .and_then(|part| seconds.checked_add(part))
+                .filter(|sum| *sum <= LONGEST)
+                .ok_or_else(|| format!("{text:?} is longer than a hundred years"))?;
+            rest = rest[digits + 1..].trim_start();
+            if rest.is_empty() {
+                return Ok(Span(seconds));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
+        let mut left = self.0;
+        for (name, size) in UNITS {
+            if left >= size {
+                write!(f, "{}{name}", left / size)?;
+                left %= size;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A list of texts; in an environment variable the texts are separated by commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct List(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = List;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of texts")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<List, E> {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                Ok(List(parts.map(str::to_owned).collect()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List, A::Error> {
+                let mut list = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    list.push(text);
+                }
+                Ok(List(list))
+            }
+        }
+        deserializer.deserialize_any(ListVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_survive_printing_and_parsing() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("5m", 300),
+            ("1d12h", 129_600),
+            ("2w", 1_209_600),
+            ("1y 1d", 31_622_400),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span, Span::seconds(seconds), "{text}");
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        }
+        for text in [
+            "",
+            "5",
+            "m",
+            "5x",
+            "-5m",
+            "1.5h",
+            "101y",
+            "99999999999999999999s",
+            "5mm",
+            "ä",
+        ] {
+            assert!(text.parse::<Span>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_password_is_ever_shown() {
+        for text in [
+            "postgresql://bob:hush@db/app",
+            "postgresql://bob:hu/sh@db/app",
+            "postgresql://bob:hush@with@db/app?sslmode=require",
+            "postgres://db/app?user=bob&password=hush",
+            "host=db user=bob password=hush dbname=app",
+            "host=db user=bob PASSWORD = 'hush with blanks' dbname=app",
+            "host=db sslpassword=hush",
+        ] {
+            let shown = format!("{:?}", ConnectionString::new(text));
+            assert!(!shown.contains("hu"), "{shown}");
+            assert!(shown.contains("db"), "{shown}");
+        }
+        let plain = "postgresql://bob@db:5433/app?sslmode=require";
+        assert_eq!(format!("{:?}", ConnectionString::new(plain)), plain);
+        assert_eq!(format!("{:?}", Secret::new("hush")), REDACTED);
+    }
+}
