@@ -1,17 +1,21 @@
 //! What a job is: a source, a store, a schedule, a retention policy and the options of its dumps.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::config::value::{ConnectionString, Secret, Span};
+use crate::config::value::Span;
 use crate::config::{Environment, about, impossible, raw};
 use crate::error::{Exit, Fail, Result};
+use crate::postgres::connect::{Dsn, Secret};
+use crate::postgres::dump::Request;
 use crate::postgres::options::DumpOptions;
+use crate::postgres::snapshot::SessionOptions;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::store::{Local, Store};
@@ -43,7 +47,7 @@ pub struct Job {
     /// What to keep.
     pub policy: Policy,
     /// How to dump.
-    pub dump: DumpConfig,
+    pub dump: Request,
 }
 
 impl fmt::Debug for Job {
@@ -59,8 +63,7 @@ impl fmt::Debug for Job {
 /// How to reach the database.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
-    /// URI or keyword string.
-    pub url: ConnectionString,
+    dsn: Dsn,
     password: Password,
 }
 
@@ -74,49 +77,36 @@ enum Password {
 }
 
 impl SourceConfig {
-    /// The configured password; `None` leaves it to the URL, libpq's environment and `~/.pgpass`.
+    /// What to connect with, the configured password in it.
     ///
     /// # Errors
     /// The password's file cannot be read or is empty.
-    pub fn password(&self) -> Result<Option<Secret>> {
-        match &self.password {
-            Password::Elsewhere => Ok(None),
-            Password::Given(secret) => Ok(Some(secret.clone())),
-            Password::File(file) => {
-                let fail = |why: String| {
-                    Fail::new(
-                        Exit::Usage,
-                        format!("cannot read the password file {}: {why}", file.display()),
-                    )
-                };
-                let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
-                let line = text.lines().next().unwrap_or_default();
-                if line.is_empty() {
-                    return Err(fail("its first line is empty".to_owned()).into());
-                }
-                Ok(Some(Secret::new(line)))
-            }
-        }
+    pub fn dsn(&self) -> Result<Dsn> {
+        let password = match &self.password {
+            Password::Elsewhere => self.dsn.password.clone(),
+            Password::Given(secret) => Some(secret.clone()),
+            Password::File(file) => Some(first_line(file)?),
+        };
+        Ok(Dsn {
+            password,
+            ..self.dsn.clone()
+        })
     }
 }
 
-/// How a job's dumps are made.
-#[derive(Clone, Debug)]
-pub struct DumpConfig {
-    /// What is dumped.
-    pub options: DumpOptions,
-    /// Compression, as `pg_dump --compress` takes it.
-    pub compress: String,
-    /// Connections that read at once; `None` chooses by the processors.
-    pub jobs: Option<u32>,
-    /// Role to become.
-    pub role: Option<String>,
-    /// Encoding of the dump.
-    pub encoding: Option<String>,
-    /// How long to wait for a lock.
-    pub lock_wait_timeout: Duration,
-    /// How long others may wait for the dump's locks; `None` for ever.
-    pub max_lock_wait: Option<Duration>,
+/// The password in a file.
+fn first_line(file: &Path) -> Result<Secret> {
+    let fail = |why: &str| {
+        Fail::new(
+            Exit::Usage,
+            format!("cannot read the password file {}: {why}", file.display()),
+        )
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| fail(&error.to_string()))?;
+    match text.lines().next() {
+        None | Some("") => Err(fail("its first line is empty").into()),
+        Some(line) => Ok(Secret::new(line)),
+    }
 }
 
 impl Job {
@@ -143,7 +133,7 @@ impl Job {
         Ok(Job {
             name: name.to_owned(),
             source: SourceConfig {
-                url: raw.url.clone(),
+                dsn: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
                 password: password(raw, environment, &key)?,
             },
             store: Arc::new(Local::new(&store.path)),
@@ -199,7 +189,7 @@ fn policy(raw: Option<&raw::Retention>) -> Policy {
     }
 }
 
-fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<DumpConfig> {
+fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<Request> {
     if raw.jobs > MOST_CONNECTIONS {
         return Err(impossible(
             &key("dump.jobs"),
@@ -216,13 +206,26 @@ fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<DumpConfig> {
         strict_names: true,
         ..DumpOptions::default()
     };
-    Ok(DumpConfig {
-        options,
-        compress: raw.compress.clone(),
-        jobs: Some(raw.jobs).filter(|jobs| *jobs > 0),
-        role: raw.role.clone(),
+    let session = SessionOptions {
         encoding: raw.encoding.clone(),
-        lock_wait_timeout: raw.lock_wait_timeout.duration(),
+        role: raw.role.clone(),
+        lock_wait_timeout: Some(raw.lock_wait_timeout.duration().as_millis().to_string()),
+        ..SessionOptions::default()
+    };
+    Ok(Request {
+        options,
+        session,
+        compress: Some(raw.compress.clone()),
+        jobs: connections(raw.jobs),
         max_lock_wait: Some(raw.max_lock_wait.duration()).filter(|wait| !wait.is_zero()),
     })
+}
+
+/// How many connections read at once; 0 means as many as there are processors, but at most four: more of
+/// them slow the server down for others.
+fn connections(configured: u32) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(4),
+        jobs => jobs as usize,
+    }
 }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{ConnectionString, List, Secret, Span};
+use super::value::{ConnectionString, List, Span};
+use crate::postgres::connect::Secret;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

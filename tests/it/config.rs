@@ -121,7 +121,7 @@ fn environment_beats_file() {
         ("debug", 5)
     );
     let job = config.job(Some("app")).unwrap();
-    assert_eq!(job.source.password().unwrap().unwrap().expose(), "0123");
+    assert_eq!(job.source.dsn().unwrap().password.unwrap().expose(), "0123");
     assert_eq!(job.dump.options.include_schemas, ["a", "b"]);
     assert_eq!(job.policy.keep_within, Some(chrono::TimeDelta::weeks(4)));
     assert_eq!(job.policy.keep_last, 0);
@@ -160,6 +160,7 @@ fn what_is_wrong_is_named() {
         ("[jobs.app]\ntime_zone = \"Mars/Olympus\"", "jobs.app.time_zone"),
         ("[jobs.app]\nstore = \"elsewhere\"", "jobs.app.store"),
         ("[jobs.app]\ntimeout = 5", "timeout"),
+        ("[jobs.app]\nurl = \"postgresql://db:port/app\"", "jobs.app.url"),
         ("[jobs.app]\ndump.jobs = 1000", "jobs.app.dump.jobs"),
         (
             "[jobs.app]\npassword = \"a\"\npassword_file = \"b\"",
@@ -223,7 +224,7 @@ fn a_password_file_is_read_when_it_is_needed() {
     let text = format!("{SMALL}password_file = \"{}\"\n", secret.display());
     let config = load(&text, &[]).unwrap();
     let source = &config.jobs[0].source;
-    assert_eq!(exit_of(&source.password().unwrap_err()), Exit::Usage);
+    assert_eq!(exit_of(&source.dsn().unwrap_err()), Exit::Usage);
     fs::write(&secret, "hush\n").unwrap();
-    assert_eq!(source.password().unwrap().unwrap().expose(), "hush");
+    assert_eq!(source.dsn().unwrap().password.unwrap().expose(), "hush");
 }
