@@ -56,6 +56,23 @@ impl Quote {
         }
     }
 
+    /// Storage parameters (`reloptions`, each `name=value`) as they stand between the parentheses of `WITH`
+    /// (PostgreSQL's `appendReloptionsArray`). `prefix` is `toast.` for those of a TOAST table.
+    #[must_use]
+    pub fn reloptions(&self, options: &[String], prefix: &str) -> String {
+        let format = |option: &String| {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            // Only what is an identifier already stands bare: a number may be anything to a custom parameter.
+            let value = if self.id(value) == value {
+                Cow::Borrowed(value)
+            } else {
+                Cow::Owned(self.literal(value))
+            };
+            format!("{prefix}{}={value}", self.id(name))
+        };
+        options.iter().map(format).collect::<Vec<_>>().join(", ")
+    }
+
     /// `text` between dollar quotes (PostgreSQL's `appendStringLiteralDQ`): `$$`, or `$_$`, `$_X$` and so
     /// on until the delimiter does not occur in the text. `prefix` stands between the dollars.
     #[must_use]

@@ -62,6 +62,22 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
     Ok(())
 }
 
+/// The statements that make an object depend on extensions (`ALTER … DEPENDS ON EXTENSION`), each on a line of its
+/// own after the object's definition. `name` is what the statement calls the object.
+#[must_use]
+pub fn on_extensions(emit: &Emit, object: &Object, keyword: &str, name: &str) -> String {
+    if !object.depends_on_ext {
+        return String::new();
+    }
+    object
+        .dependencies
+        .iter()
+        .filter_map(|id| emit.cat.get(*id))
+        .filter(|on| matches!(on.kind, Kind::Extension(_)))
+        .map(|on| format!("\nALTER {keyword} {name} DEPENDS ON EXTENSION {};", emit.q.id(&on.name)))
+        .collect()
+}
+
 fn is_type(kind: &Kind) -> bool {
     matches!(kind, Kind::Type(_))
 }

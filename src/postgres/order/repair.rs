@@ -170,7 +170,7 @@ fn postpone(cat: &mut Catalog, members: &[DumpId]) -> bool {
     let boundary_of = |object: &Object| -> Option<fn(&Kind) -> bool> {
         match &object.kind {
             Kind::Table(table) if table.relkind == 'm' => Some(is_pre_data_boundary),
-            Kind::RelationStats(stats) if stats.relkind == 'm' => Some(is_post_data_boundary),
+            Kind::RelationStats(stats) if stats.relation.relkind == 'm' => Some(is_post_data_boundary),
             _ => None,
         }
     };
@@ -201,7 +201,7 @@ fn postpone(cat: &mut Catalog, members: &[DumpId]) -> bool {
     cat.remove_dependency(members[boundary], next);
     match cat.get_mut(next).map(|object| &mut object.kind) {
         Some(Kind::Table(table)) if matview.is_some() && table.relkind == 'm' => table.postponed_def = true,
-        Some(Kind::RelationStats(stats)) if matview.is_some() && stats.relkind == 'm' => {
+        Some(Kind::RelationStats(stats)) if matview.is_some() && stats.relation.relkind == 'm' => {
             stats.section = Section::PostData;
         }
         Some(Kind::Function(function)) if matview.is_none() => function.postponed_def = true,
