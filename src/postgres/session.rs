@@ -103,6 +103,12 @@ impl Session {
         &self.client
     }
 
+    /// The client alone, for what is not about a dump.
+    #[must_use]
+    pub fn into_client(self) -> tokio_postgres::Client {
+        self.client
+    }
+
     /// Cancels what this session's server process is doing.
     #[must_use]
     pub fn canceller(&self) -> &Canceller {

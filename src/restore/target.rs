@@ -1,34 +1,31 @@
 //! The server that a restore writes to: sessions in any of its databases.
 
 use std::fmt;
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures_util::future::BoxFuture;
 use tokio_postgres::Client;
 
 use crate::error::{Exit, Fail, Result};
+use crate::postgres::connect::{Dsn, connect};
 use crate::postgres::quote::Quote;
 
-type Open = dyn Fn(String) -> BoxFuture<'static, Result<Client>> + Send + Sync;
-
-/// A server, and how to get a session in one of its databases.
-#[derive(Clone)]
+/// A server, as the one who restores logs in to it.
+#[derive(Clone, Debug)]
 pub struct Target {
-    open: Arc<Open>,
-    name: String,
+    dsn: Dsn,
 }
 
 impl Target {
-    /// A server that people know as `name` (host and port) and that `open` opens sessions on.
-    pub fn new<F>(name: impl Into<String>, open: F) -> Self
-    where
-        F: Fn(String) -> BoxFuture<'static, Result<Client>> + Send + Sync + 'static,
-    {
-        Target {
-            open: Arc::new(open),
-            name: name.into(),
-        }
+    /// The server of `dsn`; which database that names does not matter.
+    #[must_use]
+    pub fn new(dsn: Dsn) -> Self {
+        Target { dsn }
+    }
+
+    /// How to connect to `database`.
+    #[must_use]
+    pub fn dsn(&self, database: &str) -> Dsn {
+        self.dsn.with_database(database)
     }
 
     /// A session in `database`.
@@ -36,7 +33,7 @@ impl Target {
     /// # Errors
     /// The server cannot be reached or refuses the login.
     pub async fn session(&self, database: &str) -> Result<Client> {
-        (self.open)(database.to_owned()).await
+        Ok(connect(&self.dsn(database)).await?.into_client())
     }
 
     /// A session in some database other than `live`: names change only from outside. `postgres` and
@@ -93,7 +90,10 @@ fn no_way_in(live: &str) -> anyhow::Error {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        match self.dsn.hosts.first() {
+            Some(host) => host.fmt(f),
+            None => f.write_str("no host"),
+        }
     }
 }
 

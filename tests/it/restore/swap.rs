@@ -5,30 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use snapback::postgres::connect::Dsn;
 use snapback::restore::marker::{Marker, State, VERSION};
 use snapback::restore::swap::{Aside, Swap, Swapped, swap};
 use snapback::restore::target::Target;
 use snapback::restore::watch::{Step, Watch};
 use snapback::restore::{kept, live::Live, recover, undo};
-use tokio_postgres::NoTls;
 
 use crate::support::Server;
 
 fn target(server: &Server) -> Target {
-    let host = server.host().to_owned();
-    Target::new("the test's server", move |database| {
-        let host = host.clone();
-        Box::pin(async move {
-            let (client, connection) = tokio_postgres::Config::new()
-                .host_path(host)
-                .user("postgres")
-                .dbname(database)
-                .connect(NoTls)
-                .await?;
-            tokio::spawn(connection);
-            Ok(client)
-        })
-    })
+    Target::new(Dsn::parse(&server.url("postgres")).unwrap())
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -1,0 +1,3 @@
+//! An archive becomes a database again.
+
+pub mod graph;
