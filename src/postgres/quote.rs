@@ -186,6 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn storage_parameters_are_literals_unless_identifiers() {
+        let options = ["fillfactor=70", "autovacuum_enabled=false", "custom="].map(str::to_owned);
+        assert_eq!(
+            Q.reloptions(&options, "toast."),
+            "toast.fillfactor='70', toast.autovacuum_enabled='false', toast.custom=''"
+        );
+        assert_eq!(Q.reloptions(&["buffering=auto".to_owned()], ""), "buffering=auto");
+    }
+
+    #[test]
     fn dollar_quotes_avoid_what_the_text_holds() {
         assert_eq!(Q.dollar("begin end", None), "$$begin end$$");
         assert_eq!(Q.dollar("a $$ b", None), "$_$a $$ b$_$");

@@ -1,13 +1,17 @@
-//! Columns of relations, their defaults and their privileges.
+//! Columns of relations and their privileges.
 
-use super::emit::Emit;
-use super::object::{Acl, DumpId, Object, Oid};
+use anyhow::{Context as _, bail};
+
+use super::acl;
+use super::object::{CatalogId, DumpId, Oid, class};
+use super::table::Table;
 use super::{Catalog, Step};
 use crate::error::Result;
+use crate::postgres::options::DumpOptions;
+use crate::postgres::session::{Query, Row};
 
 /// A column, as `pg_attribute` has it.
 #[derive(Debug, Default, Clone)]
-#[allow(clippy::struct_excessive_bools)] // they are columns of pg_attribute
 pub struct Column {
     /// Name; `........pg.dropped.N........` once dropped.
     pub name: String,
@@ -15,7 +19,7 @@ pub struct Column {
     pub type_name: String,
     /// `SET STATISTICS`; -1 is the default.
     pub stattarget: i32,
-    /// Storage, and that of the type.
+    /// Storage.
     pub storage: char,
     /// Storage of the type.
     pub type_storage: char,
@@ -41,85 +45,191 @@ pub struct Column {
     pub fdw_options: String,
     /// `attmissingval`, for `--binary-upgrade`.
     pub missing_value: Option<String>,
-    /// NOT NULL.
-    pub not_null: NotNull,
+    /// NOT NULL, unless a constraint of its own says so later.
+    pub not_null: Option<NotNull>,
     /// The default or generation expression.
     pub default: Option<DumpId>,
-    /// Privileges on the column.
-    pub acl: Option<Acl>,
 }
 
-/// How a column came to be NOT NULL.
+/// How a column is NOT NULL.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct NotNull {
-    /// The column is NOT NULL (before 18: all there is to know).
-    pub set: bool,
-    /// It has to be written with this column: it is not only inherited.
-    pub print: bool,
-    /// Name of the constraint where it must be given (18).
+    /// Name of the constraint, where it is not the one that the server would choose (18).
     pub name: Option<String>,
     /// `NO INHERIT` (18).
     pub no_inherit: bool,
-    /// Defined here, not only inherited (18).
+    /// Defined here, not only inherited.
     pub is_local: bool,
-}
-
-/// A default or a generation expression.
-#[derive(Debug, Default)]
-pub struct AttrDef {
-    /// Its table.
-    pub table: DumpId,
-    /// Number of its column.
-    pub adnum: i32,
-    /// The expression.
-    pub expr: String,
-    /// It needs an entry of its own.
-    pub separate: bool,
+    /// The constraint as the server names it, with its comment (18).
+    pub comment: Option<(String, String)>,
 }
 
 /// The columns of interesting tables.
 pub const READ: Step = Step {
     what: "columns",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    query: |cat| Some(Query::new(columns(cat)).oids(interesting(cat))),
+    absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
 };
 
-/// Their defaults.
-pub const DEFAULTS: Step = Step {
-    what: "column defaults",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
-};
-
-/// CHECK constraints, which are written with the table.
-pub const CHECKS: Step = Step {
-    what: "check constraints",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
-};
-
-/// Privileges of columns.
+/// Privileges of columns; those of system columns too, and of tables that are not interesting otherwise.
 pub const ACLS: Step = Step {
     what: "column privileges",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    query: |cat| {
+        let wanted: Vec<_> = cat
+            .tables()
+            .filter(|(object, table)| table.hascolumn_acls && object.dump.has(super::object::Components::ACL))
+            .map(|(_, table)| table.oid)
+            .collect();
+        (!wanted.is_empty()).then(|| Query::new(privileges()).oids(wanted))
+    },
+    absorb: absorb_acls,
 };
 
-impl Catalog {
-    /// The default with number `id`.
-    #[must_use]
-    pub fn attr_def(&self, id: DumpId) -> Option<&AttrDef> {
-        match &self.get(id)?.kind {
-            super::Kind::AttrDef(default) => Some(default),
-            _ => None,
-        }
-    }
+/// OIDs of the tables whose details are needed; sequences have no columns worth reading.
+pub(super) fn interesting(cat: &Catalog) -> Vec<Oid> {
+    cat.tables()
+        .filter(|(_, table)| table.interesting && table.relkind != 'S')
+        .map(|(_, table)| table.oid)
+        .collect()
 }
 
-/// Writes a default that its table could not hold.
-///
-/// # Errors
-/// The catalogs are inconsistent.
-pub fn dump_default(_emit: &mut Emit, _object: &Object, _it: &AttrDef) -> Result<()> {
+fn columns(cat: &Catalog) -> String {
+    let not_null = if cat.server.major() >= 18 {
+        "CASE WHEN co.convalidated THEN co.conname END AS notnull_name,
+         CASE WHEN co.convalidated THEN pg_catalog.obj_description(co.oid, 'pg_constraint') END AS notnull_comment,
+         co.connoinherit, co.conislocal"
+    } else {
+        "CASE WHEN a.attnotnull THEN ''::name END AS notnull_name, NULL AS notnull_comment,
+         false AS connoinherit, true AS conislocal"
+    };
+    let constraint = if cat.server.major() >= 18 {
+        "LEFT JOIN pg_catalog.pg_constraint co
+                ON co.conrelid = a.attrelid AND co.contype = 'n' AND co.conkey = ARRAY[a.attnum]"
+    } else {
+        ""
+    };
+    let missing = if cat.options.binary_upgrade {
+        "CASE WHEN a.atthasmissing AND NOT a.attisdropped THEN a.attmissingval::text END"
+    } else {
+        "NULL"
+    };
+    format!(
+        "SELECT a.attrelid, a.attnum::int4 AS attnum, a.attname, pg_catalog.format_type(t.oid, a.atttypmod) AS type,
+                a.attstattarget::int4 AS attstattarget, a.attstorage,
+                coalesce(t.typstorage, a.attstorage) AS typstorage, a.attisdropped, a.attidentity,
+                a.attgenerated, a.attlen::int4 AS attlen, a.attalign, a.attislocal, a.attcompression,
+                pg_catalog.array_to_string(a.attoptions, ', ') AS attoptions,
+                CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation END AS attcollation,
+                CASE WHEN a.attfdwoptions IS NOT NULL THEN {fdw} END AS attfdwoptions,
+                {missing} AS attmissingval, {not_null}
+         FROM pg_catalog.pg_attribute a
+              LEFT JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+              {constraint}
+         WHERE a.attrelid = ANY ($1) AND a.attnum > 0
+         ORDER BY a.attrelid, a.attnum",
+        fdw = options("a.attfdwoptions"),
+    )
+}
+
+/// SQL for foreign-data options as they stand between the parentheses of `OPTIONS`, one a line.
+pub(super) fn options(array: &str) -> String {
+    format!(
+        "(SELECT pg_catalog.string_agg(pg_catalog.quote_ident(option_name) || ' '
+                 || pg_catalog.quote_literal(option_value), E',\\n    ' ORDER BY option_name)
+          FROM pg_catalog.pg_options_to_table({array}))"
+    )
+}
+
+fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
+    let oid = row.oid("attrelid")?;
+    let id = cat.table_id(oid).context("a column of an unknown table")?;
+    let name = cat.get(id).map(|object| object.name.clone()).unwrap_or_default();
+    let binary_upgrade = cat.options.binary_upgrade;
+    let table = cat.table_mut(id).context("a column of an unknown table")?;
+    if row.int("attnum")? != i32::try_from(table.columns.len())? + 1 {
+        bail!("invalid column numbering in table {name}");
+    }
+    let column = row.text("attname")?;
+    let not_null = match row.opt_text("notnull_name")? {
+        None => None,
+        Some(constraint) => {
+            let is_local = row.bool("conislocal")?;
+            // An upgrade corrects inherited constraints by name afterwards, so the name must be known.
+            let needs_name = binary_upgrade && !table.ispartition && !is_local;
+            let is_default = constraint.is_empty() || constraint == format!("{name}_{column}_not_null");
+            Some(NotNull {
+                name: (!constraint.is_empty() && (needs_name || !is_default)).then(|| constraint.clone()),
+                no_inherit: row.bool("connoinherit")?,
+                is_local,
+                comment: row.opt_text("notnull_comment")?.map(|comment| (constraint, comment)),
+            })
+        }
+    };
+    table.columns.push(Column {
+        name: column,
+        type_name: row.opt_text("type")?.unwrap_or_default(),
+        stattarget: row.opt_int("attstattarget")?.unwrap_or(-1),
+        storage: row.char("attstorage")?,
+        type_storage: row.char("typstorage")?,
+        dropped: row.bool("attisdropped")?,
+        identity: row.char("attidentity")?,
+        generated: row.char("attgenerated")?,
+        len: row.int("attlen")?,
+        align: row.char("attalign")?,
+        is_local: row.bool("attislocal")?,
+        options: row.opt_text("attoptions")?.unwrap_or_default(),
+        collation: row.opt_oid("attcollation")?.unwrap_or_default(),
+        compression: row.char("attcompression")?,
+        fdw_options: row.opt_text("attfdwoptions")?.unwrap_or_default(),
+        missing_value: row.opt_text("attmissingval")?,
+        not_null,
+        default: None,
+    });
     Ok(())
+}
+
+fn privileges() -> String {
+    format!(
+        "SELECT a.attrelid, a.attnum::int4 AS attnum, a.attname, {acl}
+         FROM pg_catalog.pg_attribute a
+              LEFT JOIN pg_catalog.pg_init_privs i
+                     ON i.objoid = a.attrelid AND i.classoid = 1259 AND i.objsubid = a.attnum
+         WHERE a.attrelid = ANY ($1) AND NOT a.attisdropped
+               AND (a.attacl IS NOT NULL OR i.initprivs IS NOT NULL)
+         ORDER BY a.attrelid, a.attnum",
+        acl = acl::columns("a.attacl", "'c'", "0"),
+    )
+}
+
+fn absorb_acls(cat: &mut Catalog, rows: Vec<Row>) -> Result<()> {
+    for row in rows {
+        let oid = row.oid("attrelid")?;
+        let acl = acl::read(cat, &row, CatalogId::new(class::PG_CLASS, oid), row.int("attnum")?)?;
+        let id = cat
+            .table_id(oid)
+            .context("privileges on a column of an unknown table")?;
+        if let Some(table) = cat.table_mut(id) {
+            table.column_acls.push((row.text("attname")?, acl));
+        }
+    }
+    Ok(())
+}
+
+impl Table {
+    /// Whether CREATE TABLE lists the column (pg_dump's `shouldPrintColumn`): it is there and not only
+    /// inherited. Partitions are created alone and attached later, so they list all; a binary upgrade must
+    /// keep the physical order of all columns, dropped ones too.
+    #[must_use]
+    pub fn prints(&self, options: &DumpOptions, column: &Column) -> bool {
+        options.binary_upgrade || (!column.dropped && (column.is_local || self.ispartition))
+    }
+
+    /// Whether NOT NULL is written with the column.
+    #[must_use]
+    pub fn prints_not_null(&self, options: &DumpOptions, column: &Column) -> bool {
+        column
+            .not_null
+            .as_ref()
+            .is_some_and(|it| it.is_local || options.binary_upgrade || self.ispartition)
+    }
 }

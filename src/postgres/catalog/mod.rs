@@ -30,6 +30,7 @@ pub mod default_acl;
 pub mod dependency;
 pub mod emit;
 pub mod event_trigger;
+pub mod expression;
 pub mod extension;
 pub mod foreign;
 pub mod function;
@@ -37,6 +38,7 @@ pub mod index;
 pub mod inherit;
 pub mod language;
 pub mod large_object;
+pub mod lock;
 pub mod object;
 pub mod opclass;
 pub mod operator;
@@ -54,6 +56,7 @@ pub mod statistics;
 pub mod subscription;
 pub mod table;
 pub mod table_data;
+pub mod table_ddl;
 pub mod text_search;
 pub mod transform;
 pub mod trigger;
@@ -81,7 +84,7 @@ pub enum Kind {
     Conversion(conversion::Conversion),
     Table(Box<table::Table>),
     TableAttach(inherit::TableAttach),
-    AttrDef(column::AttrDef),
+    AttrDef(expression::AttrDef),
     Index(index::Index),
     IndexAttach(index::IndexAttach),
     Statistics(statistics::Statistics),
@@ -322,7 +325,7 @@ impl Catalog {
     pub async fn read(&mut self, session: &Session) -> Result<()> {
         self.run_batch(session, PATTERNS).await?;
         self.run_batch(session, IDENTITIES).await?;
-        table::lock(self, session).await?;
+        lock::tables(self, session).await?;
         self.run_batch(session, DETAILS).await?;
         dependency::add_boundaries(self);
         Ok(())
@@ -370,7 +373,6 @@ const IDENTITIES: &[Step] = &[
     conversion::READ,
     cast::READ,
     transform::READ,
-    inherit::READ,
     event_trigger::READ,
     extension::CONFIGURATION_TABLES,
     inherit::FLAG_TABLES,
@@ -379,9 +381,9 @@ const IDENTITIES: &[Step] = &[
 /// What is below tables, then what the wanted objects look like, then what depends on what.
 const DETAILS: &[Step] = &[
     column::READ,
-    column::DEFAULTS,
-    column::CHECKS,
+    expression::READ,
     inherit::FLAG_COLUMNS,
+    inherit::UNSAFE_PARTITIONS,
     index::READ,
     index::FLAG_INHERITED,
     statistics::READ,
@@ -409,6 +411,9 @@ const DETAILS: &[Step] = &[
     foreign::USER_MAPPINGS,
     view::DEFINITIONS,
     sequence::DETAILS,
+    sequence::VALUES,
+    table_ddl::DETAILS,
+    inherit::BOUNDS,
     column::ACLS,
     relation_stats::READ,
     dependency::READ,

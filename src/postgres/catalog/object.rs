@@ -52,6 +52,7 @@ pub mod class {
     pub const PG_AMPROC: Oid = 2603;
     pub const PG_LARGEOBJECT_METADATA: Oid = 2995;
     pub const PG_EXTENSION: Oid = 3079;
+    pub const PG_COLLATION: Oid = 3456;
     pub const PG_DEFAULT_ACL: Oid = 826;
 }
 

@@ -1,10 +1,15 @@
 //! Sequences: their parameters and their values.
 
-use super::Step;
+use anyhow::Context as _;
+
 use super::emit::Emit;
-use super::object::Object;
+use super::object::{Components, Object, Oid};
+use super::table::Table;
 use super::table_data::TableData;
-use crate::error::Result;
+use super::{Catalog, Step, attachment};
+use crate::archive::toc::{Entry, Section};
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::session::{Query, Row};
 
 /// What `pg_sequence` and the sequence itself say.
 #[derive(Debug, Default, Clone)]
@@ -27,17 +32,260 @@ pub struct Sequence {
     pub value: Option<(i64, bool)>,
 }
 
-/// Parameters and values.
+/// Parameters of what is dumped.
 pub const DETAILS: Step = Step {
     what: "sequences",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    query: |cat| {
+        let wanted = wanted(cat, Components::DEFINITION);
+        (cat.options.dump_schema() && !wanted.is_empty()).then(|| {
+            Query::new(
+                "SELECT seqrelid, pg_catalog.format_type(seqtypid, NULL) AS type, seqstart, seqincrement, seqmax,
+                        seqmin, seqcache, seqcycle
+                 FROM pg_catalog.pg_sequence WHERE seqrelid = ANY ($1)",
+            )
+            .oids(wanted)
+        })
+    },
+    absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
 };
+
+/// Values of what is dumped, all in one round trip. Up to 17 no function tells whether a sequence was called, so
+/// each is selected from; `query_to_xml` runs a statement per row (and needs no libxml).
+pub const VALUES: Step = Step {
+    what: "sequence values",
+    query: |cat| {
+        if !cat.options.dump_data() && !cat.options.sequence_data {
+            return None;
+        }
+        let wanted = wanted(cat, Components::DATA);
+        let sql = if cat.server.major() >= 18 {
+            "SELECT seq.oid, data.last_value, data.is_called
+             FROM unnest($1) AS seq(oid), LATERAL pg_catalog.pg_get_sequence_data(seq.oid) AS data"
+        } else {
+            "SELECT oid, substring(row FROM '<last_value>(-?[0-9]+)<')::int8 AS last_value,
+                    substring(row FROM '<is_called>([a-z]+)<')::bool AS is_called
+             FROM (SELECT c.oid, pg_catalog.query_to_xml(
+                              pg_catalog.format('SELECT last_value, is_called FROM %I.%I', n.nspname, c.relname),
+                              false, true, '')::text AS row
+                   FROM unnest($1) AS seq(oid)
+                        JOIN pg_catalog.pg_class c ON c.oid = seq.oid
+                        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                   OFFSET 0) AS value"
+        };
+        (!wanted.is_empty()).then(|| Query::new(sql).oids(wanted))
+    },
+    absorb: |cat, rows| rows.iter().try_for_each(|row| absorb_value(cat, row)),
+};
+
+fn wanted(cat: &Catalog, part: Components) -> Vec<Oid> {
+    cat.tables()
+        .filter(|(object, table)| table.relkind == 'S' && object.wants(part))
+        .map(|(_, table)| table.oid)
+        .collect()
+}
+
+fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
+    let sequence = sequence_mut(cat, row.oid("seqrelid")?)?;
+    sequence.type_name = row.text("type")?;
+    sequence.start = row.long("seqstart")?;
+    sequence.increment = row.long("seqincrement")?;
+    sequence.max = row.long("seqmax")?;
+    sequence.min = row.long("seqmin")?;
+    sequence.cache = row.long("seqcache")?;
+    sequence.cycle = row.bool("seqcycle")?;
+    Ok(())
+}
+
+fn absorb_value(cat: &mut Catalog, row: &Row) -> Result<()> {
+    let oid = row.oid("oid")?;
+    let Some(is_called) = row.opt_bool("is_called")? else {
+        let name = cat.table_id(oid).and_then(|id| cat.get(id)).map(|it| it.name.clone());
+        let message = format!("permission denied for sequence {}", name.unwrap_or_default());
+        return Err(Fail::new(Exit::Permission, message).into());
+    };
+    sequence_mut(cat, oid)?.value = Some((row.long("last_value")?, is_called));
+    Ok(())
+}
+
+fn sequence_mut(cat: &mut Catalog, oid: Oid) -> Result<&mut Sequence> {
+    let id = cat.table_id(oid).context("parameters of an unknown sequence")?;
+    let table = cat.table_mut(id).context("parameters of an unknown sequence")?;
+    Ok(table.sequence.get_or_insert_default())
+}
+
+impl Sequence {
+    /// The parameters, one a line, as CREATE SEQUENCE and an identity column take them.
+    fn parameters(&self) -> String {
+        let (least, greatest) = match self.type_name.as_str() {
+            "smallint" => (i64::from(i16::MIN), i64::from(i16::MAX)),
+            "integer" => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            _ => (i64::MIN, i64::MAX),
+        };
+        let (min, max) = if self.increment > 0 { (1, greatest) } else { (least, -1) };
+        let bound = |name: &str, value: i64, default: i64| {
+            if value == default {
+                format!("    NO {name}\n")
+            } else {
+                format!("    {name} {value}\n")
+            }
+        };
+        let mut sql = format!("    START WITH {}\n    INCREMENT BY {}\n", self.start, self.increment);
+        sql += &bound("MINVALUE", self.min, min);
+        sql += &bound("MAXVALUE", self.max, max);
+        sql += &format!(
+            "    CACHE {}{}",
+            self.cache,
+            if self.cycle { "\n    CYCLE" } else { "" }
+        );
+        sql
+    }
+}
+
+/// Writes a sequence with its owner column, comments and labels.
+///
+/// # Errors
+/// The catalogs are inconsistent.
+pub fn dump(emit: &mut Emit, object: &Object, table: &Table) -> Result<()> {
+    let mut entry = emit.entry(object, "SEQUENCE", Section::PreData);
+    entry.owner.clone_from(&table.owner);
+    entry.relkind = b'S';
+    entry.drop_stmt = format!("DROP SEQUENCE {};\n", emit.qualified(object));
+    entry.defn = definition(emit, object, table)?;
+    let name = emit.q.id(&object.name).into_owned();
+    if object.wants(Components::DEFINITION) {
+        emit.push(entry);
+    }
+    owned_by(emit, object, table)?;
+    let namespace = emit.cat.namespace_name(object.namespace);
+    if object.wants(Components::COMMENT) {
+        attachment::comment(
+            emit,
+            "SEQUENCE",
+            &name,
+            namespace,
+            &table.owner,
+            object.catalog_id,
+            0,
+            object.dump_id,
+        );
+    }
+    if object.wants(Components::SECLABEL) {
+        attachment::security_label(
+            emit,
+            "SEQUENCE",
+            &name,
+            namespace,
+            &table.owner,
+            object.catalog_id,
+            0,
+            object.dump_id,
+        );
+    }
+    Ok(())
+}
+
+fn definition(emit: &Emit, object: &Object, table: &Table) -> Result<String> {
+    let sequence = table
+        .sequence
+        .as_ref()
+        .with_context(|| format!("the parameters of sequence {} were not read", object.name))?;
+    let name = emit.qualified(object);
+    if table.is_identity_sequence {
+        return identity(emit, table, sequence, &name);
+    }
+    // Sequences can be unlogged since 15.
+    let unlogged = if table.relpersistence == 'u' { "UNLOGGED " } else { "" };
+    let mut sql = format!("CREATE {unlogged}SEQUENCE {name}\n");
+    if sequence.type_name != "bigint" {
+        sql += &format!("    AS {}\n", sequence.type_name);
+    }
+    Ok(sql + &sequence.parameters() + ";\n")
+}
+
+fn identity(emit: &Emit, table: &Table, sequence: &Sequence, name: &str) -> Result<String> {
+    let id = emit
+        .cat
+        .table_id(table.owning_tab)
+        .context("the table of an identity column")?;
+    let owner_object = emit.cat.get(id).context("the table of an identity column")?;
+    let owner = emit.cat.table(id).context("the table of an identity column")?;
+    let at = usize::try_from(table.owning_col - 1)?;
+    let column = owner.columns.get(at).context("an identity column")?;
+    let generated = if column.identity == 'a' { "ALWAYS" } else { "BY DEFAULT" };
+    let mut sql = format!(
+        "ALTER TABLE {} ALTER COLUMN {} ADD GENERATED {generated} AS IDENTITY (\n    SEQUENCE NAME {name}\n",
+        emit.qualified(owner_object),
+        emit.q.id(&column.name)
+    );
+    sql += &sequence.parameters();
+    sql += "\n);\n";
+    if table.relpersistence != owner.relpersistence {
+        let logged = if table.relpersistence == 'u' {
+            "UNLOGGED"
+        } else {
+            "LOGGED"
+        };
+        sql += &format!("\nALTER SEQUENCE {name} SET {logged};\n");
+    }
+    Ok(sql)
+}
+
+/// An entry of its own, right after the sequence: it would fail before the owner is set.
+fn owned_by(emit: &mut Emit, object: &Object, table: &Table) -> Result<()> {
+    if table.owning_tab == 0 || table.is_identity_sequence {
+        return Ok(());
+    }
+    let id = emit
+        .cat
+        .table_id(table.owning_tab)
+        .context("the table that owns a sequence")?;
+    let owner = emit.cat.get(id).context("the table that owns a sequence")?;
+    if !owner.wants(Components::DEFINITION) {
+        return Ok(());
+    }
+    let columns = &emit.cat.table(id).context("the table that owns a sequence")?.columns;
+    let column = columns
+        .get(usize::try_from(table.owning_col - 1)?)
+        .context("the column that owns a sequence")?;
+    let sql = format!(
+        "ALTER SEQUENCE {} OWNED BY {}.{};\n",
+        emit.qualified(object),
+        emit.qualified(owner),
+        emit.q.id(&column.name)
+    );
+    let entry = follower(emit, object, table, "SEQUENCE OWNED BY", Section::PreData, sql);
+    emit.push(entry);
+    Ok(())
+}
+
+/// An entry that belongs to a sequence but to no object.
+fn follower(emit: &mut Emit, object: &Object, table: &Table, desc: &str, section: Section, defn: String) -> Entry {
+    let mut entry = Entry::new(emit.new_dump_id(), desc, object.name.clone(), section);
+    entry.namespace = emit.cat.namespace_name(object.namespace).map(str::to_owned);
+    entry.owner.clone_from(&table.owner);
+    entry.defn = defn;
+    entry.dependencies = vec![object.dump_id];
+    entry
+}
 
 /// Writes `setval`.
 ///
 /// # Errors
 /// The catalogs are inconsistent.
-pub fn dump_value(_emit: &mut Emit, _object: &Object, _it: &TableData) -> Result<()> {
+pub fn dump_value(emit: &mut Emit, object: &Object, it: &TableData) -> Result<()> {
+    if !object.wants(Components::DATA) {
+        return Ok(());
+    }
+    let sequence = emit.cat.get(it.table).context("the sequence of a value")?;
+    let table = emit.cat.table(it.table).context("the sequence of a value")?;
+    let (value, is_called) = table
+        .sequence
+        .as_ref()
+        .and_then(|sequence| sequence.value)
+        .with_context(|| format!("the value of sequence {} was not read", sequence.name))?;
+    let name = emit.q.literal(&emit.qualified(sequence));
+    let sql = format!("SELECT pg_catalog.setval({name}, {value}, {is_called});\n");
+    let entry = follower(emit, sequence, table, "SEQUENCE SET", Section::Data, sql);
+    emit.push(entry);
     Ok(())
 }

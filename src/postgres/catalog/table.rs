@@ -1,12 +1,16 @@
 //! Tables and what is listed beside them in `pg_class`: views, materialized views, sequences, foreign
-//! tables and composite types.
+//! tables and composite types. What they look like in a dump is in [`super::table_ddl`].
 
+use anyhow::Context as _;
+
+use super::acl;
 use super::column::Column;
-use super::emit::Emit;
-use super::object::{Acl, DumpId, Object, Oid, class};
+use super::object::{Acl, CatalogId, Components, DumpId, Object, Oid, class};
+use super::select;
 use super::sequence::Sequence;
 use super::{Catalog, Kind, Step};
 use crate::error::Result;
+use crate::postgres::session::{Query, Row};
 
 /// A relation. What only some kinds have is empty on the others.
 #[derive(Debug, Default)]
@@ -18,11 +22,13 @@ pub struct Table {
     pub owner: String,
     /// Privileges on the relation itself.
     pub acl: Acl,
+    /// Privileges on single columns, system columns too, in the order of their numbers.
+    pub column_acls: Vec<(String, Acl)>,
     /// `r` table, `p` partitioned, `v` view, `m` materialized view, `S` sequence, `f` foreign, `c` composite type.
     pub relkind: char,
     /// `p` permanent, `u` unlogged, `t` temporary.
     pub relpersistence: char,
-    /// A materialized view has rows.
+    /// A materialized view has rows, and so have all that it reads.
     pub relispopulated: bool,
     /// `d` default, `n` nothing, `f` full, `i` index.
     pub relreplident: char,
@@ -30,10 +36,10 @@ pub struct Table {
     pub reltablespace: String,
     /// Name of the access method.
     pub amname: Option<String>,
-    /// Storage parameters as `name=value, …`, already quoted; without `check_option`.
-    pub reloptions: String,
-    /// Those of the TOAST table, each `toast.name=value`.
-    pub toast_reloptions: String,
+    /// Storage parameters, each `name=value`; without `check_option`.
+    pub reloptions: Vec<String>,
+    /// Those of the TOAST table.
+    pub toast_reloptions: Vec<String>,
     /// `LOCAL` or `CASCADED` for a view `WITH CHECK OPTION`.
     pub checkoption: Option<String>,
     /// `pg_class.relhasindex`.
@@ -100,7 +106,7 @@ pub struct Table {
     pub triggers: Vec<DumpId>,
     /// Its rows, if they are dumped.
     pub data: Option<DumpId>,
-    /// For views: `pg_get_viewdef`, still with its semicolon.
+    /// For views: `pg_get_viewdef` without its semicolon.
     pub viewdef: Option<String>,
     /// For partitioned tables: `pg_get_partkeydef`.
     pub partkeydef: Option<String>,
@@ -119,16 +125,170 @@ pub struct Table {
 /// The relations that there are.
 pub const READ: Step = Step {
     what: "tables",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    query: |cat| Some(Query::new(relations(cat))),
+    absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
 };
 
 /// Sequences follow the tables that own them.
 pub const OWNED_SEQUENCES: Step = Step {
     what: "owned sequences",
     query: |_| None,
-    absorb: |_, _| Ok(()),
+    absorb: |cat, _| follow_owners(cat),
 };
+
+fn relations(cat: &Catalog) -> String {
+    let allfrozen = if cat.server.major() >= 18 {
+        "c.relallfrozen"
+    } else {
+        "0"
+    };
+    // They are xids, which have no cast but their text.
+    let frozen = if cat.options.binary_upgrade {
+        "c.relfrozenxid::text::oid AS frozenxid, c.relminmxid::text::oid AS minmxid,
+         tc.relfrozenxid::text::oid AS toast_frozenxid, tc.relminmxid::text::oid AS toast_minmxid"
+    } else {
+        "NULL::oid AS frozenxid, NULL::oid AS minmxid, NULL::oid AS toast_frozenxid, NULL::oid AS toast_minmxid"
+    };
+    format!(
+        "SELECT c.tableoid, c.oid, c.relname, c.relnamespace, c.relowner, c.relkind, c.relpersistence,
+                c.relispopulated, c.relreplident, c.relchecks::int4 AS ncheck, c.relhasindex, c.relhasrules,
+                c.relhastriggers, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.reltype,
+                c.reloftype, c.relpages, c.reltuples::text AS reltuples, c.relallvisible,
+                {allfrozen} AS relallfrozen, {frozen}, c.reloptions,
+                tc.oid AS toast_oid, tc.relpages AS toastpages, tc.reloptions AS toast_reloptions,
+                ts.spcname, am.amname, ft.ftserver, {acl},
+                c.oid IN (SELECT attrelid FROM pg_catalog.pg_attribute WHERE attacl IS NOT NULL) AS hascolumn_acls,
+                d.refobjid AS owning_tab, d.refobjsubid AS owning_col, d.deptype = 'i' AS is_identity
+         FROM pg_catalog.pg_class c
+              LEFT JOIN pg_catalog.pg_class tc
+                     ON tc.oid = c.reltoastrelid AND tc.relkind = 't' AND c.relkind <> 'p'
+              LEFT JOIN pg_catalog.pg_tablespace ts ON ts.oid = c.reltablespace
+              LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+              LEFT JOIN pg_catalog.pg_foreign_table ft ON ft.ftrelid = c.oid
+              LEFT JOIN pg_catalog.pg_depend d
+                     ON c.relkind = 'S' AND d.classid = 1259 AND d.objid = c.oid AND d.objsubid = 0
+                        AND d.refclassid = 1259 AND d.deptype IN ('a', 'i')
+         WHERE c.relkind IN ('r', 'S', 'v', 'c', 'm', 'f', 'p')
+         ORDER BY c.oid",
+        acl = acl::columns(
+            "c.relacl",
+            "CASE WHEN c.relkind = 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END",
+            "c.relowner"
+        ),
+    )
+}
+
+fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
+    let catalog_id = CatalogId::new(row.oid("tableoid")?, row.oid("oid")?);
+    let namespace = cat.namespace(row.oid("relnamespace")?)?;
+    let table = read(cat, catalog_id, row)?;
+    let mut components = Components::DATA;
+    if table.acl.acl.is_some() || table.acl.initprivs.is_some() || table.hascolumn_acls {
+        components |= Components::ACL;
+    }
+    let selectable = table.relkind != 'c';
+    let id = cat.add(
+        catalog_id,
+        row.text("relname")?,
+        Some(namespace),
+        Kind::Table(Box::new(table)),
+    );
+    if selectable {
+        select::table(cat, id);
+    }
+    let object = cat.get_mut(id).context("a table that was just added")?;
+    object.components |= components;
+    if !selectable {
+        // A composite type's columns are dumped with the type.
+        object.dump = Components::NONE;
+    }
+    let wanted = object
+        .dump
+        .has(Components::DEFINITION | Components::DATA | Components::STATISTICS);
+    if let Some(table) = cat.table_mut(id) {
+        table.interesting = wanted;
+    }
+    Ok(())
+}
+
+fn read(cat: &Catalog, catalog_id: CatalogId, row: &Row) -> Result<Table> {
+    let mut reloptions = row.texts("reloptions")?;
+    let checkoption = ["check_option=local", "check_option=cascaded"]
+        .iter()
+        .position(|option| reloptions.iter().any(|set| set == option))
+        .map(|at| ["LOCAL", "CASCADED"][at].to_owned());
+    reloptions.retain(|option| option != "check_option=local" && option != "check_option=cascaded");
+    Ok(Table {
+        oid: catalog_id.oid,
+        owner: cat.role(row.oid("relowner")?)?.to_owned(),
+        acl: acl::read(cat, row, catalog_id, 0)?,
+        relkind: row.char("relkind")?,
+        relpersistence: row.char("relpersistence")?,
+        relispopulated: row.bool("relispopulated")?,
+        relreplident: row.char("relreplident")?,
+        reltablespace: row.opt_text("spcname")?.unwrap_or_default(),
+        amname: row.opt_text("amname")?,
+        reloptions,
+        toast_reloptions: row.texts("toast_reloptions")?,
+        checkoption,
+        hasindex: row.bool("relhasindex")?,
+        hasrules: row.bool("relhasrules")?,
+        hastriggers: row.bool("relhastriggers")?,
+        hascolumn_acls: row.bool("hascolumn_acls")? || cat.attachments.has_initial_column_privileges(catalog_id),
+        rowsec: row.bool("relrowsecurity")?,
+        forcerowsec: row.bool("relforcerowsecurity")?,
+        frozen: pair(row, "frozenxid", "minmxid")?,
+        toast_oid: row.opt_oid("toast_oid")?.unwrap_or_default(),
+        toast_frozen: pair(row, "toast_frozenxid", "toast_minmxid")?,
+        ncheck: row.int("ncheck")?,
+        reltype: row.oid("reltype")?,
+        reloftype: row.oid("reloftype")?,
+        foreign_server: row.opt_oid("ftserver")?.unwrap_or_default(),
+        owning_tab: row.opt_oid("owning_tab")?.unwrap_or_default(),
+        owning_col: row.opt_int("owning_col")?.unwrap_or_default(),
+        is_identity_sequence: row.opt_bool("is_identity")?.unwrap_or_default(),
+        relpages: row.int("relpages")?,
+        reltuples: row.text("reltuples")?,
+        relallvisible: row.int("relallvisible")?,
+        relallfrozen: row.int("relallfrozen")?,
+        toastpages: row.opt_int("toastpages")?.unwrap_or_default(),
+        ispartition: row.bool("relispartition")?,
+        ..Table::default()
+    })
+}
+
+fn pair(row: &Row, first: &str, second: &str) -> Result<(u32, u32)> {
+    Ok((
+        row.opt_oid(first)?.unwrap_or_default(),
+        row.opt_oid(second)?.unwrap_or_default(),
+    ))
+}
+
+fn follow_owners(cat: &mut Catalog) -> Result<()> {
+    let owned: Vec<_> = cat
+        .tables()
+        .filter(|(_, table)| table.relkind == 'S' && table.owning_tab != 0)
+        .map(|(object, table)| (object.dump_id, table.owning_tab, table.is_identity_sequence))
+        .collect();
+    for (id, owning_tab, is_identity) in owned {
+        let owner_dump = cat
+            .object(class::PG_CLASS, owning_tab)
+            .with_context(|| format!("table with OID {owning_tab}, which owns a sequence, does not exist"))?
+            .dump;
+        let Some(sequence) = cat.get_mut(id) else { continue };
+        if is_identity && owner_dump.is_none() {
+            // It is a part of its table, which is not dumped.
+            sequence.dump = Components::NONE;
+            continue;
+        }
+        sequence.dump |= owner_dump;
+        let wanted = !sequence.dump.is_none();
+        if let Some(table) = cat.table_mut(id) {
+            table.interesting |= wanted;
+        }
+    }
+    Ok(())
+}
 
 impl Catalog {
     /// The relation with number `id`.
@@ -161,17 +321,10 @@ impl Catalog {
             _ => None,
         })
     }
-}
 
-/// Writes a relation with its comments, labels and privileges.
-///
-/// # Errors
-/// The catalogs are inconsistent.
-pub fn dump(_emit: &mut Emit, _object: &Object, _it: &Table) -> Result<()> {
-    Ok(())
-}
-
-/// Locks what is dumped.
-pub async fn lock(_cat: &mut Catalog, _session: &crate::postgres::session::Session) -> Result<()> {
-    Ok(())
+    /// Numbers of all relations.
+    #[must_use]
+    pub fn table_ids(&self) -> Vec<DumpId> {
+        self.tables().map(|(object, _)| object.dump_id).collect()
+    }
 }

@@ -1,0 +1,87 @@
+//! Locks on what is dumped, so that nobody drops or alters it meanwhile.
+
+use anyhow::Context as _;
+
+use super::Catalog;
+use super::object::{Components, Oid};
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::session::{Query, Session};
+
+/// Tables per LOCK statement: the names of so many fit a statement of a few dozen kilobytes.
+const BATCH: usize = 500;
+
+/// Locks what is dumped `IN ACCESS SHARE MODE`; the session's `lock_timeout` bounds the wait.
+///
+/// # Errors
+/// A table could not be locked, is gone, or is another one than in the snapshot; the error names it.
+pub async fn tables(cat: &Catalog, session: &Session) -> Result<()> {
+    let wanted = wanted(cat);
+    for batch in wanted.chunks(BATCH) {
+        if batch.len() > 1 {
+            session.run("SAVEPOINT lock_tables").await?;
+            if session
+                .run(&statement(batch.iter().map(|(_, name)| name.as_str())))
+                .await
+                .is_ok()
+            {
+                session.run("RELEASE SAVEPOINT lock_tables").await?;
+                continue;
+            }
+            // One of them failed, and the server does not always say which.
+            session
+                .run("ROLLBACK TO SAVEPOINT lock_tables; RELEASE SAVEPOINT lock_tables")
+                .await?;
+        }
+        for (_, name) in batch {
+            session
+                .run(&statement([name.as_str()]))
+                .await
+                .with_context(|| format!("locking table {name}"))?;
+        }
+    }
+    same_tables(session, &wanted).await
+}
+
+fn statement<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.into_iter().collect();
+    format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))
+}
+
+/// Only tables can be locked by anybody who may read them, and only what needs the server's functions must be.
+fn wanted(cat: &Catalog) -> Vec<(Oid, String)> {
+    let parts = Components::DEFINITION | Components::DATA | Components::POLICY | Components::STATISTICS;
+    let q = cat.quote();
+    cat.tables()
+        .filter(|(object, table)| object.dump.has(parts) && matches!(table.relkind, 'r' | 'p'))
+        .map(|(object, table)| {
+            let schema = cat.namespace_name(object.namespace).unwrap_or_default();
+            (table.oid, q.qualified(schema, &object.name))
+        })
+        .collect()
+}
+
+/// A name may have moved to another table between the snapshot and the lock.
+async fn same_tables(session: &Session, wanted: &[(Oid, String)]) -> Result<()> {
+    let query = Query::new(
+        "SELECT name, pg_catalog.to_regclass(name)::oid AS now
+         FROM ROWS FROM (unnest($1), unnest($2)) AS wanted(oid, name)
+         WHERE pg_catalog.to_regclass(name)::oid IS DISTINCT FROM wanted.oid",
+    )
+    .oids(wanted.iter().map(|(oid, _)| *oid))
+    .texts(wanted.iter().map(|(_, name)| name.clone()));
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match session.rows(&query).await?.first() {
+        None => Ok(()),
+        Some(row) => Err(Fail::new(
+            Exit::Failure,
+            format!(
+                "table {} was dropped or renamed while the dump began",
+                row.text("name")?
+            ),
+        )
+        .hint("run it again: nothing was written")
+        .into()),
+    }
+}
