@@ -1,9 +1,12 @@
-//! (to come)
+//! Procedural languages.
 
+use super::annotate::{self, Target};
 use super::emit::Emit;
-use super::object::{Acl, Object, Oid};
-use super::{Catalog, Step};
+use super::object::{Acl, CatalogId, Components, Object, Oid, class};
+use super::{Catalog, Kind, Step, acl, attachment, select};
+use crate::archive::toc::Section;
 use crate::error::Result;
+use crate::postgres::session::Query;
 
 /// A procedural language.
 #[derive(Debug, Default)]
@@ -22,17 +25,92 @@ pub struct Language {
     pub lanvalidator: Oid,
 }
 
-/// (to come)
+/// All languages but those that are part of the server.
 pub const READ: Step = Step {
-    what: "language",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    what: "languages",
+    query: |_| {
+        Some(Query::new(format!(
+            "SELECT oid, lanname, lanowner, lanpltrusted, lanplcallfoid, laninline, lanvalidator, {acl}
+             FROM pg_catalog.pg_language
+             WHERE lanispl
+             ORDER BY oid",
+            acl = acl::columns("lanacl", "'l'", "lanowner")
+        )))
+    },
+    absorb: |cat, rows| {
+        for row in &rows {
+            let catalog_id = CatalogId::new(class::PG_LANGUAGE, row.oid("oid")?);
+            let language = Language {
+                owner: cat.role(row.oid("lanowner")?)?.to_owned(),
+                acl: acl::read(cat, row, catalog_id, 0)?,
+                lanpltrusted: row.bool("lanpltrusted")?,
+                lanplcallfoid: row.oid("lanplcallfoid")?,
+                laninline: row.oid("laninline")?,
+                lanvalidator: row.oid("lanvalidator")?,
+            };
+            let has_acl = language.acl.acl.is_some();
+            let id = cat.add(catalog_id, row.text("lanname")?, None, Kind::Language(language));
+            select::language(cat, id);
+            annotate::mark_acl(cat, id, has_acl);
+        }
+        Ok(())
+    },
 };
 
-/// (to come)
+/// `CREATE LANGUAGE`.
 ///
 /// # Errors
 /// The catalogs are inconsistent.
-pub fn dump(_emit: &mut Emit, _object: &Object, _it: &super::language::Language) -> Result<()> {
+pub fn dump(emit: &mut Emit, object: &Object, it: &Language) -> Result<()> {
+    if !emit.cat.options.dump_schema() {
+        return Ok(());
+    }
+    let name = emit.q.id(&object.name).into_owned();
+    if object.wants(Components::DEFINITION) {
+        let mut entry = emit.entry(object, "PROCEDURAL LANGUAGE", Section::PreData);
+        entry.owner.clone_from(&it.owner);
+        entry.defn = definition(emit, &name, it);
+        entry.defn += &attachment::extension_member(emit, object, "LANGUAGE", &name, None)?;
+        entry.drop_stmt = format!("DROP PROCEDURAL LANGUAGE {name};\n");
+        emit.push(entry);
+    }
+    let target = Target {
+        kind: "LANGUAGE",
+        name: &name,
+        owner: &it.owner,
+    };
+    annotate::comment(emit, object, &target);
+    annotate::security_label(emit, object, &target);
+    if it.lanpltrusted {
+        annotate::acl(emit, object, &target, &it.acl)?;
+    }
     Ok(())
+}
+
+fn definition(emit: &Emit, name: &str, it: &Language) -> String {
+    let Some(handlers) = handlers(emit, it) else {
+        // Without its functions the language must come from where it is installed, and may be there already.
+        return format!("CREATE OR REPLACE PROCEDURAL LANGUAGE {name};\n");
+    };
+    let trusted = if it.lanpltrusted { "TRUSTED " } else { "" };
+    format!("CREATE {trusted}PROCEDURAL LANGUAGE {name}{handlers};\n")
+}
+
+/// The clauses that name the functions of the language, if all of them are in the dump.
+fn handlers(emit: &Emit, it: &Language) -> Option<String> {
+    let mut out = format!(" HANDLER {}", dumped_function(emit.cat, it.lanplcallfoid)?);
+    for (word, oid) in [("INLINE", it.laninline), ("VALIDATOR", it.lanvalidator)] {
+        if oid != 0 {
+            out += &format!(" {word} {}", dumped_function(emit.cat, oid)?);
+        }
+    }
+    Some(out)
+}
+
+fn dumped_function(cat: &Catalog, oid: Oid) -> Option<String> {
+    let function = cat
+        .object(class::PG_PROC, oid)
+        .filter(|function| !function.dump.is_none())?;
+    let schema = cat.namespace_name(function.namespace)?;
+    Some(cat.quote().qualified(schema, &function.name))
 }

@@ -19,6 +19,7 @@ use crate::error::Result;
 pub mod access_method;
 pub mod acl;
 pub mod aggregate;
+pub mod annotate;
 pub mod attachment;
 pub mod cast;
 pub mod collation;
@@ -52,6 +53,7 @@ pub mod rule;
 pub mod schema;
 pub mod select;
 pub mod sequence;
+pub mod setting;
 pub mod statistics;
 pub mod subscription;
 pub mod table;
@@ -60,6 +62,7 @@ pub mod table_ddl;
 pub mod text_search;
 pub mod transform;
 pub mod trigger;
+pub mod type_name;
 pub mod types;
 pub mod view;
 
@@ -139,6 +142,8 @@ pub struct Catalog {
     pub roles: HashMap<Oid, String>,
     /// Which extension (by dump id) a catalog row is a member of.
     pub extension_members: HashMap<CatalogId, DumpId>,
+    /// Names of types by OID; see [`Catalog::type_name`].
+    pub type_names: HashMap<Oid, String>,
     /// Patterns of the options, expanded to OIDs.
     pub selection: select::Selection,
     /// Comments and security labels of everything.
@@ -160,6 +165,7 @@ impl Catalog {
             options,
             roles: HashMap::new(),
             extension_members: HashMap::new(),
+            type_names: HashMap::new(),
             selection: select::Selection::default(),
             attachments: attachment::Attachments::default(),
             database: database::Database::default(),
@@ -249,6 +255,15 @@ impl Catalog {
     /// All objects in the order of their numbers.
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
         self.objects.iter().flatten()
+    }
+
+    /// OIDs of the objects that are `of` a kind and that this dump writes anything about.
+    #[must_use]
+    pub fn wanted(&self, of: impl Fn(&Kind) -> bool) -> Vec<Oid> {
+        self.objects()
+            .filter(|object| of(&object.kind) && !(object.dump & object.components).is_none())
+            .map(|object| object.catalog_id.oid)
+            .collect()
     }
 
     /// All objects in the order of their numbers, to change.
@@ -376,6 +391,7 @@ const IDENTITIES: &[Step] = &[
     event_trigger::READ,
     extension::CONFIGURATION_TABLES,
     inherit::FLAG_TABLES,
+    attachment::MARK,
 ];
 
 /// What is below tables, then what the wanted objects look like, then what depends on what.
@@ -388,7 +404,6 @@ const DETAILS: &[Step] = &[
     index::FLAG_INHERITED,
     statistics::READ,
     constraint::FOREIGN_KEYS,
-    constraint::DOMAIN_CHECKS,
     trigger::READ,
     rule::READ,
     policy::READ,
@@ -399,12 +414,18 @@ const DETAILS: &[Step] = &[
     subscription::RELATIONS,
     table_data::READ,
     large_object::READ,
-    types::DETAILS,
+    type_name::READ,
+    types::BASE,
+    types::COMPOSITES,
+    types::DOMAINS,
+    types::ENUMS,
+    types::RANGES,
     function::DETAILS,
     aggregate::DETAILS,
     operator::DETAILS,
     opclass::DETAILS,
-    opfamily::DETAILS,
+    opfamily::OPERATORS,
+    opfamily::FUNCTIONS,
     collation::DETAILS,
     conversion::DETAILS,
     text_search::DETAILS,
