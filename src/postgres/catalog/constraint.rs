@@ -110,13 +110,6 @@ fn attachments(cat: &Catalog, index: DumpId) -> Vec<DumpId> {
     found
 }
 
-/// (to come)
-pub const DOMAIN_CHECKS: Step = Step {
-    what: "constraint",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
-};
-
 /// Writes a constraint with its comment, unless it is part of its table or domain.
 ///
 /// # Errors

@@ -43,7 +43,6 @@ pub mod class {
     pub const PG_LARGEOBJECT: Oid = 2613;
     pub const PG_NAMESPACE: Oid = 2615;
     pub const PG_OPCLASS: Oid = 2616;
-    pub const PG_COLLATION: Oid = 3456;
     pub const PG_TRANSFORM: Oid = 3576;
     pub const PG_OPERATOR: Oid = 2617;
     pub const PG_OPFAMILY: Oid = 2753;
