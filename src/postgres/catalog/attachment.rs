@@ -37,6 +37,19 @@ impl Attachments {
         Some(&comments.iter().find(|(of, _)| *of == subid)?.1)
     }
 
+    /// Which of comments and labels an object has.
+    #[must_use]
+    pub fn components_of(&self, id: CatalogId) -> Components {
+        let mut components = Components::NONE;
+        if self.comments.contains_key(&id) {
+            components |= Components::COMMENT;
+        }
+        if self.labels.contains_key(&id) {
+            components |= Components::SECLABEL;
+        }
+        components
+    }
+
     /// What `pg_init_privs` has for an object, or for its column `subid`.
     #[must_use]
     pub fn initial_privileges(&self, id: CatalogId, subid: i32) -> Option<&InitialPrivileges> {
