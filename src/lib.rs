@@ -11,6 +11,7 @@
 pub mod archive;
 pub mod backup;
 pub mod cli;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod daemon;
@@ -22,4 +23,5 @@ pub mod restore;
 pub mod retention;
 pub mod schedule;
 pub mod seal;
+pub mod shelf;
 pub mod store;

@@ -25,6 +25,12 @@ impl BackupId {
         BackupId(DateTime::from_timestamp(time.timestamp(), 0).unwrap_or(time))
     }
 
+    /// The id one second later, for when this one is taken.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        BackupId(self.0 + chrono::TimeDelta::seconds(1))
+    }
+
     /// When the backup was started.
     #[must_use]
     pub fn time(&self) -> DateTime<Utc> {
@@ -65,6 +71,47 @@ impl<'de> Deserialize<'de> for BackupId {
     }
 }
 
+/// The objects of a backup within its job's folder. Only a manifest makes the others a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The archive.
+    Archive,
+    /// Roles and tablespaces.
+    Globals,
+    /// The manifest.
+    Manifest,
+    /// The claim of a run that is under way: what it may leave behind if it is killed.
+    Claim,
+    /// The record of a run that failed.
+    Failure,
+}
+
+impl Part {
+    fn extension(self) -> &'static str {
+        match self {
+            Part::Archive => "dump",
+            Part::Globals => "globals.sql",
+            Part::Manifest => "json",
+            Part::Claim => "run",
+            Part::Failure => "failed",
+        }
+    }
+
+    /// Its file name: `<job>_<id>.<extension>`.
+    #[must_use]
+    pub fn name(self, job: &str, id: BackupId) -> String {
+        format!("{job}_{id}.{}", self.extension())
+    }
+
+    /// The backup that a file name of `job` belongs to as this part.
+    #[must_use]
+    pub fn parse(self, job: &str, name: &str) -> Option<BackupId> {
+        let rest = name.strip_prefix(job)?.strip_prefix('_')?;
+        let id = rest.strip_suffix(self.extension())?.strip_suffix('.')?;
+        id.parse().ok()
+    }
+}
+
 /// Why a backup was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,6 +124,17 @@ pub enum Kind {
     Safety,
     /// Before a migration.
     Guard,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Scheduled => "scheduled",
+            Kind::Manual => "manual",
+            Kind::Safety => "safety",
+            Kind::Guard => "guard",
+        })
+    }
 }
 
 /// The manifest of a backup: no secrets in it.
@@ -196,6 +254,18 @@ pub struct Verification {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_tell_parts_apart() {
+        let id: BackupId = "20261120T020000Z".parse().unwrap();
+        assert_eq!(Part::Archive.name("app", id), "app_20261120T020000Z.dump");
+        for part in [Part::Archive, Part::Globals, Part::Manifest, Part::Claim, Part::Failure] {
+            let name = part.name("a_b", id);
+            assert_eq!(part.parse("a_b", &name), Some(id));
+            assert_eq!(part.parse("a", &name), None);
+        }
+        assert_eq!(Part::Manifest.parse("app", "app_20261120T020000Z.globals.json"), None);
+    }
 
     #[test]
     fn ids_survive_printing_and_parsing() {

@@ -1,0 +1,87 @@
+//! One run of a job at a time, wherever it was started: an advisory lock in the source database.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::{Exit, Fail, Result};
+use crate::manifest::Source;
+use crate::postgres::connect::{self, Dsn};
+use crate::postgres::identity;
+use crate::postgres::session::{Query, Session};
+
+/// First half of the lock's key: the bytes `SBJB`.
+const CLASS: i32 = 0x5342_4A42;
+
+/// The lock, held for as long as this session lives.
+pub struct JobLock {
+    session: Session,
+    /// The database that the lock is in.
+    pub source: Source,
+}
+
+impl JobLock {
+    /// Connects and takes the lock of `job`.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or ([`Exit::Busy`]) a run of the job is under way.
+    pub async fn take(dsn: &Dsn, job: &str) -> Result<JobLock> {
+        let mut dsn = dsn.clone();
+        dsn.application_name = Some(format!("snapback {job}"));
+        let session = connect::connect(&dsn).await?;
+        // The session idles while the dump runs.
+        session.run("SET idle_session_timeout = 0").await?;
+        let key = key(job);
+        let taken = Query::new(format!(
+            "SELECT pg_catalog.pg_try_advisory_lock({CLASS}, {key}) AS taken"
+        ));
+        let rows = session.rows(&taken).await?;
+        if !rows.first().map_or(Ok(false), |row| row.bool("taken"))? {
+            let holder = holder(&session, key).await.unwrap_or_default();
+            return Err(
+                Fail::new(Exit::Busy, format!("a run of job {job} is under way{holder}"))
+                    .hint("wait until it has ended; two runs of one job never overlap")
+                    .into(),
+            );
+        }
+        let source = identity::read(&session, &dsn).await?;
+        Ok(JobLock { session, source })
+    }
+
+    /// Makes sure that the lock is still held: a connection that broke has lost it.
+    ///
+    /// # Errors
+    /// It has.
+    pub async fn assert_held(&self) -> Result<()> {
+        let alive = self.session.run("SELECT 1").await;
+        alive.map_err(|error| error.context("the connection that holds the job's lock was lost"))
+    }
+
+    /// The session, for small questions beside the dump.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// The second half of the key; positive, because `pg_locks` shows it as an OID.
+fn key(job: &str) -> u32 {
+    (xxh3_64(job.as_bytes()) & 0x7FFF_FFFF) as u32
+}
+
+/// Who holds the lock, for people.
+async fn holder(session: &Session, key: u32) -> Result<String> {
+    let query = Query::new(format!(
+        "SELECT a.pid::text AS pid, coalesce(a.client_addr::text, 'this server') AS client, a.backend_start::timestamptz(0)::text AS since
+         FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+         WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {CLASS} AND l.objid = {key} AND l.objsubid = 2"
+    ));
+    let rows = session.rows(&query).await?;
+    let Some(row) = rows.first() else {
+        return Ok(String::new());
+    };
+    Ok(format!(
+        " (server process {}, from {}, since {})",
+        row.text("pid")?,
+        row.text("client")?,
+        row.text("since")?
+    ))
+}
