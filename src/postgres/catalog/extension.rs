@@ -2,8 +2,8 @@
 //! that are the user's.
 
 use super::emit::Emit;
-use super::object::{CatalogId, Components, Object, Oid, class};
-use super::{Kind, Step, attachment, select};
+use super::object::{CatalogId, Components, DumpId, Object, Oid, class};
+use super::{Catalog, Kind, Step, attachment, select, table_data};
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::session::Query;
@@ -82,9 +82,54 @@ pub const MEMBERS: Step = Step {
 /// keys of members are already in place when their rows come.
 pub const CONFIGURATION_TABLES: Step = Step {
     what: "configuration tables",
-    query: |_| None,
-    absorb: |_, _| Ok(()),
+    query: |_| {
+        Some(Query::new(
+            "SELECT conrelid, confrelid FROM pg_catalog.pg_constraint \
+             JOIN pg_catalog.pg_depend ON objid = confrelid WHERE contype = 'f' \
+             AND refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass \
+             AND classid = 'pg_catalog.pg_class'::pg_catalog.regclass",
+        ))
+    },
+    absorb: |cat, rows| {
+        for (table, condition) in wanted_configuration(cat) {
+            let condition = (!condition.is_empty()).then_some(condition);
+            table_data::add(cat, table, condition);
+        }
+        for row in rows {
+            let rows_of = |oid| cat.table(cat.table_id(oid)?)?.data;
+            let (from, to) = (rows_of(row.oid("conrelid")?), rows_of(row.oid("confrelid")?));
+            if let (Some(from), Some(to)) = (from, to) {
+                cat.add_dependency(from, to);
+            }
+        }
+        Ok(())
+    },
 };
+
+/// The configuration tables whose rows are dumped, with their conditions.
+fn wanted_configuration(cat: &Catalog) -> Vec<(DumpId, String)> {
+    let mut wanted = Vec::new();
+    for object in cat.objects() {
+        let Kind::Extension(extension) = &object.kind else {
+            continue;
+        };
+        for (oid, condition) in &extension.configuration {
+            let Some(table) = cat.table_id(*oid) else { continue };
+            let schema = cat.get(table).and_then(|it| cat.get(it.namespace?));
+            let selection = &cat.selection;
+            // Without its extension, only a table that was asked for, or whose schema was.
+            let asked = object.wants(Components::DEFINITION)
+                || selection.include_tables.contains(oid)
+                || schema.is_some_and(|schema| schema.wants(Components::DATA));
+            let excluded = selection.exclude_tables.contains(oid)
+                || schema.is_some_and(|schema| selection.exclude_schemas.contains(&schema.catalog_id.oid));
+            if asked && !excluded {
+                wanted.push((table, condition.clone()));
+            }
+        }
+    }
+    wanted
+}
 
 /// Writes an extension.
 ///

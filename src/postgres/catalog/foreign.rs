@@ -73,7 +73,13 @@ pub const WRAPPERS: Step = Step {
                 acl,
             };
             let has_acl = wrapper.acl.acl.is_some();
-            add(cat, catalog_id, row.text("fdwname")?, Kind::ForeignDataWrapper(wrapper), has_acl);
+            add(
+                cat,
+                catalog_id,
+                row.text("fdwname")?,
+                Kind::ForeignDataWrapper(wrapper),
+                has_acl,
+            );
         }
         Ok(())
     },
@@ -96,7 +102,13 @@ pub const SERVERS: Step = Step {
             let catalog_id = CatalogId::new(row.oid("tableoid")?, row.oid("oid")?);
             let server = read_server(cat, &row, catalog_id)?;
             let has_acl = server.acl.acl.is_some();
-            let id = add(cat, catalog_id, row.text("srvname")?, Kind::ForeignServer(server), has_acl);
+            let id = add(
+                cat,
+                catalog_id,
+                row.text("srvname")?,
+                Kind::ForeignServer(server),
+                has_acl,
+            );
             if let Some(object) = cat.get_mut(id) {
                 object.components |= Components::USERMAP;
             }
@@ -180,7 +192,15 @@ pub fn dump_wrapper(emit: &mut Emit, object: &Object, it: &ForeignDataWrapper) -
         }
     }
     defn += &options_clause(&it.options);
-    dump(emit, object, "FOREIGN DATA WRAPPER", "FOREIGN DATA WRAPPER", &it.owner, defn, &it.acl)
+    dump(
+        emit,
+        object,
+        "FOREIGN DATA WRAPPER",
+        "FOREIGN DATA WRAPPER",
+        &it.owner,
+        defn,
+        &it.acl,
+    )
 }
 
 /// Writes a foreign server and its user mappings.
@@ -207,7 +227,11 @@ pub fn dump_server(emit: &mut Emit, object: &Object, it: &ForeignServer) -> Resu
 }
 
 fn user_mapping_entry(emit: &mut Emit, server: &str, owner: &str, mapping: &UserMapping) -> Entry {
-    let target = format!("USER MAPPING FOR {} SERVER {}", emit.q.id(&mapping.user), emit.q.id(server));
+    let target = format!(
+        "USER MAPPING FOR {} SERVER {}",
+        emit.q.id(&mapping.user),
+        emit.q.id(server)
+    );
     let tag = format!("USER MAPPING {} SERVER {server}", mapping.user);
     let mut entry = Entry::new(emit.new_dump_id(), "USER MAPPING", tag, Section::PreData);
     owner.clone_into(&mut entry.owner);

@@ -195,7 +195,18 @@ pub fn dump(emit: &mut Emit, object: &Object, it: &LargeObject) -> Result<()> {
         // Of a group, only the statements for the first are written; the tag has the reader repeat them.
         let tag = (it.oids.len() > 1).then(|| format!("LARGE OBJECTS {}", object.name));
         let tag = tag.as_deref();
-        attachment::acl(emit, on, None, "LARGE OBJECT", &name, None, None, &it.owner, tag, &it.acl)?;
+        attachment::acl(
+            emit,
+            on,
+            None,
+            "LARGE OBJECT",
+            &name,
+            None,
+            None,
+            &it.owner,
+            tag,
+            &it.acl,
+        )?;
     }
     Ok(())
 }

@@ -349,6 +349,7 @@ impl Catalog {
 
 /// Expands the patterns of the options.
 const PATTERNS: &[Step] = &[
+    database::READ,
     pattern::SCHEMAS,
     pattern::USER_SEARCH_PATH,
     pattern::TABLES,
@@ -363,7 +364,10 @@ const IDENTITIES: &[Step] = &[
     attachment::COMMENTS,
     attachment::SECURITY_LABELS,
     attachment::INITIAL_PRIVILEGES,
-    database::READ,
+    database::SETTINGS,
+    database::ROLE_SETTINGS,
+    database::SECURITY_LABELS,
+    database::LARGE_OBJECT_FILES,
     extension::READ,
     extension::MEMBERS,
     schema::READ,
