@@ -1,5 +1,8 @@
 //! Integration tests: real servers, the real binary, stock client tools as the oracle.
 
+// clippy knows that tests may unwrap, but not that what tests share is test code too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
 mod config;
 mod restore;
 mod store;
