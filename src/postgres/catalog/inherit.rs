@@ -232,8 +232,8 @@ fn inherited(cat: &Catalog, parents: &[DumpId], column: &Column) -> Inherited {
         let default = expression(theirs);
         found.not_null |= theirs.not_null.is_some();
         if theirs.generated == '\0' {
-            // A NULL that was made up for the parent has not changed what it inherits to others.
-            found.default |= default.is_some_and(|expr| expr != "NULL");
+            // Up to 15 pg_dump takes a NULL that it made up for the parent for a default of its own.
+            found.default |= default.is_some_and(|expr| expr != "NULL" || cat.server.major() < 16);
         } else {
             found.generated = true;
             found.same_expression |= default.is_some() && default == own;

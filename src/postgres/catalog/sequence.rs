@@ -149,7 +149,10 @@ pub fn dump(emit: &mut Emit, object: &Object, table: &Table) -> Result<()> {
     let mut entry = emit.entry(object, "SEQUENCE", Section::PreData);
     entry.owner.clone_from(&table.owner);
     entry.relkind = b'S';
-    entry.drop_stmt = format!("DROP SEQUENCE {};\n", emit.qualified(object));
+    if !table.is_identity_sequence {
+        // That of an identity column goes and changes owner with its table.
+        entry.drop_stmt = format!("DROP SEQUENCE {};\n", emit.qualified(object));
+    }
     entry.defn = definition(emit, object, table)?;
     let name = emit.q.id(&object.name).into_owned();
     if object.wants(Components::DEFINITION) {
