@@ -45,8 +45,10 @@ pub struct Column {
     pub fdw_options: String,
     /// `attmissingval`, for `--binary-upgrade`.
     pub missing_value: Option<String>,
-    /// NOT NULL, unless a constraint of its own says so later.
+    /// NOT NULL, unless a constraint with its own entry says so.
     pub not_null: Option<NotNull>,
+    /// There is a NOT NULL constraint that is not valid, which has its own entry (18).
+    pub not_null_invalid: bool,
     /// The default or generation expression.
     pub default: Option<DumpId>,
 }
@@ -97,10 +99,10 @@ fn columns(cat: &Catalog) -> String {
     let not_null = if cat.server.major() >= 18 {
         "CASE WHEN co.convalidated THEN co.conname END AS notnull_name,
          CASE WHEN co.convalidated THEN pg_catalog.obj_description(co.oid, 'pg_constraint') END AS notnull_comment,
-         co.connoinherit, co.conislocal"
+         co.connoinherit, co.conislocal, NOT co.convalidated AS notnull_invalid"
     } else {
         "CASE WHEN a.attnotnull THEN ''::name END AS notnull_name, NULL AS notnull_comment,
-         false AS connoinherit, true AS conislocal"
+         false AS connoinherit, true AS conislocal, false AS notnull_invalid"
     };
     let constraint = if cat.server.major() >= 18 {
         "LEFT JOIN pg_catalog.pg_constraint co
@@ -154,14 +156,16 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         None => None,
         Some(constraint) => {
             let is_local = row.bool("conislocal")?;
+            let comment = row.opt_text("notnull_comment")?;
             // An upgrade corrects inherited constraints by name afterwards, so the name must be known.
             let needs_name = binary_upgrade && !table.ispartition && !is_local;
-            let is_default = constraint.is_empty() || constraint == format!("{name}_{column}_not_null");
+            let is_default = constraint == format!("{name}_{column}_not_null");
+            let needs_name = needs_name || comment.is_some() || !is_default;
             Some(NotNull {
-                name: (!constraint.is_empty() && (needs_name || !is_default)).then(|| constraint.clone()),
+                name: (!constraint.is_empty() && needs_name).then(|| constraint.clone()),
                 no_inherit: row.bool("connoinherit")?,
                 is_local,
-                comment: row.opt_text("notnull_comment")?.map(|comment| (constraint, comment)),
+                comment: comment.map(|comment| (constraint, comment)),
             })
         }
     };
@@ -183,6 +187,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         fdw_options: row.opt_text("attfdwoptions")?.unwrap_or_default(),
         missing_value: row.opt_text("attmissingval")?,
         not_null,
+        not_null_invalid: row.opt_bool("notnull_invalid")?.unwrap_or_default(),
         default: None,
     });
     Ok(())

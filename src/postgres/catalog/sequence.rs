@@ -220,16 +220,15 @@ fn identity(emit: &Emit, table: &Table, sequence: &Sequence, name: &str) -> Resu
         emit.qualified(owner_object),
         emit.q.id(&column.name)
     );
+    if table.relpersistence != owner.relpersistence {
+        sql += if table.relpersistence == 'u' {
+            "    UNLOGGED\n"
+        } else {
+            "    LOGGED\n"
+        };
+    }
     sql += &sequence.parameters();
     sql += "\n);\n";
-    if table.relpersistence != owner.relpersistence {
-        let logged = if table.relpersistence == 'u' {
-            "UNLOGGED"
-        } else {
-            "LOGGED"
-        };
-        sql += &format!("\nALTER SEQUENCE {name} SET {logged};\n");
-    }
     Ok(sql)
 }
 

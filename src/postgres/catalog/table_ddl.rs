@@ -6,7 +6,7 @@ use super::column::{self, Column};
 use super::emit::Emit;
 use super::object::{Components, Object, Oid};
 use super::table::Table;
-use super::{Step, attachment, sequence, view};
+use super::{Step, attachment, dependency, sequence, view};
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::options::DumpOptions;
@@ -268,7 +268,7 @@ impl<'a, 'e> Ddl<'a, 'e> {
         if table.relkind == 'm' {
             // Its rows come with a refresh, after all that it reads.
             sql += &format!(" AS\n{}\n  WITH NO DATA;\n", view::query(self.object, table)?);
-            // DEPENDS ON EXTENSION goes here
+            sql += &dependency::on_extensions(self.emit, self.object, "MATERIALIZED VIEW", &self.name);
         } else {
             sql += ";\n";
         }
@@ -388,7 +388,15 @@ impl<'a, 'e> Ddl<'a, 'e> {
             alter(&format!("SET ({})", column.options));
         }
         if table.relkind == 'f' && !column.fdw_options.is_empty() {
-            alter(&format!("OPTIONS (\n    {}\n)", column.fdw_options));
+            let only = if self.emit.cat.server.major() >= 17 {
+                "ONLY "
+            } else {
+                ""
+            };
+            sql += &format!(
+                "ALTER FOREIGN TABLE {only}{} ALTER COLUMN {quoted} OPTIONS (\n    {}\n);\n",
+                self.name, column.fdw_options
+            );
         }
         sql
     }
