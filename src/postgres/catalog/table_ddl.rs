@@ -10,6 +10,7 @@ use super::{Step, attachment, dependency, sequence, view};
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::options::DumpOptions;
+use crate::postgres::quote::Quote;
 use crate::postgres::session::Query;
 
 /// What only some kinds of tables have: partition keys, foreign servers, types of typed tables.
@@ -291,7 +292,12 @@ impl<'a, 'e> Ddl<'a, 'e> {
                 && !column.dropped
                 && self.emit.cat.server.major() >= 18
             {
-                let name = not_null.name.as_ref().map(|name| format!("CONSTRAINT {} ", q.id(name)));
+                // pg_dump 18 forgets to quote here; we do where the text would not restore otherwise.
+                let bare = Quote { all: false, ..q };
+                let name = not_null
+                    .name
+                    .as_ref()
+                    .map(|name| format!("CONSTRAINT {} ", bare.id(name)));
                 elements.push(format!("{}NOT NULL {}", name.unwrap_or_default(), q.id(&column.name)));
             }
         }
