@@ -33,5 +33,11 @@ pub struct Globals {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Dump one database as pg_dump does, with pg_dump's options
+    #[command(
+        disable_help_flag = true,
+        disable_version_flag = true,
+        args_override_self = true,
+        infer_long_args = true
+    )]
     Dump(Box<command::dump::Args>),
 }

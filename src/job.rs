@@ -215,9 +215,10 @@ fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<Request> {
     Ok(Request {
         options,
         session,
-        compress: Some(raw.compress.clone()),
+        compress: (raw.compress.parse()).map_err(|error: Fail| impossible(&key("dump.compress"), &error.message))?,
         jobs: connections(raw.jobs),
         max_lock_wait: Some(raw.max_lock_wait.duration()).filter(|wait| !wait.is_zero()),
+        ..Request::default()
     })
 }
 

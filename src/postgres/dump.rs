@@ -1,25 +1,48 @@
 //! One dump, from connection to finished archive.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::connect::Dsn;
-use super::options::DumpOptions;
-use super::snapshot::SessionOptions;
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use super::catalog::object::Oid;
+use super::catalog::{Catalog, Kind, emit, large_object, table_data};
+use super::connect::{self, Dsn};
+use super::options::{DumpOptions, Inserts};
+use super::output::{Target, Written};
+use super::session::{Query, Session};
+use super::snapshot::{self, SessionOptions};
+use super::{order, preflight, rows, watch};
+use crate::archive::options::Sections;
+use crate::archive::toc::{DumpId, Entry};
+use crate::archive::{Format, Header, RestoreOptions, Writer, raw};
 use crate::error::Result;
 use crate::manifest;
+use crate::seal::Compression;
 use crate::store::Upload;
 
-/// What to dump, how, and in which form.
+/// What to dump, how, and in which form. The default is `pg_dump -Fc`.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// What to dump.
     pub options: DumpOptions,
     /// How its sessions are set up.
     pub session: SessionOptions,
-    /// `-Z`: as pg_dump writes it, for example `gzip:9`, `zstd:level=3`, `none`; the form's own by default.
-    pub compress: Option<String>,
-    /// Connections that read rows at the same time, at least 1.
+    /// The form of the archive.
+    pub format: Format,
+    /// `-Z`.
+    pub compress: Compression,
+    /// `--section`.
+    pub sections: Sections,
+    /// `-S`, `--superuser`: who disables triggers in the plain format.
+    pub superuser: Option<String>,
+    /// `--restrict-key`: a fixed key instead of a random one.
+    pub restrict_key: Option<String>,
+    /// `-v`: more comments in the plain format.
+    pub verbose: bool,
+    /// Connections that read rows at the same time; 0 counts as 1.
     pub jobs: usize,
     /// Cancels the dump when its locks make others wait for longer.
     pub max_lock_wait: Option<Duration>,
@@ -40,15 +63,13 @@ pub struct Dumped {
     pub schema_hash: String,
     /// What the dump warned of.
     pub warnings: Vec<String>,
-    /// Size of the archive in bytes.
-    pub bytes: u64,
-    /// SHA-256 (hex) of the archive as it was written, with its final head.
-    pub sha256: String,
+    /// Size and digests of what was written, to compare with what is read back.
+    pub written: Written,
 }
 
-/// Hears how a dump goes on. Called from several threads; it must not block.
+/// Hears how a dump goes on. It must not block.
 pub trait Progress: Send + Sync {
-    /// The next named step began: `connect`, `catalog`, `rows`, `finish`.
+    /// The next named step began: `connecting`, `reading the catalogs`, `reading rows`, `finishing`.
     fn step(&self, _name: &str) {}
     /// All rows that are to be read are about this many bytes (the size of the tables on disk).
     fn expect(&self, _bytes: u64) {}
@@ -62,13 +83,272 @@ pub trait Progress: Send + Sync {
 pub struct Silent;
 impl Progress for Silent {}
 
-/// Dumps the database of `dsn` into `upload` as one custom-format archive, and makes it durable.
+/// Dumps the database of `dsn` into `upload` as one object, and makes it durable.
 ///
 /// # Errors
 /// Anything that keeps the archive from being complete and right. The upload is aborted then: nothing
 /// appears under its name.
 pub async fn dump(dsn: &Dsn, request: &Request, upload: Box<dyn Upload>, progress: &dyn Progress) -> Result<Dumped> {
-    let _ = (dsn, request, progress);
-    upload.abort().await?;
-    anyhow::bail!("the export is not built yet")
+    dump_to(dsn, request, Target::one(upload), progress).await
+}
+
+/// The same into any target; the directory format needs a folder.
+///
+/// # Errors
+/// As [`dump`].
+pub async fn dump_to(dsn: &Dsn, request: &Request, mut target: Target, progress: &dyn Progress) -> Result<Dumped> {
+    match run(dsn, request, &mut target, progress).await {
+        Ok((head, dumped)) => {
+            let written = target.finish(head).await.context("finishing the archive")?;
+            Ok(Dumped { written, ..dumped })
+        }
+        Err(error) => {
+            if let Err(also) = target.abort().await {
+                tracing::warn!("what was written of the failed dump could not be removed: {also:#}");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn run(
+    dsn: &Dsn,
+    request: &Request,
+    target: &mut Target,
+    progress: &dyn Progress,
+) -> Result<(bytes::Bytes, Dumped)> {
+    progress.step("connecting");
+    let leader = Arc::new(connect::connect(dsn).await?);
+    let setup = session_options(dsn, request);
+    let server = snapshot::begin(&leader, &setup).await?;
+    let _watch = match request.max_lock_wait {
+        Some(limit) => Some(watch::start(dsn, &leader, limit).await?),
+        None => None,
+    };
+    let work = async {
+        progress.step("reading the catalogs");
+        let mut cat = Catalog::new(server, options(request));
+        cat.read(&leader).await?;
+        let sorted = order::sort(&mut cat)?;
+        let entries = emit::entries(&cat, &sorted)?;
+        let source = source(&leader, dsn, &cat).await?;
+        let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
+        let mut writer = writer(&cat, entries, request)?;
+        progress.step("reading rows");
+        let plan = plan(&leader, &cat, &writer, progress).await?;
+        let sessions = sessions(dsn, &leader, &setup, request, &plan).await?;
+        writer.begin()?;
+        target.carry(&mut writer).await?;
+        if !writer.head().is_empty() {
+            target.head_ends();
+        }
+        let tables = rows::run(plan, &sessions, &mut writer, target, progress).await;
+        let tables = match tables {
+            Ok(tables) => tables,
+            Err(error) => {
+                cancel(&sessions).await;
+                return Err(error);
+            }
+        };
+        progress.step("finishing");
+        writer.finish(chrono::Local::now().naive_local())?;
+        target.carry(&mut writer).await?;
+        Ok((
+            writer.head(),
+            Dumped {
+                source,
+                compression: request.compress.algorithm.name().to_owned(),
+                entries: counts,
+                tables,
+                schema_hash,
+                warnings: std::mem::take(&mut cat.warnings),
+                written: Written::default(),
+            },
+        ))
+    };
+    match &_watch {
+        Some(watch) => watch.guard(work).await,
+        None => work.await,
+    }
+}
+
+/// An archive always can restore the database itself; text only when that is asked for.
+fn options(request: &Request) -> DumpOptions {
+    let mut options = request.options.clone();
+    options.create |= request.format != Format::Plain;
+    options
+}
+
+fn session_options(dsn: &Dsn, request: &Request) -> SessionOptions {
+    let mut setup = request.session.clone();
+    setup.encoding = setup.encoding.or_else(|| dsn.client_encoding.clone());
+    setup
+}
+
+fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request) -> Result<Writer> {
+    let header = Header {
+        created: chrono::Local::now().naive_local(),
+        database: cat.server.database.clone(),
+        server_version: cat.server.version.clone(),
+        dumper_version: format!("{} (Snapback {})", cat.server.number(), env!("CARGO_PKG_VERSION")),
+    };
+    let options = RestoreOptions {
+        sections: request.sections,
+        superuser: request.superuser.clone(),
+        restrict_key: Some(request.restrict_key.clone().unwrap_or_else(random_key))
+            .filter(|_| cat.server.has_restrict()),
+        verbose: request.verbose,
+        ..RestoreOptions::for_dump(&cat.options)
+    };
+    Writer::new(request.format, header, entries, &options, cat.quote(), request.compress)
+}
+
+/// A key that nobody who wrote into the database could have known.
+fn random_key() -> String {
+    use std::hash::BuildHasher as _;
+    let random = || std::hash::RandomState::new().hash_one(std::process::id());
+    (0..4).map(|_| format!("{:016x}", random())).collect()
+}
+
+/// What is to be read for each entry that has data, in the order of the archive.
+async fn plan(leader: &Session, cat: &Catalog, writer: &Writer, progress: &dyn Progress) -> Result<rows::Plan> {
+    let mut data = Vec::new();
+    for id in writer.data() {
+        let object = cat.get(id).context("rows of an unknown object")?;
+        let one = match &object.kind {
+            Kind::TableData(it) => rows::Data::Rows(Box::new(table_data::source(cat, it)?), 0),
+            Kind::LargeObjectData => rows::Data::Objects(large_object::data_oids(cat, object)),
+            _ => anyhow::bail!("entry {id} has no rows"),
+        };
+        data.push((id, one));
+    }
+    let tables: Vec<Oid> = data.iter().filter_map(|(_, data)| table_oid(data)).collect();
+    preflight::unchanged(leader, &tables).await?;
+    measure(leader, &mut data, progress).await?;
+    Ok(rows::Plan {
+        data,
+        inserts: cat.options.inserts.map(|inserts| Inserts {
+            rows: inserts.rows.max(1),
+            ..inserts
+        }),
+        quote: cat.quote(),
+    })
+}
+
+fn table_oid(data: &rows::Data) -> Option<Oid> {
+    match data {
+        rows::Data::Rows(source, _) => Some(source.oid),
+        rows::Data::Objects(_) => None,
+    }
+}
+
+/// Finds out how many pages each table really has: statistics may be old, or never have been taken.
+async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)], progress: &dyn Progress) -> Result<()> {
+    let query = Query::new(
+        "SELECT t.oid, pg_catalog.pg_table_size(t.oid) AS bytes, \
+                pg_catalog.pg_relation_size(t.oid) / pg_catalog.current_setting('block_size')::int8 AS pages \
+         FROM pg_catalog.unnest($1) AS t(oid)",
+    )
+    .oids(data.iter().filter_map(|(_, data)| table_oid(data)));
+    let mut sizes = BTreeMap::new();
+    let mut total = 0;
+    for row in leader.rows(&query).await? {
+        // A table that is gone has no size; reading it will say so.
+        total += row.opt_long("bytes")?.unwrap_or(0);
+        sizes.insert(row.oid("oid")?, row.opt_long("pages")?.unwrap_or(0));
+    }
+    for (_, data) in data.iter_mut() {
+        if let rows::Data::Rows(source, pages) = data {
+            let measured = sizes.get(&source.oid).copied().unwrap_or(0);
+            *pages = u64::try_from(measured).unwrap_or(0);
+        }
+    }
+    progress.expect(u64::try_from(total).unwrap_or(0));
+    Ok(())
+}
+
+/// The leader, and as many others in its snapshot as there is work for.
+async fn sessions(
+    dsn: &Dsn,
+    leader: &Arc<Session>,
+    setup: &SessionOptions,
+    request: &Request,
+    plan: &rows::Plan,
+) -> Result<Vec<Arc<Session>>> {
+    let mut sessions = vec![Arc::clone(leader)];
+    let wanted = request.jobs.min(plan.units());
+    if wanted > 1 {
+        let snapshot = snapshot::export(leader).await?;
+        let setup = SessionOptions {
+            snapshot: Some(snapshot),
+            ..setup.clone()
+        };
+        let others = (1..wanted).map(async |_| {
+            let session = connect::connect(dsn).await?;
+            snapshot::begin(&session, &setup).await?;
+            Ok::<_, anyhow::Error>(Arc::new(session))
+        });
+        sessions.extend(futures_util::future::try_join_all(others).await?);
+    }
+    Ok(sessions)
+}
+
+/// Tells the server to stop: it would go on sending, or waiting for a lock, for nobody.
+async fn cancel(sessions: &[Arc<Session>]) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let cancels = sessions
+        .iter()
+        .map(|session| tokio::time::timeout(PATIENCE, session.canceller().cancel()));
+    futures_util::future::join_all(cancels).await;
+}
+
+async fn source(leader: &Session, dsn: &Dsn, cat: &Catalog) -> Result<manifest::Source> {
+    // Managed servers may hide the control file; the backup is good without the identifier.
+    let query = Query::new(
+        "SELECT d.oid, CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
+                            THEN (SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()) \
+                       END AS system \
+         FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()",
+    );
+    let rows = leader.rows(&query).await?;
+    let row = rows.first().context("the database is not listed")?;
+    let host = leader.host();
+    Ok(manifest::Source {
+        host: host.name.clone(),
+        port: host.port,
+        database: dsn.database.clone(),
+        system_identifier: row.opt_text("system")?.and_then(|text| text.parse().ok()),
+        database_oid: row.oid("oid")?,
+        server_version_num: cat.server.version_num,
+        server_version: cat.server.version.clone(),
+    })
+}
+
+fn count(entries: &[Entry]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for entry in entries {
+        *counts.entry(entry.desc.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// Of everything that says how the database is built, and of nothing that its rows change.
+fn schema_hash(entries: &[Entry]) -> String {
+    let mut hasher = Sha256::new();
+    let data = [
+        "SEQUENCE SET",
+        "TABLE DATA",
+        "BLOB",
+        "BLOBS",
+        "BLOB METADATA",
+        "STATISTICS DATA",
+    ];
+    for entry in entries.iter().filter(|entry| !data.contains(&entry.desc.as_str())) {
+        let namespace = entry.namespace.as_deref().unwrap_or_default();
+        for text in [&entry.desc, namespace, &entry.tag, &entry.owner, &entry.defn] {
+            hasher.update(raw::encode(text));
+            hasher.update([0]);
+        }
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -25,4 +25,22 @@ impl Server {
     pub fn major(&self) -> u32 {
         self.version_num / 10_000
     }
+    /// The version as a number with a dot, for example `15.18`.
+    #[must_use]
+    pub fn number(&self) -> String {
+        format!("{}.{}", self.major(), self.version_num % 10_000)
+    }
+
+    /// Whether pg_dump of this release protects its text with `\\restrict`.
+    #[must_use]
+    pub fn has_restrict(&self) -> bool {
+        let first_minor = match self.major() {
+            14 => 19,
+            15 => 14,
+            16 => 10,
+            17 => 6,
+            _ => 0,
+        };
+        self.version_num % 10_000 >= first_minor
+    }
 }

@@ -1,10 +1,10 @@
 //! One connection inside the dump's snapshot: bulk queries, and rows by column name.
 
 use anyhow::Context as _;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, WasNull, to_sql_checked};
 
-use super::connect::Canceller;
+use super::connect::{Canceller, Host};
 use crate::archive::raw;
 use crate::error::Result;
 
@@ -107,6 +107,12 @@ impl Session {
     #[must_use]
     pub fn into_client(self) -> tokio_postgres::Client {
         self.client
+    }
+
+    /// The server that it is connected to.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        self.canceller.host()
     }
 
     /// Cancels what this session's server process is doing.
@@ -242,6 +248,16 @@ impl Row {
     /// An `int8`.
     pub fn long(&self, column: &str) -> Result<i64> {
         self.get(column)
+    }
+
+    /// An `int8` that may be NULL.
+    pub fn opt_long(&self, column: &str) -> Result<Option<i64>> {
+        self.nullable(column)
+    }
+
+    /// A `bytea`.
+    pub fn bytes(&self, column: &str) -> Result<Bytes> {
+        Ok(Bytes::copy_from_slice(self.get::<&[u8]>(column)?))
     }
 
     /// A `"char"`; NUL for the empty one.

@@ -9,7 +9,7 @@ use super::filter;
 use crate::archive::Format;
 use crate::archive::options::Sections;
 use crate::error::{Exit, Fail, Result};
-use crate::postgres::connect::{self, Dsn, Params, Secret};
+use crate::postgres::connect::{self, Dsn, Params};
 use crate::postgres::dump::Request;
 use crate::postgres::options::{DumpOptions, Inserts};
 use crate::postgres::snapshot::SessionOptions;
@@ -23,7 +23,13 @@ pub struct Args {
     #[arg(short = 'f', long, value_name = "FILENAME", help_heading = "General options")]
     pub file: Option<PathBuf>,
     /// Output file format: custom, directory, tar or plain text
-    #[arg(short = 'F', long, value_name = "c|d|t|p", default_value = "p", help_heading = "General options")]
+    #[arg(
+        short = 'F',
+        long,
+        value_name = "c|d|t|p",
+        default_value = "p",
+        help_heading = "General options"
+    )]
     pub format: String,
     /// Read with this many connections at the same time [default: the number of processors, at most 4]
     #[arg(short = 'j', long, value_name = "NUM", help_heading = "General options")]
@@ -257,11 +263,7 @@ impl Args {
     pub fn dsn(&self) -> Result<Dsn> {
         let named = self.dbname.as_deref().or(self.positional.first().map(String::as_str));
         let mut params: Params = connect::params(named.unwrap_or_default())?;
-        for (keyword, value) in [
-            ("host", &self.host),
-            ("port", &self.port),
-            ("user", &self.username),
-        ] {
+        for (keyword, value) in [("host", &self.host), ("port", &self.port), ("user", &self.username)] {
             if let Some(value) = value {
                 params.insert(keyword, value.clone());
             }
@@ -311,13 +313,28 @@ impl Args {
     fn check_conflicts(&self) -> Result<()> {
         let exclusive = [
             (self.schema_only, "-s/--schema-only", self.data_only, "-a/--data-only"),
-            (self.schema_only, "-s/--schema-only", self.statistics_only, "--statistics-only"),
-            (self.data_only, "-a/--data-only", self.statistics_only, "--statistics-only"),
+            (
+                self.schema_only,
+                "-s/--schema-only",
+                self.statistics_only,
+                "--statistics-only",
+            ),
+            (
+                self.data_only,
+                "-a/--data-only",
+                self.statistics_only,
+                "--statistics-only",
+            ),
             (self.schema_only, "-s/--schema-only", self.statistics, "--statistics"),
             (self.data_only, "-a/--data-only", self.statistics, "--statistics"),
             (self.data_only, "-a/--data-only", self.no_data, "--no-data"),
             (self.schema_only, "-s/--schema-only", self.no_schema, "--no-schema"),
-            (self.statistics_only, "--statistics-only", self.no_statistics, "--no-statistics"),
+            (
+                self.statistics_only,
+                "--statistics-only",
+                self.no_statistics,
+                "--no-statistics",
+            ),
             (self.statistics, "--statistics", self.no_statistics, "--no-statistics"),
             (
                 self.schema_only,
@@ -395,11 +412,17 @@ impl Args {
     fn jobs(&self, options: &DumpOptions) -> Result<usize> {
         let Some(text) = &self.jobs else {
             let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            return Ok(if options.include_foreign_data.is_empty() { processors.min(4) } else { 1 });
+            return Ok(if options.include_foreign_data.is_empty() {
+                processors.min(4)
+            } else {
+                1
+            });
         };
         let jobs = ranged(text, "-j/--jobs", 1, i32::MAX)?;
         if jobs > 1 && !options.include_foreign_data.is_empty() {
-            bail!(usage("option --include-foreign-data is not supported with parallel backup"));
+            bail!(usage(
+                "option --include-foreign-data is not supported with parallel backup"
+            ));
         }
         Ok(usize::try_from(jobs)?)
     }
@@ -503,9 +526,4 @@ fn ranged(text: &str, option: &str, least: i32, most: i32) -> Result<i32> {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => bail!(usage(format!("{option} must be in range {least}..{most}"))),
     }
-}
-
-/// Asks for the password on the terminal.
-pub(super) fn prompt() -> Result<Secret> {
-    Ok(Secret::new(rpassword::prompt_password("Password: ")?))
 }

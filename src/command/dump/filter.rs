@@ -83,7 +83,10 @@ fn target<'a>(options: &'a mut DumpOptions, command: &str, object: &str) -> Resu
         ("extension", false) => &mut options.exclude_extensions,
         ("foreign_data", true) => &mut options.include_foreign_data,
         ("table_data" | "table_data_and_children", true) | ("foreign_data", false) => {
-            return Err(format!("{command} filter for \"{}\" is not allowed", object.replace('_', " ")));
+            return Err(format!(
+                "{command} filter for \"{}\" is not allowed",
+                object.replace('_', " ")
+            ));
         }
         _ => return Err(format!("unsupported filter object type: \"{object}\"")),
     })

@@ -172,6 +172,8 @@ pub struct Source {
 pub struct SourceColumn {
     /// Name, unquoted.
     pub name: String,
+    /// Type with modifier, as `format_type` writes it: INSERT quotes by it.
+    pub type_name: String,
     /// Its value is computed: COPY leaves it out, INSERT writes DEFAULT.
     pub generated: bool,
 }
@@ -219,6 +221,7 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
             .iter()
             .map(|column| SourceColumn {
                 name: column.name.clone(),
+                type_name: column.type_name.clone(),
                 generated: column.generated != '\0',
             })
             .collect(),

@@ -114,6 +114,17 @@ pub(super) fn cut(data: Vec<(DumpId, Data)>, parallel: bool) -> (Vec<Unit>, Vec<
     (units, expected)
 }
 
+/// How many units `data` makes when several workers read.
+pub(super) fn count(data: &Data) -> usize {
+    match data {
+        Data::Rows(source, pages) if source.by_ctid => {
+            usize::try_from(pages / SEGMENT_PAGES).unwrap_or(usize::MAX).max(1)
+        }
+        Data::Rows(..) => 1,
+        Data::Objects(oids) => oids.len().div_ceil(SEGMENT_OBJECTS),
+    }
+}
+
 fn cut_table(source: &Arc<Source>, pages: u64, parallel: bool) -> Vec<Work> {
     let work = |pages| Work::Rows {
         source: Arc::clone(source),
@@ -125,6 +136,11 @@ fn cut_table(source: &Arc<Source>, pages: u64, parallel: bool) -> Vec<Work> {
     // The last range is open: the table may have grown since its size was read.
     let count = pages / SEGMENT_PAGES;
     (0..count)
-        .map(|at| work(Some((at * SEGMENT_PAGES, (at + 1 < count).then_some((at + 1) * SEGMENT_PAGES)))))
+        .map(|at| {
+            work(Some((
+                at * SEGMENT_PAGES,
+                (at + 1 < count).then_some((at + 1) * SEGMENT_PAGES),
+            )))
+        })
         .collect()
 }

@@ -1,0 +1,102 @@
+//! `snapback dump`: pg_dump with our engine.
+
+mod args;
+mod file;
+mod filter;
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::archive::Format;
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::connect::{Dsn, Secret};
+use crate::postgres::dump::{Progress, Request, Silent, dump_to};
+use crate::postgres::output::Target;
+use crate::store::Local;
+
+pub use args::Args;
+
+/// Runs the verb.
+///
+/// # Errors
+/// What keeps the dump from being complete.
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let request = args.request()?;
+    let mut dsn = args.dsn()?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let work = async {
+        match attempt(&dsn, &request, &args).await {
+            Err(error) if wants_password(&error) && !args.no_password && std::io::stdin().is_terminal() => {
+                dsn.password = Some(prompt_password()?);
+                attempt(&dsn, &request, &args).await
+            }
+            other => other,
+        }
+    };
+    tokio::select! {
+        outcome = work => outcome.map(|()| ExitCode::SUCCESS),
+        _ = interrupt.recv() => Err(interrupted()),
+        _ = terminate.recv() => Err(interrupted()),
+    }
+}
+
+fn interrupted() -> anyhow::Error {
+    Fail::new(Exit::Interrupted, "interrupted; the unfinished dump was removed").into()
+}
+
+async fn attempt(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
+    let progress: &dyn Progress = if args.verbose > 0 { &Verbose } else { &Silent };
+    let target = target(request, args.file.as_deref(), !args.no_sync)?;
+    let dumped = dump_to(dsn, request, target, progress).await?;
+    for warning in &dumped.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+fn target(request: &Request, file: Option<&Path>, sync: bool) -> Result<Target> {
+    match (request.format, file) {
+        (Format::Directory, Some(folder)) => {
+            file::check_folder(folder)?;
+            Ok(Target::folder(Arc::new(Local::new(folder))))
+        }
+        (Format::Directory, None) => Err(Fail::new(Exit::Usage, "no output directory specified").into()),
+        (_, Some(path)) => Ok(Target::one(file::create(path, sync)?)),
+        (_, None) => Ok(Target::one(file::stdout())),
+    }
+}
+
+/// Whether the login failed only because no password was given.
+fn wants_password(error: &anyhow::Error) -> bool {
+    error.to_string().contains("password missing")
+}
+
+fn prompt_password() -> Result<Secret> {
+    Ok(Secret::new(rpassword::prompt_password("Password: ")?))
+}
+
+/// Says on stderr what is done.
+struct Verbose;
+
+impl Progress for Verbose {
+    fn step(&self, name: &str) {
+        say(name);
+    }
+
+    fn table(&self, table: &crate::manifest::Table) {
+        say(&format!(
+            "dumped {} rows of table \"{}.{}\"",
+            table.rows, table.schema, table.name
+        ));
+    }
+}
+
+#[allow(clippy::print_stderr)] // stdout may carry the dump
+fn say(text: &str) {
+    eprintln!("snapback: {text}");
+}

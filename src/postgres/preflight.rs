@@ -1,0 +1,90 @@
+//! What would go wrong in the middle of a dump, found and named before it starts.
+
+use super::catalog::object::Oid;
+use super::session::{Query, Session};
+use crate::error::{Exit, Fail, Result};
+
+/// Fails with the names of all tables that the session's role may not read, or not as a whole.
+///
+/// # Errors
+/// There are such tables; or what the server says.
+pub async fn rights(session: &Session, tables: &[Oid], row_security: bool) -> Result<()> {
+    let query = Query::new(
+        "SELECT c.oid::pg_catalog.regclass::pg_catalog.text AS name, \
+                pg_catalog.has_table_privilege(c.oid, 'SELECT') \
+                OR NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+                               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+                                 AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) \
+                   AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') AS readable, \
+                pg_catalog.row_security_active(c.oid) AS restricted \
+         FROM pg_catalog.pg_class c \
+         WHERE c.oid = ANY ($1) AND c.relkind IN ('r', 'p', 'f', 'm', 'S') \
+         ORDER BY 1",
+    )
+    .oids(tables.iter().copied());
+    let (mut unreadable, mut restricted) = (Vec::new(), Vec::new());
+    for row in session.rows(&query).await? {
+        let name = row.text("name")?;
+        if !row.bool("readable")? {
+            unreadable.push(name);
+        } else if row.bool("restricted")? && !row_security {
+            restricted.push(name);
+        }
+    }
+    if !unreadable.is_empty() {
+        return Err(Fail::new(
+            Exit::Permission,
+            format!("the role may not read {}", unreadable.join(", ")),
+        )
+        .hint("grant it SELECT on them (pg_read_all_data has all), or leave them out of the dump")
+        .into());
+    }
+    if !restricted.is_empty() {
+        return Err(Fail::new(
+            Exit::Permission,
+            format!(
+                "row-level security hides rows from the role in {}",
+                restricted.join(", ")
+            ),
+        )
+        .hint(
+            "use the tables' owner or a role with BYPASSRLS; --enable-row-security dumps only the rows that the role \
+             may see",
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Fails when a locked table is no longer what the snapshot shows: it was rewritten, truncated, renamed or
+/// dropped between the snapshot and the lock, so reading it would silently give something else.
+///
+/// # Errors
+/// There are such tables; or what the server says.
+pub async fn unchanged(session: &Session, tables: &[Oid]) -> Result<()> {
+    // The functions look at the present, the columns at the snapshot.
+    let query = Query::new(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid = ANY ($1) \
+           AND (c.oid::pg_catalog.regclass::pg_catalog.text <> pg_catalog.format('%I.%I', n.nspname, c.relname) \
+                OR (c.relkind = 'r' AND c.relfilenode <> 0 \
+                    AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode)) \
+         ORDER BY 1",
+    )
+    .oids(tables.iter().copied());
+    let rows = session.rows(&query).await?;
+    let changed: Vec<_> = rows.iter().map(|row| row.text("name")).collect::<Result<_>>()?;
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Fail::new(
+        Exit::Failure,
+        format!(
+            "changed between the dump's snapshot and its lock (truncated, rewritten, renamed or dropped): {}",
+            changed.join(", ")
+        ),
+    )
+    .hint("run the dump again")
+    .into())
+}
