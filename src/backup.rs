@@ -165,15 +165,11 @@ async fn prepare(request: &Request<'_>, shelf: &Shelf, started: DateTime<Utc>, t
     let finished = request.clock.now();
 
     watch.step(Step::Verify).await;
-    let archive = File {
-        name: Part::Archive.name(&job.name, claim.id),
-        bytes: dumped.bytes,
-        sha256: dumped.sha256.clone(),
-    };
-    watch.tell(Event::Total(archive.bytes));
+    watch.tell(Event::Total(dumped.written.bytes));
     let read = |bytes| watch.tell(Event::Read(bytes));
-    shelf
-        .check(&archive, &read)
+    let name = Part::Archive.name(&job.name, claim.id);
+    let archive = shelf
+        .read_back(name, &dumped.written, &read)
         .await
         .context("reading back what was written")?;
     let verified = Verification {

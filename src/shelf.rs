@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, FORMAT_VERSION, File, Kind, Manifest, Part, Source};
+use crate::postgres::output::Written;
 use crate::store::{self, Store, Taken};
 
 /// The largest manifest or record that is read: a table takes some 150 bytes of it.
@@ -362,28 +363,68 @@ impl Shelf {
     /// # Errors
     /// [`Exit::Damaged`]: the file is missing, has another size or another digest.
     pub async fn check(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
-        let path = self.file_path(&file.name);
-        let damaged = |why: String| -> anyhow::Error {
-            Fail::new(Exit::Damaged, format!("{path} in {} is damaged: {why}", self.store)).into()
-        };
-        let Some(meta) = self.store.stat(&path).await? else {
-            return Err(damaged("it is missing".to_owned()));
-        };
-        if meta.size != file.bytes {
-            return Err(damaged(format!("it has {} bytes instead of {}", meta.size, file.bytes)));
-        }
+        self.check_size(&file.name, file.bytes).await?;
         let mut hasher = Sha256::new();
-        let mut position = 0;
-        while position < file.bytes {
-            let end = file.bytes.min(position + READ_SIZE);
-            let bytes = self.store.read(&path, position..end).await?;
-            hasher.update(&bytes);
-            read(end - position);
-            position = end;
-        }
+        self.each(&file.name, file.bytes, &mut |bytes| hasher.update(bytes), read)
+            .await?;
         let sha256 = hex(&hasher.finalize());
         if sha256 != file.sha256 {
-            return Err(damaged(format!("its SHA-256 is {sha256} instead of {}", file.sha256)));
+            let why = format!("its SHA-256 is {sha256} instead of {}", file.sha256);
+            return Err(self.damaged(&file.name, &why));
+        }
+        Ok(())
+    }
+
+    /// Reads back a file that was just written, and returns what the manifest says of it. `read` hears of the
+    /// bytes as they come.
+    ///
+    /// # Errors
+    /// [`Exit::Damaged`]: it is not what was written.
+    pub async fn read_back(&self, name: String, written: &Written, read: &(dyn Fn(u64) + Send + Sync)) -> Result<File> {
+        self.check_size(&name, written.bytes).await?;
+        let mut back = written.read_back();
+        self.each(&name, written.bytes, &mut |bytes| back.update(bytes), read)
+            .await?;
+        match back.finish() {
+            Some(sha256) => Ok(File {
+                name,
+                bytes: written.bytes,
+                sha256,
+            }),
+            None => Err(self.damaged(&name, "it is not what was written")),
+        }
+    }
+
+    fn damaged(&self, name: &str, why: &str) -> anyhow::Error {
+        let path = self.file_path(name);
+        Fail::new(Exit::Damaged, format!("{path} in {} is damaged: {why}", self.store)).into()
+    }
+
+    async fn check_size(&self, name: &str, bytes: u64) -> Result<()> {
+        match self.store.stat(&self.file_path(name)).await? {
+            None => Err(self.damaged(name, "it is missing")),
+            Some(meta) if meta.size != bytes => {
+                Err(self.damaged(name, &format!("it has {} bytes instead of {bytes}", meta.size)))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Shows all bytes of a file to `see`, piece by piece.
+    async fn each(
+        &self,
+        name: &str,
+        size: u64,
+        see: &mut (dyn FnMut(&[u8]) + Send),
+        read: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<()> {
+        let path = self.file_path(name);
+        let mut position = 0;
+        while position < size {
+            let end = size.min(position + READ_SIZE);
+            see(&self.store.read(&path, position..end).await?);
+            read(end - position);
+            position = end;
         }
         Ok(())
     }

@@ -37,6 +37,48 @@ pub struct Written {
     pub body_sha256: String,
 }
 
+impl Written {
+    /// Compares what is read back with what was written. The digest of the whole cannot be known before:
+    /// the head comes first and is written last.
+    #[must_use]
+    pub fn read_back(&self) -> ReadBack<'_> {
+        ReadBack {
+            written: self,
+            head: Digest::new(),
+            body: Digest::new(),
+            whole: Digest::new(),
+        }
+    }
+}
+
+/// What was read back so far.
+pub struct ReadBack<'a> {
+    written: &'a Written,
+    head: Digest,
+    body: Digest,
+    whole: Digest,
+}
+
+impl ReadBack<'_> {
+    /// Takes note of the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.whole.update(bytes);
+        let head_left = self.written.head_bytes - self.head.bytes();
+        let (head, body) = bytes.split_at(bytes.len().min(usize::try_from(head_left).unwrap_or(usize::MAX)));
+        self.head.update(head);
+        self.body.update(body);
+    }
+
+    /// SHA-256 (hex) of the whole; `None` when it is not what was written.
+    #[must_use]
+    pub fn finish(self) -> Option<String> {
+        let same = self.whole.bytes() == self.written.bytes
+            && self.head.hex() == self.written.head_sha256
+            && self.body.hex() == self.written.body_sha256;
+        same.then(|| self.whole.hex())
+    }
+}
+
 impl Target {
     /// One object.
     #[must_use]
@@ -61,7 +103,7 @@ impl Target {
 
     /// Carries what `writer` has made so far.
     pub(super) async fn carry(&mut self, writer: &mut Writer) -> Result<()> {
-        while let Some(output) = writer.next() {
+        while let Some(output) = writer.output() {
             match (output, &mut self.place) {
                 (Output::Bytes(bytes), place) => {
                     self.bytes += bytes.len() as u64;

@@ -79,11 +79,13 @@ fn stream(file: File) -> Box<dyn Upload> {
 
 /// The folder of a directory-format dump must be new or empty, as pg_dump demands.
 pub(super) fn check_folder(folder: &Path) -> Result<()> {
-    match std::fs::read_dir(folder) {
-        Ok(found) if found.count() > 0 => {
-            Err(Fail::new(Exit::Usage, format!("directory \"{}\" is not empty", folder.display())).into())
+    let is_empty = |mut found: std::fs::ReadDir| found.next().is_none();
+    match std::fs::read_dir(folder).map(is_empty) {
+        Ok(false) => {
+            let message = format!("directory \"{}\" is not empty", folder.display());
+            Err(Fail::new(Exit::Usage, message).into())
         }
-        Ok(_) => Ok(()),
+        Ok(true) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("could not open directory \"{}\"", folder.display())),
     }
