@@ -314,7 +314,7 @@ fn has_table_patterns(cat: &Catalog) -> bool {
 pub const USER_SEARCH_PATH: Step = Step {
     what: "the search path",
     query: |cat| {
-        let sql = "SELECT pg_catalog.set_config(name, reset_val, false) FROM pg_catalog.pg_settings \
+        let sql = "SELECT pg_catalog.set_config(name, reset_val, true) FROM pg_catalog.pg_settings \
                    WHERE name = 'search_path'";
         has_table_patterns(cat).then(|| Query::new(sql))
     },
@@ -325,7 +325,7 @@ pub const USER_SEARCH_PATH: Step = Step {
 pub const EMPTY_SEARCH_PATH: Step = Step {
     what: "the search path",
     query: |cat| {
-        let sql = "SELECT pg_catalog.set_config('search_path', '', false)";
+        let sql = "SELECT pg_catalog.set_config('search_path', '', true)";
         has_table_patterns(cat).then(|| Query::new(sql))
     },
     absorb: |_, _| Ok(()),
