@@ -86,6 +86,8 @@ pub fn depends_on_extension(emit: &Emit, object: &Object, kind: &str, name: &str
     if !object.depends_on_ext {
         return String::new();
     }
+    // Since 17 with an empty line before it.
+    let before = if emit.cat.server.major() < 17 { "" } else { "\n" };
     let needed = object.dependencies.iter().filter_map(|id| emit.cat.get(*id));
     needed
         .filter(|needed| matches!(needed.kind, Kind::Extension(_)))
