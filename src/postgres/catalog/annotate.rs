@@ -2,7 +2,7 @@
 
 use super::emit::Emit;
 use super::object::{Acl, Components, DumpId, Object};
-use super::{Catalog, Kind, attachment};
+use super::{Catalog, attachment};
 use crate::error::Result;
 
 /// How statements refer to an object.
@@ -77,25 +77,4 @@ pub fn mark_acl(cat: &mut Catalog, id: DumpId, has_acl: bool) {
     if let (true, Some(object)) = (has_acl, cat.get_mut(id)) {
         object.components |= Components::ACL;
     }
-}
-
-/// `ALTER … DEPENDS ON EXTENSION` for each extension that takes `object` along when it is dropped. `name` is
-/// qualified and quoted.
-#[must_use]
-pub fn depends_on_extension(emit: &Emit, object: &Object, kind: &str, name: &str) -> String {
-    if !object.depends_on_ext {
-        return String::new();
-    }
-    // Since 17 with an empty line before it.
-    let before = if emit.cat.server.major() < 17 { "" } else { "\n" };
-    let needed = object.dependencies.iter().filter_map(|id| emit.cat.get(*id));
-    needed
-        .filter(|needed| matches!(needed.kind, Kind::Extension(_)))
-        .map(|extension| {
-            format!(
-                "ALTER {kind} {name} DEPENDS ON EXTENSION {};\n",
-                emit.q.id(&extension.name)
-            )
-        })
-        .collect()
 }

@@ -63,18 +63,27 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
 }
 
 /// The statements that make an object depend on extensions (`ALTER … DEPENDS ON EXTENSION`), each on a line of its
-/// own after the object's definition. `name` is what the statement calls the object.
+/// own after the object's definition: until 16 with the line feed at its end, since 17 before it. `name` is what
+/// the statement calls the object.
 #[must_use]
 pub fn on_extensions(emit: &Emit, object: &Object, keyword: &str, name: &str) -> String {
     if !object.depends_on_ext {
         return String::new();
     }
+    let (before, after) = if emit.cat.server.major() < 17 {
+        ("", "\n")
+    } else {
+        ("\n", "")
+    };
     object
         .dependencies
         .iter()
         .filter_map(|id| emit.cat.get(*id))
         .filter(|on| matches!(on.kind, Kind::Extension(_)))
-        .map(|on| format!("\nALTER {keyword} {name} DEPENDS ON EXTENSION {};", emit.q.id(&on.name)))
+        .map(|on| {
+            let extension = emit.q.id(&on.name);
+            format!("{before}ALTER {keyword} {name} DEPENDS ON EXTENSION {extension};{after}")
+        })
         .collect()
 }
 

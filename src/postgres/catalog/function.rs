@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::annotate::{self, Target};
 use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, Object, Oid, class};
-use super::{Catalog, Kind, Step, acl, attachment, select, setting};
+use super::{Catalog, Kind, Step, acl, attachment, dependency, select, setting};
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::session::{Query, Row};
@@ -213,7 +213,7 @@ pub fn dump(emit: &mut Emit, object: &Object, it: &Function) -> Result<()> {
         entry.tag = emit.cat.signature(&object.name, &it.argtypes)?;
         entry.owner.clone_from(&it.owner);
         entry.defn = definition(emit, object, details);
-        entry.defn += &annotate::depends_on_extension(emit, object, keyword, &qualified);
+        entry.defn += &dependency::on_extensions(emit, object, keyword, &qualified);
         entry.defn += &attachment::extension_member(emit, object, keyword, &signature, Some(schema))?;
         entry.drop_stmt = format!("DROP {keyword} {qualified};\n");
         emit.push(entry);
