@@ -336,11 +336,17 @@ pub fn plan_prune(
         .iter()
         .map(|backup| Candidate::new(&backup.manifest, backup.present))
         .collect();
+    let held = inventory
+        .holds
+        .iter()
+        .filter(|hold| hold.until > now)
+        .map(|hold| hold.id);
+    let in_use = held.chain(protect.iter().copied()).collect();
     let situation = Situation {
         now,
         zone: job.zone,
         last_run_failed: inventory.last_run_failed(),
-        in_use: protect,
+        in_use: &in_use,
     };
     retention::plan(&candidates, &job.policy, &situation)
 }

@@ -27,11 +27,26 @@ pub struct Globals {
     /// Report as JSON on stdout
     #[arg(long, global = true)]
     pub json: bool,
+    /// What to log: off, error, warn, info, debug, trace, or a filter of them
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Back up a job's database now
+    Backup(command::backup::Args),
+    /// List the backups that there are
+    List(command::list::Args),
+    /// Show all that is known of one backup
+    Show(command::show::Args),
+    /// Delete the backups that no retention rule keeps
+    Prune(command::prune::Args),
+    /// Check the configuration, or show what it comes to
+    Config(command::config::Args),
+    /// Print a script that completes command lines in a shell
+    Completions(command::completions::Args),
     /// Dump one database as pg_dump does, with pg_dump's options
     #[command(
         disable_help_flag = true,

@@ -18,6 +18,7 @@ use crate::postgres::options::DumpOptions;
 use crate::postgres::snapshot::SessionOptions;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
+use crate::seal::Compression;
 use crate::store::{Local, Store};
 
 /// More connections than this help no server.
@@ -196,6 +197,9 @@ fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<Request> {
             &format!("must be at most {MOST_CONNECTIONS}"),
         ));
     }
+    raw.compress
+        .parse::<Compression>()
+        .map_err(about(&key("dump.compress")))?;
     let options = DumpOptions {
         include_schemas: raw.schemas.0.clone(),
         exclude_schemas: raw.exclude_schemas.0.clone(),

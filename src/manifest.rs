@@ -84,6 +84,8 @@ pub enum Part {
     Claim,
     /// The record of a run that failed.
     Failure,
+    /// The wish of a restore or another run that the backup stays.
+    Hold,
 }
 
 impl Part {
@@ -94,6 +96,7 @@ impl Part {
             Part::Manifest => "json",
             Part::Claim => "run",
             Part::Failure => "failed",
+            Part::Hold => "hold",
         }
     }
 
@@ -200,6 +203,20 @@ pub struct Source {
     pub server_version_num: u32,
     /// `server_version`.
     pub server_version: String,
+}
+
+impl Manifest {
+    /// All rows of all tables.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows).sum()
+    }
+
+    /// How long the export took, in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        (self.finished - self.started).as_seconds_f64()
+    }
 }
 
 impl Source {

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, FORMAT_VERSION, File, Kind, Manifest, Part, Source};
 use crate::postgres::output::Written;
+use crate::seal::Digest;
 use crate::store::{self, Store, Taken};
 
 /// The largest manifest or record that is read: a table takes some 150 bytes of it.
@@ -53,6 +53,8 @@ pub struct Inventory {
     pub failures: Vec<Failure>,
     /// Runs that are under way or were killed.
     pub claims: Vec<Claim>,
+    /// Backups that somebody needs for a while.
+    pub holds: Vec<Hold>,
     /// Manifests that cannot be read, each with the reason.
     pub unreadable: Vec<String>,
 }
@@ -66,6 +68,17 @@ pub struct Claim {
     pub source: Source,
     /// When it started.
     pub started: DateTime<Utc>,
+    /// Process and machine, for people.
+    pub by: String,
+}
+
+/// A backup that somebody needs for a while: no pruning deletes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hold {
+    /// The backup.
+    pub id: BackupId,
+    /// When the hold ends by itself, should its process be killed.
+    pub until: DateTime<Utc>,
     /// Process and machine, for people.
     pub by: String,
 }
@@ -151,6 +164,8 @@ impl Shelf {
                 found.failures.extend(self.record(&meta.path).await);
             } else if Part::Claim.parse(&self.job, name).is_some() {
                 found.claims.extend(self.record(&meta.path).await);
+            } else if Part::Hold.parse(&self.job, name).is_some() {
+                found.holds.extend(self.record(&meta.path).await);
             }
         }
         Ok(found)
@@ -343,15 +358,45 @@ impl Shelf {
         Ok(())
     }
 
+    /// Keeps a backup from being pruned until `until`, or until [`Shelf::unhold`].
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn hold(&self, id: BackupId, until: DateTime<Utc>) -> Result<()> {
+        let hold = Hold {
+            id,
+            until,
+            by: this_process(),
+        };
+        match self.put(Part::Hold, id, &hold).await {
+            Err(error) if error.is::<Taken>() => {
+                // Someone held it before, perhaps long ago: the longer hold is the one that counts now.
+                self.unhold(id).await?;
+                self.put(Part::Hold, id, &hold).await
+            }
+            held => held,
+        }
+    }
+
+    /// Ends a hold.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn unhold(&self, id: BackupId) -> Result<()> {
+        self.store.delete(&self.path(Part::Hold, id)).await
+    }
+
     /// Stores a small file of a backup.
     ///
     /// # Errors
     /// The store fails.
     pub async fn write(&self, part: Part, id: BackupId, bytes: Bytes) -> Result<File> {
+        let mut digest = Digest::new();
+        digest.update(&bytes);
         let file = File {
             name: part.name(&self.job, id),
-            bytes: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(&bytes)),
+            bytes: digest.bytes(),
+            sha256: digest.hex(),
         };
         store::put(self.store.as_ref(), &self.file_path(&file.name), bytes).await?;
         Ok(file)
@@ -364,10 +409,10 @@ impl Shelf {
     /// [`Exit::Damaged`]: the file is missing, has another size or another digest.
     pub async fn check(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
         self.check_size(&file.name, file.bytes).await?;
-        let mut hasher = Sha256::new();
-        self.each(&file.name, file.bytes, &mut |bytes| hasher.update(bytes), read)
+        let mut digest = Digest::new();
+        self.each(&file.name, file.bytes, &mut |bytes| digest.update(bytes), read)
             .await?;
-        let sha256 = hex(&hasher.finalize());
+        let sha256 = digest.hex();
         if sha256 != file.sha256 {
             let why = format!("its SHA-256 is {sha256} instead of {}", file.sha256);
             return Err(self.damaged(&file.name, &why));
@@ -428,18 +473,6 @@ impl Shelf {
         }
         Ok(())
     }
-}
-
-/// Bytes as hex digits.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 /// This process, for people who look at a claim.

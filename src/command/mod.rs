@@ -7,7 +7,16 @@ use clap::Parser as _;
 use crate::cli::{Cli, Command, Globals};
 use crate::error::{Exit, Result, exit_of, hint_of};
 
+pub mod backup;
+pub mod completions;
+pub mod config;
 pub mod dump;
+pub mod list;
+pub mod output;
+pub mod progress;
+pub mod prune;
+mod setup;
+pub mod show;
 
 /// Runs the program.
 #[must_use]
@@ -30,8 +39,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
     outcome
 }
 
-async fn verb(_globals: &Globals, command: Command) -> Result<ExitCode> {
+async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
     match command {
+        Command::Backup(args) => backup::run(globals, args).await,
+        Command::List(args) => list::run(globals, args).await,
+        Command::Show(args) => show::run(globals, args).await,
+        Command::Prune(args) => prune::run(globals, args).await,
+        Command::Config(args) => config::run(globals, &args),
+        Command::Completions(args) => completions::run(&args),
         Command::Dump(args) => dump::run(*args).await,
     }
 }

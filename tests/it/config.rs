@@ -161,6 +161,7 @@ fn what_is_wrong_is_named() {
         ("[jobs.app]\nstore = \"elsewhere\"", "jobs.app.store"),
         ("[jobs.app]\ntimeout = 5", "timeout"),
         ("[jobs.app]\nurl = \"postgresql://db:port/app\"", "jobs.app.url"),
+        ("[jobs.app]\ndump.compress = \"zip\"", "jobs.app.dump.compress"),
         ("[jobs.app]\ndump.jobs = 1000", "jobs.app.dump.jobs"),
         (
             "[jobs.app]\npassword = \"a\"\npassword_file = \"b\"",

@@ -1,0 +1,141 @@
+//! `snapback backup`: one run of a job, now.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::output;
+use super::progress::Progress;
+use crate::backup::{self, Event, Report, Request, Step, Watch};
+use crate::cli::Globals;
+use crate::error::{Result, exit_of};
+use crate::job::Job;
+use crate::manifest::Kind;
+
+/// Options of `snapback backup`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Job to run; may be left out when there is only one
+    #[arg(value_name = "JOB")]
+    job: Option<String>,
+    /// Run all jobs, one after the other
+    #[arg(long, conflicts_with = "job")]
+    all: bool,
+    /// Name that the backup is to have beside its id
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// Never let retention delete the backup
+    #[arg(long)]
+    pin: bool,
+    /// Count the backup as scheduled (for timers other than `snapback serve`)
+    #[arg(long)]
+    scheduled: bool,
+    /// Stop for ever at a step: for tests, which kill the run there
+    #[arg(long, hide = true, value_name = "STEP")]
+    pause_at: Option<Step>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// A run failed: the first failure, after all jobs had their turn.
+pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+    let config = globals.config()?;
+    let jobs: Vec<&Job> = if args.all {
+        config.jobs.iter().collect()
+    } else {
+        vec![config.job(args.job.as_deref())?]
+    };
+    let cancel = cancelled_by_signals()?;
+    let mut reports = Vec::new();
+    let mut failed = None;
+    for job in jobs {
+        match one(job, &args, globals, &cancel).await {
+            Ok(report) => reports.push(report),
+            Err(error) if failed.is_none() && !args.all => return Err(error),
+            Err(error) => {
+                tracing::error!(job = job.name, exit = exit_of(&error) as u8, "{error:#}");
+                failed.get_or_insert(error.context(format!("job {}", job.name)));
+            }
+        }
+        if cancel.is_cancelled() {
+            break;
+        }
+    }
+    print(globals, &reports)?;
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+async fn one(job: &Job, args: &Args, globals: &Globals, cancel: &CancellationToken) -> Result<Report> {
+    let progress = Progress::new(!globals.json);
+    let shown = progress.clone();
+    let watch = Watch::new(move |event| match event {
+        Event::Step(step) => shown.step(step.describe()),
+        Event::Total(bytes) => shown.total(bytes),
+        Event::Read(bytes) => shown.add(bytes),
+        Event::Warning(text) => shown.warn(&text),
+    });
+    let request = Request {
+        label: args.label.clone(),
+        pinned: args.pin,
+        watch: watch.pausing_at(args.pause_at),
+        cancel: cancel.clone(),
+        ..Request::new(job, if args.scheduled { Kind::Scheduled } else { Kind::Manual })
+    };
+    let outcome = backup::run(&request).await;
+    progress.end();
+    outcome
+}
+
+fn print(globals: &Globals, reports: &[Report]) -> Result<()> {
+    if globals.json {
+        return output::json(&reports);
+    }
+    for report in reports {
+        let manifest = &report.manifest;
+        for warning in &manifest.warnings {
+            Progress::new(false).warn(warning);
+        }
+        if !output::is_terminal() {
+            output::line(&manifest.id.to_string())?;
+            continue;
+        }
+        output::line(&format!(
+            "{} of {}: {} tables, {} rows, {} in {}, verified by reading it back",
+            manifest.id,
+            manifest.job,
+            manifest.tables.len(),
+            output::count(manifest.rows()),
+            output::bytes(manifest.archive.bytes),
+            output::seconds(report.seconds),
+        ))?;
+        if !report.pruned.is_empty() {
+            output::line(&format!("retention deleted {} older backups", report.pruned.len()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A token that SIGINT and SIGTERM cancel; a second signal ends the process at once.
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub fn cancelled_by_signals() -> Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if cancel.is_cancelled() {
+                std::process::exit(crate::error::Exit::Interrupted as i32);
+            }
+            cancel.cancel();
+        }
+    });
+    Ok(token)
+}

@@ -1,0 +1,74 @@
+//! What verbs start from: the configuration, and a log that is readable, JSON, or goes straight to journald.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::cli::Globals;
+use crate::config::raw::{Log, LogFormat};
+use crate::config::{Config, environment};
+use crate::error::{Exit, Fail, Result};
+
+impl Globals {
+    /// The configuration that the command line asks for, with a log for a person who ran one verb: warnings
+    /// and worse, unless more is asked for.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn config(&self) -> Result<Config> {
+        let config = self.load()?;
+        let level = self.log_level.clone().unwrap_or_else(|| "warn".to_owned());
+        init(&Log {
+            level,
+            ..config.raw.log.clone()
+        })?;
+        Ok(config)
+    }
+
+    /// The same with the log that the configuration asks for: for the daemon.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn daemon_config(&self) -> Result<Config> {
+        let config = self.load()?;
+        init(&config.raw.log)?;
+        Ok(config)
+    }
+
+    /// The configuration as file, environment and flags have it now.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn load(&self) -> Result<Config> {
+        let mut config = Config::load(self.config.as_deref(), &environment(), chrono::Utc::now())?;
+        if let Some(level) = &self.log_level {
+            config.raw.log.level.clone_from(level);
+        }
+        Ok(config)
+    }
+}
+
+/// Sets up the process's log.
+fn init(log: &Log) -> Result<()> {
+    let filter = EnvFilter::try_new(&log.level)
+        .map_err(|error| Fail::new(Exit::Usage, format!("log level {:?}: {error}", log.level)))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match log.format {
+        LogFormat::Human => registry
+            .with(lines.with_ansi(std::io::stderr().is_terminal()))
+            .try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Journald => {
+            let journal =
+                tracing_journald::layer().context("journald cannot be reached (log.format = \"journald\")")?;
+            registry.with(journal).try_init()
+        }
+    }
+    .context("the log is set up already")
+}
