@@ -14,7 +14,7 @@ use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
 use super::session::{Query, Session};
 use super::snapshot::{self, SessionOptions};
-use super::{order, preflight, rows, watch};
+use super::{identity, order, preflight, rows, watch};
 use crate::archive::options::Sections;
 use crate::archive::toc::{DumpId, Entry};
 use crate::archive::{Format, Header, RestoreOptions, Writer, raw};
@@ -131,7 +131,7 @@ async fn run(
         cat.read(&leader).await?;
         let sorted = order::sort(&mut cat)?;
         let entries = emit::entries(&cat, &sorted)?;
-        let source = source(&leader, dsn, &cat).await?;
+        let source = identity::read(&leader, dsn).await?;
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
         let mut writer = writer(&cat, entries, request)?;
         progress.step("reading rows");
@@ -300,28 +300,6 @@ async fn cancel(sessions: &[Arc<Session>]) {
         .iter()
         .map(|session| tokio::time::timeout(PATIENCE, session.canceller().cancel()));
     futures_util::future::join_all(cancels).await;
-}
-
-async fn source(leader: &Session, dsn: &Dsn, cat: &Catalog) -> Result<manifest::Source> {
-    // Managed servers may hide the control file; the backup is good without the identifier.
-    let query = Query::new(
-        "SELECT d.oid, CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') \
-                            THEN (SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()) \
-                       END AS system \
-         FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()",
-    );
-    let rows = leader.rows(&query).await?;
-    let row = rows.first().context("the database is not listed")?;
-    let host = leader.host();
-    Ok(manifest::Source {
-        host: host.name.clone(),
-        port: host.port,
-        database: dsn.database.clone(),
-        system_identifier: row.opt_text("system")?.and_then(|text| text.parse().ok()),
-        database_oid: row.oid("oid")?,
-        server_version_num: cat.server.version_num,
-        server_version: cat.server.version.clone(),
-    })
 }
 
 fn count(entries: &[Entry]) -> BTreeMap<String, u64> {

@@ -4,24 +4,22 @@ use super::catalog::object::Oid;
 use super::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
-/// Fails with the names of all tables that the session's role may not read, or not as a whole.
+/// Fails with the names of all relations that the session's role may not read, or not as a whole. `locked`
+/// are to be locked, which takes the right to read them; the rows of `read` are to be read.
 ///
 /// # Errors
-/// There are such tables; or what the server says.
-pub async fn rights(session: &Session, tables: &[Oid], row_security: bool) -> Result<()> {
+/// There are such relations; or what the server says.
+pub async fn rights(session: &Session, locked: &[Oid], read: &[Oid], row_security: bool) -> Result<()> {
     let query = Query::new(
         "SELECT c.oid::pg_catalog.regclass::pg_catalog.text AS name, \
-                pg_catalog.has_table_privilege(c.oid, 'SELECT') \
-                OR NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
-                               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-                                 AND NOT pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')) \
-                   AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') AS readable, \
-                pg_catalog.row_security_active(c.oid) AS restricted \
+                pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable, \
+                c.oid = ANY ($2) AND pg_catalog.row_security_active(c.oid) AS restricted \
          FROM pg_catalog.pg_class c \
-         WHERE c.oid = ANY ($1) AND c.relkind IN ('r', 'p', 'f', 'm', 'S') \
+         WHERE c.oid = ANY ($1 || $2) \
          ORDER BY 1",
     )
-    .oids(tables.iter().copied());
+    .oids(locked.iter().copied())
+    .oids(read.iter().copied());
     let (mut unreadable, mut restricted) = (Vec::new(), Vec::new());
     for row in session.rows(&query).await? {
         let name = row.text("name")?;
@@ -56,20 +54,17 @@ pub async fn rights(session: &Session, tables: &[Oid], row_security: bool) -> Re
     Ok(())
 }
 
-/// Fails when a locked table is no longer what the snapshot shows: it was rewritten, truncated, renamed or
-/// dropped between the snapshot and the lock, so reading it would silently give something else.
+/// Fails when a locked table no longer has the rows that the snapshot shows: it was rewritten or truncated
+/// between the snapshot and the lock, so reading it would silently give nothing.
 ///
 /// # Errors
 /// There are such tables; or what the server says.
 pub async fn unchanged(session: &Session, tables: &[Oid]) -> Result<()> {
-    // The functions look at the present, the columns at the snapshot.
+    // The function looks at the present, the column at the snapshot.
     let query = Query::new(
-        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.oid = ANY ($1) \
-           AND (c.oid::pg_catalog.regclass::pg_catalog.text <> pg_catalog.format('%I.%I', n.nspname, c.relname) \
-                OR (c.relkind = 'r' AND c.relfilenode <> 0 \
-                    AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode)) \
+        "SELECT c.oid::pg_catalog.regclass::pg_catalog.text AS name FROM pg_catalog.pg_class c \
+         WHERE c.oid = ANY ($1) AND c.relkind = 'r' AND c.relfilenode <> 0 \
+           AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode \
          ORDER BY 1",
     )
     .oids(tables.iter().copied());
@@ -81,7 +76,7 @@ pub async fn unchanged(session: &Session, tables: &[Oid]) -> Result<()> {
     Err(Fail::new(
         Exit::Failure,
         format!(
-            "changed between the dump's snapshot and its lock (truncated, rewritten, renamed or dropped): {}",
+            "truncated or rewritten between the dump's snapshot and its lock: {}",
             changed.join(", ")
         ),
     )

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, WasNull, to_sql_checked};
 
-use super::connect::{Canceller, Host};
+use super::connect::Canceller;
 use crate::archive::raw;
 use crate::error::Result;
 
@@ -107,12 +107,6 @@ impl Session {
     #[must_use]
     pub fn into_client(self) -> tokio_postgres::Client {
         self.client
-    }
-
-    /// The server that it is connected to.
-    #[must_use]
-    pub fn host(&self) -> &Host {
-        self.canceller.host()
     }
 
     /// Cancels what this session's server process is doing.

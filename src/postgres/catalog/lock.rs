@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use super::Catalog;
 use super::object::{Components, Oid};
 use crate::error::{Exit, Fail, Result};
+use crate::postgres::preflight;
 use crate::postgres::session::{Query, Session};
 
 /// Tables per LOCK statement: the names of so many fit a statement of a few dozen kilobytes.
@@ -16,6 +17,8 @@ const BATCH: usize = 500;
 /// A table could not be locked, is gone, or is another one than in the snapshot; the error names it.
 pub async fn tables(cat: &Catalog, session: &Session) -> Result<()> {
     let wanted = wanted(cat);
+    let locked: Vec<Oid> = wanted.iter().map(|(oid, _)| *oid).collect();
+    preflight::rights(session, &locked, &read(cat), cat.options.enable_row_security).await?;
     for batch in wanted.chunks(BATCH) {
         if batch.len() > 1 {
             session.run("SAVEPOINT lock_tables").await?;
@@ -57,6 +60,21 @@ fn wanted(cat: &Catalog) -> Vec<(Oid, String)> {
             let schema = cat.namespace_name(object.namespace).unwrap_or_default();
             (table.oid, q.qualified(schema, &object.name))
         })
+        .collect()
+}
+
+/// What rows are read of.
+fn read(cat: &Catalog) -> Vec<Oid> {
+    if !cat.options.dump_data() || cat.options.binary_upgrade {
+        return Vec::new();
+    }
+    cat.tables()
+        .filter(|(object, table)| {
+            object.dump.has(Components::DATA)
+                && matches!(table.relkind, 'r' | 'S')
+                && !cat.selection.exclude_table_data.contains(&table.oid)
+        })
+        .map(|(_, table)| table.oid)
         .collect()
 }
 
