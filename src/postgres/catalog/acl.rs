@@ -70,8 +70,10 @@ impl Target<'_> {
             Some(schema) if !schema.is_empty() => format!("{}.", q.id(schema)),
             _ => String::new(),
         };
+        // Default privileges have no name; up to 15, pg_dump leaves the spaces on both sides of it.
+        let gap = if self.name.is_empty() && q.major >= 16 { "" } else { " " };
         format!(
-            "{}{verb} {privileges} ON {} {schema}{}",
+            "{}{verb} {privileges} ON {}{gap}{schema}{}",
             self.prefix, self.type_, self.name
         )
     }

@@ -108,15 +108,8 @@ pub const SECURITY_LABELS: Step = Step {
 pub const INITIAL_PRIVILEGES: Step = Step {
     what: "initial privileges",
     query: |cat| {
-        // A cleaned 14 database gets a new public schema, which does not have what initdb gave to the first.
-        let public = match cat.server.major() < 15 && cat.options.clean {
-            true => " WHERE objoid <> coalesce((SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'public'), 0)",
-            false => "",
-        };
-        let sql = format!(
-            "SELECT objoid, classoid, objsubid, privtype, initprivs::pg_catalog.text[] AS initprivs \
-             FROM pg_catalog.pg_init_privs{public}"
-        );
+        let sql = "SELECT objoid, classoid, objsubid, privtype, initprivs::pg_catalog.text[] AS initprivs \
+                   FROM pg_catalog.pg_init_privs";
         (!cat.options.no_privileges).then(|| Query::new(sql))
     },
     absorb: |cat, rows| {
