@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::annotate::{self, Target};
 use super::emit::Emit;
-use super::function::{INITIAL_PRIVILEGES, extension_members_too};
+use super::function::{PRIVILEGES_CHANGED, extension_members_too};
 use super::object::{Acl, CatalogId, Components, Object, Oid, class};
 use super::{Catalog, Kind, Step, acl, attachment, operator, select};
 use crate::archive::toc::Section;
@@ -83,9 +83,9 @@ pub const READ: Step = Step {
 fn identities_sql(cat: &Catalog) -> String {
     format!(
         "SELECT p.oid, p.proname, p.pronamespace, p.proowner, p.proargtypes, {acl}
-         FROM pg_catalog.pg_proc p {INITIAL_PRIVILEGES}
+         FROM pg_catalog.pg_proc p
          WHERE p.prokind = 'a'
-           AND (p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR p.proacl IS DISTINCT FROM i.initprivs{members})",
+           AND (p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR {PRIVILEGES_CHANGED}{members})",
         acl = acl::columns("p.proacl", "'f'", "p.proowner"),
         members = extension_members_too(cat),
     )

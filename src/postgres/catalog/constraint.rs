@@ -6,7 +6,7 @@ use super::emit::Emit;
 use super::index::{self, Index};
 use super::object::{CatalogId, Components, DumpId, Object, Oid, class};
 use super::table::Table;
-use super::{Catalog, Kind, Query, Row, Step, attachment, dependency};
+use super::{Catalog, Kind, Query, Row, Step, attachment, dependency, upgrade};
 use crate::archive::toc::Section;
 use crate::error::Result;
 
@@ -158,7 +158,11 @@ fn dump_of_table(emit: &mut Emit, object: &Object, it: &Constraint, table_id: Du
     if object.wants(Components::DEFINITION) && (it.conislocal || !matches!(it.contype, 'c' | 'n')) {
         let mut entry = emit.entry(object, statement.desc, Section::PostData);
         entry.tag = format!("{} {}", table_object.name, object.name);
-        entry.defn = format!(
+        let index = it.conindex.and_then(|id| emit.cat.get(id));
+        if let Some(index) = index.filter(|_| emit.cat.options.binary_upgrade && it.contype != 'f') {
+            entry.defn = upgrade::class_oids(emit, index.catalog_id.oid, true);
+        }
+        entry.defn += &format!(
             "{}\n    ADD CONSTRAINT {name} {};\n",
             statement.alter, statement.definition
         );

@@ -90,7 +90,7 @@ pub const READ: Step = Step {
 fn identities_sql(cat: &Catalog) -> String {
     format!(
         "SELECT p.oid, p.proname, p.pronamespace, p.proowner, p.prolang, p.proargtypes, p.prorettype, {acl}
-         FROM pg_catalog.pg_proc p {INITIAL_PRIVILEGES}
+         FROM pg_catalog.pg_proc p
          WHERE p.prokind <> 'a'
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                            WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
@@ -99,9 +99,10 @@ fn identities_sql(cat: &Catalog) -> String {
                 OR EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.oid > {last} AND c.castfunc = p.oid)
                 OR EXISTS (SELECT FROM pg_catalog.pg_transform t
                            WHERE t.oid > {last} AND p.oid IN (t.trffromsql, t.trftosql))
-                OR p.proacl IS DISTINCT FROM i.initprivs{members})",
+                OR {changed}{members})",
         acl = acl::columns("p.proacl", "'f'", "p.proowner"),
         last = LAST_BUILTIN_OID,
+        changed = PRIVILEGES_CHANGED,
         members = extension_members_too(cat),
     )
 }
@@ -109,9 +110,10 @@ fn identities_sql(cat: &Catalog) -> String {
 /// Highest OID that initdb gives out.
 pub const LAST_BUILTIN_OID: Oid = 16383;
 
-/// What joins the privileges that initdb gave to the `pg_proc` row `p`.
-pub const INITIAL_PRIVILEGES: &str = "LEFT JOIN pg_catalog.pg_init_privs i
-           ON i.objoid = p.oid AND i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND i.objsubid = 0";
+/// Whether the privileges on the `pg_proc` row `p` are not those that initdb gave.
+pub const PRIVILEGES_CHANGED: &str = "p.proacl IS DISTINCT FROM (SELECT i.initprivs FROM pg_catalog.pg_init_privs i
+                 WHERE i.objoid = p.oid AND i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                   AND i.objsubid = 0)";
 
 /// An upgrade recreates the members of extensions one by one, wherever they are.
 pub fn extension_members_too(cat: &Catalog) -> &'static str {

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::constraint::Constraint;
 use super::emit::Emit;
 use super::object::{CatalogId, Components, DumpId, Object, Oid, class};
-use super::{Catalog, Kind, Query, Row, Step, attachment, dependency, relation_stats};
+use super::{Catalog, Kind, Query, Row, Step, attachment, dependency, relation_stats, upgrade};
 use crate::archive::toc::Section;
 use crate::error::Result;
 
@@ -271,7 +271,11 @@ pub fn dump(emit: &mut Emit, object: &Object, it: &Index) -> Result<()> {
 
 fn definition(emit: &Emit, object: &Object, it: &Index, table: &str) -> String {
     let name = emit.qualified(object);
-    let mut sql = format!("{};\n", it.indexdef);
+    let mut sql = String::new();
+    if emit.cat.options.binary_upgrade {
+        sql += &upgrade::class_oids(emit, object.catalog_id.oid, true);
+    }
+    sql += &format!("{};\n", it.indexdef);
     sql += &clustered(emit, object, it, table);
     for (column, target) in &it.statistics {
         sql += &format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target};\n");

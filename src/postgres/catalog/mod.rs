@@ -64,6 +64,7 @@ pub mod transform;
 pub mod trigger;
 pub mod type_name;
 pub mod types;
+pub mod upgrade;
 pub mod view;
 
 use object::{CatalogId, Components, DumpId, Object, Oid};
@@ -150,6 +151,8 @@ pub struct Catalog {
     pub attachments: attachment::Attachments,
     /// The database itself; it is no numbered object in pg_dump either.
     pub database: database::Database,
+    /// Files of relations and indexes, for `--binary-upgrade`.
+    pub files: HashMap<Oid, upgrade::Files>,
     /// What pg_dump would warn of, for the manifest and the log.
     pub warnings: Vec<String>,
     objects: Vec<Option<Object>>,
@@ -159,7 +162,9 @@ pub struct Catalog {
 impl Catalog {
     /// An empty catalog.
     #[must_use]
-    pub fn new(server: Server, options: DumpOptions) -> Self {
+    pub fn new(server: Server, mut options: DumpOptions) -> Self {
+        // Up to 17 pg_upgrade does not carry sequences over as files; since then it asks for their values itself.
+        options.sequence_data |= options.binary_upgrade && server.major() < 18;
         Catalog {
             server,
             options,
@@ -169,6 +174,7 @@ impl Catalog {
             selection: select::Selection::default(),
             attachments: attachment::Attachments::default(),
             database: database::Database::default(),
+            files: HashMap::new(),
             warnings: Vec::new(),
             objects: Vec::new(),
             by_catalog_id: HashMap::new(),
@@ -439,6 +445,7 @@ const DETAILS: &[Step] = &[
     sequence::VALUES,
     table_ddl::DETAILS,
     inherit::BOUNDS,
+    upgrade::FILES,
     column::ACLS,
     relation_stats::READ,
     dependency::READ,

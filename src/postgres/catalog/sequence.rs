@@ -6,7 +6,7 @@ use super::emit::Emit;
 use super::object::{Components, Object, Oid};
 use super::table::Table;
 use super::table_data::TableData;
-use super::{Catalog, Step, attachment};
+use super::{Catalog, Step, attachment, upgrade};
 use crate::archive::toc::{Entry, Section};
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::session::{Query, Row};
@@ -153,13 +153,19 @@ pub fn dump(emit: &mut Emit, object: &Object, table: &Table) -> Result<()> {
         // That of an identity column goes and changes owner with its table.
         entry.drop_stmt = format!("DROP SEQUENCE {};\n", emit.qualified(object));
     }
-    entry.defn = definition(emit, object, table)?;
+    if emit.cat.options.binary_upgrade {
+        entry.defn = upgrade::class_oids(emit, table.oid, false);
+    }
+    entry.defn += &definition(emit, object, table)?;
     let name = emit.q.id(&object.name).into_owned();
+    let namespace = emit.cat.namespace_name(object.namespace);
+    if emit.cat.options.binary_upgrade {
+        entry.defn += &attachment::extension_member(emit, object, "SEQUENCE", &name, namespace)?;
+    }
     if object.wants(Components::DEFINITION) {
         emit.push(entry);
     }
     owned_by(emit, object, table)?;
-    let namespace = emit.cat.namespace_name(object.namespace);
     if object.wants(Components::COMMENT) {
         attachment::comment(
             emit,

@@ -6,7 +6,7 @@ use super::column::{self, Column};
 use super::emit::Emit;
 use super::object::{Components, Object, Oid};
 use super::table::Table;
-use super::{Step, attachment, dependency, sequence, view};
+use super::{Kind, Step, attachment, dependency, sequence, upgrade, view};
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::options::DumpOptions;
@@ -144,7 +144,7 @@ fn dump_attachments(emit: &mut Emit, object: &Object, table: &Table, desc: &str)
         attachment::comment_text(emit, &kind, &name, namespace, &table.owner, comment, object.dump_id);
     }
     for check in table.checks.iter().filter_map(|id| cat.get(*id)) {
-        let super::Kind::Constraint(it) = &check.kind else {
+        let Kind::Constraint(it) = &check.kind else {
             continue;
         };
         if it.separate || !it.conislocal || !check.wants(Components::COMMENT) {
@@ -197,22 +197,35 @@ impl<'a, 'e> Ddl<'a, 'e> {
     }
 
     fn statements(&self) -> Result<String> {
-        let mut sql = if self.table.relkind == 'v' {
-            self.create_view()?
+        let upgrade = self.options.binary_upgrade;
+        let mut sql = String::new();
+        if upgrade {
+            sql += &self.upgrade_oids();
+        }
+        if self.table.relkind == 'v' {
+            sql += &self.create_view()?;
         } else {
-            let mut sql = self.create()?;
+            sql += &self.create()?;
+            if upgrade {
+                sql += &upgrade::adjust(self.emit, self.object, self.table);
+            }
             for column in self.table.columns.iter().filter(|column| !column.dropped) {
                 sql += &self.alter_column(column);
             }
-            sql
-        };
+        }
         sql += &self.alter_table();
-        if self.options.binary_upgrade {
+        if upgrade {
             let name = self.emit.q.id(&self.object.name);
             let namespace = self.emit.cat.namespace_name(self.object.namespace);
             sql += &attachment::extension_member(self.emit, self.object, self.desc, &name, namespace)?;
         }
         Ok(sql)
+    }
+
+    /// A binary upgrade keeps the OIDs of the relation and of its row type.
+    fn upgrade_oids(&self) -> String {
+        let row_type = upgrade::row_type_oids(self.emit, self.table);
+        row_type + &upgrade::class_oids(self.emit, self.table.oid, false)
     }
 
     fn create_view(&self) -> Result<String> {
@@ -302,7 +315,7 @@ impl<'a, 'e> Ddl<'a, 'e> {
             }
         }
         for check in table.checks.iter().filter_map(|id| self.emit.cat.get(*id)) {
-            let super::Kind::Constraint(it) = &check.kind else {
+            let Kind::Constraint(it) = &check.kind else {
                 continue;
             };
             // A partition must have its parent's constraints before it is attached.

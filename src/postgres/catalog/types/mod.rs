@@ -124,12 +124,8 @@ fn absorb(cat: &mut Catalog, row: &Row, is_array: bool) -> Result<()> {
         return Ok(());
     }
     if is_array && name.starts_with('_') || typtype == 'm' {
-        let id = cat.add(catalog_id, name.clone(), Some(namespace), Kind::DummyType);
+        let id = cat.add(catalog_id, name, Some(namespace), Kind::DummyType);
         select::type_(cat, id);
-        // An array type is a base type, so it takes the number of an announcement that nothing ever needs.
-        if typtype == 'b' && wants_definition(cat, id) {
-            add_shell(cat, id, namespace, name);
-        }
         return Ok(());
     }
     let info = TypeInfo {
@@ -146,7 +142,7 @@ fn absorb(cat: &mut Catalog, row: &Row, is_array: bool) -> Result<()> {
     let id = cat.add(catalog_id, name.clone(), Some(namespace), Kind::Type(info));
     select::type_(cat, id);
     annotate::mark_acl(cat, id, has_acl);
-    if wants_definition(cat, id) {
+    if cat.get(id).is_some_and(|object| object.wants(Components::DEFINITION)) {
         match typtype {
             'd' => add_constraints(cat, id, namespace, row)?,
             'b' | 'r' => add_shell(cat, id, namespace, name),
@@ -154,10 +150,6 @@ fn absorb(cat: &mut Catalog, row: &Row, is_array: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn wants_definition(cat: &Catalog, id: DumpId) -> bool {
-    cat.get(id).is_some_and(|object| object.wants(Components::DEFINITION))
 }
 
 /// Whether the relation is that of a composite type: all others have a row type that comes with them.
@@ -316,7 +308,7 @@ pub fn dump_shell(emit: &mut Emit, object: &Object, it: &ShellType) -> Result<()
 }
 
 /// Statements by which a type keeps its OID and that of its array type in an upgrade.
-fn upgrade_oids(oid: Oid, typarray: Oid) -> String {
+pub(super) fn upgrade_oids(oid: Oid, typarray: Oid) -> String {
     let mut out = upgrade_oid("pg_type oid", "binary_upgrade_set_next_pg_type_oid", oid);
     if typarray != 0 {
         out += &upgrade_oid(
