@@ -124,8 +124,12 @@ fn absorb(cat: &mut Catalog, row: &Row, is_array: bool) -> Result<()> {
         return Ok(());
     }
     if is_array && name.starts_with('_') || typtype == 'm' {
-        let id = cat.add(catalog_id, name, Some(namespace), Kind::DummyType);
+        let id = cat.add(catalog_id, name.clone(), Some(namespace), Kind::DummyType);
         select::type_(cat, id);
+        // Nothing ever needs this announcement, but pg_dump numbers it: an array type is a base type.
+        if typtype == 'b' && cat.get(id).is_some_and(|object| object.wants(Components::DEFINITION)) {
+            add_shell(cat, id, namespace, name);
+        }
         return Ok(());
     }
     let info = TypeInfo {
