@@ -133,6 +133,9 @@ fn break_tie(cat: &Catalog, one: &Object, other: &Object) -> Ordering {
                 (None, None) => by_name(one.table.unwrap_or_default(), other.table.unwrap_or_default()),
             }
         }
+        (Kind::DefaultAcl(one), Kind::DefaultAcl(other)) => {
+            raw::encode(&one.defaclrole).cmp(&raw::encode(&other.defaclrole))
+        }
         (Kind::PublicationRel(one), Kind::PublicationRel(other)) => by_name(one.publication, other.publication),
         (Kind::PublicationSchema(one), Kind::PublicationSchema(other)) => by_name(one.publication, other.publication),
         (Kind::SubscriptionRel(one), Kind::SubscriptionRel(other)) => by_name(one.subscription, other.subscription),
