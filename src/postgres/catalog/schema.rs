@@ -26,10 +26,18 @@ pub struct Namespace {
 /// All schemas, the system's too: what is in them asks them whether to be dumped.
 pub const READ: Step = Step {
     what: "schemas",
-    query: |_| {
+    query: |cat| {
         let acl = acl::columns("n.nspacl", "'n'", "n.nspowner");
+        // The join says nothing that is not known, but it gives the rows the order in which 14 numbers them.
+        let join = match cat.server.major() {
+            14 => {
+                " LEFT JOIN pg_catalog.pg_init_privs pip ON n.oid = pip.objoid \
+                 AND pip.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND pip.objsubid = 0"
+            }
+            _ => "",
+        };
         Some(Query::new(format!(
-            "SELECT n.tableoid, n.oid, n.nspname, n.nspowner, {acl} FROM pg_catalog.pg_namespace n"
+            "SELECT n.tableoid, n.oid, n.nspname, n.nspowner, {acl} FROM pg_catalog.pg_namespace n{join}"
         )))
     },
     absorb: |cat, rows| {

@@ -36,7 +36,11 @@ pub struct Sequence {
 pub const DETAILS: Step = Step {
     what: "sequences",
     query: |cat| {
-        let wanted = wanted(cat, Components::DEFINITION);
+        let wanted: Vec<_> = cat
+            .tables()
+            .filter(|(object, table)| table.relkind == 'S' && object.wants(Components::DEFINITION))
+            .map(|(_, table)| table.oid)
+            .collect();
         (cat.options.dump_schema() && !wanted.is_empty()).then(|| {
             Query::new(
                 "SELECT seqrelid, pg_catalog.format_type(seqtypid, NULL) AS type, seqstart, seqincrement, seqmax,
@@ -57,7 +61,12 @@ pub const VALUES: Step = Step {
         if !cat.options.dump_data() && !cat.options.sequence_data {
             return None;
         }
-        let wanted = wanted(cat, Components::DATA);
+        // Those of an extension's configuration count too, though the sequence itself is not dumped.
+        let wanted: Vec<_> = cat
+            .tables()
+            .filter(|(object, table)| table.relkind == 'S' && (object.wants(Components::DATA) || table.data.is_some()))
+            .map(|(_, table)| table.oid)
+            .collect();
         let sql = if cat.server.major() >= 18 {
             "SELECT seq.oid, data.last_value, data.is_called
              FROM unnest($1) AS seq(oid), LATERAL pg_catalog.pg_get_sequence_data(seq.oid) AS data"
@@ -76,13 +85,6 @@ pub const VALUES: Step = Step {
     },
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb_value(cat, row)),
 };
-
-fn wanted(cat: &Catalog, part: Components) -> Vec<Oid> {
-    cat.tables()
-        .filter(|(object, table)| table.relkind == 'S' && object.wants(part))
-        .map(|(_, table)| table.oid)
-        .collect()
-}
 
 fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
     let sequence = sequence_mut(cat, row.oid("seqrelid")?)?;
