@@ -4,16 +4,22 @@
 //! of one format, and whoever holds it carries them to a file, a folder or a store.
 
 pub mod custom;
+pub mod data;
+pub mod directory;
 pub mod list;
 pub mod options;
 pub mod plain;
 pub mod raw;
+pub mod reader;
 pub mod required;
+pub mod source;
+pub mod tar;
 pub mod toc;
 pub mod wire;
 pub mod writer;
 
 pub use options::RestoreOptions;
+pub use reader::Reader;
 pub use writer::{Output, Writer};
 
 /// What the start of an archive says about the dump as a whole.

@@ -1,6 +1,6 @@
 //! Writing an archive, whatever its format.
 //!
-//! [`Writer`] does no I/O. Each call may make output, which the holder takes with [`Writer::output`] until
+//! [`Writer`] does no I/O (but for the tar format's temporary files). Each call may make output, which the holder takes with [`Writer::output`] until
 //! there is none, and carries to where the archive goes:
 //!
 //! ```text
@@ -25,8 +25,8 @@ use chrono::NaiveDateTime;
 use super::options::RestoreOptions;
 use super::required::required;
 use super::toc::{DumpId, Entry};
-use super::{Format, Header, custom, plain};
-use crate::error::Result;
+use super::{Format, Header, custom, directory, plain, tar};
+use crate::error::{Exit, Fail, Result};
 use crate::postgres::quote::Quote;
 use crate::seal::{Codec, Compression, Frame, Joiner, SegmentCompressor, SegmentEnd};
 
@@ -39,17 +39,39 @@ pub enum Output {
     File(String),
 }
 
+/// Output that waits to be taken.
+pub(super) enum Pending {
+    /// To hand out as it is.
+    Ready(Output),
+    /// To read back from a temporary file.
+    Spooled(tar::Spooled),
+}
+
+impl From<Output> for Pending {
+    fn from(output: Output) -> Self {
+        Pending::Ready(output)
+    }
+}
+
 /// An archive that is being written.
 pub struct Writer {
     form: Form,
     header: Header,
     codec: Codec,
-    queue: VecDeque<Output>,
+    queue: VecDeque<Pending>,
 }
 
 enum Form {
     Custom(custom::Writer),
-    Plain(plain::Writer, Option<(SegmentCompressor, Joiner)>),
+    Directory(directory::Writer),
+    Tar(tar::Writer),
+    Plain(plain::Writer, Option<Compressor>),
+}
+
+/// Compresses text as a whole.
+struct Compressor {
+    segment: SegmentCompressor,
+    joiner: Joiner,
 }
 
 impl Writer {
@@ -68,23 +90,15 @@ impl Writer {
         quote: Quote,
         compression: Compression,
     ) -> Result<Self> {
-        let kept = |options: &RestoreOptions| -> Arc<[Entry]> {
-            let required = required(&entries, options);
-            let wanted = entries.iter().zip(required).filter(|(_, it)| it.wanted() || it.special);
-            wanted.map(|(entry, _)| entry.clone()).collect()
-        };
-        let mut codec = Codec {
-            compression,
-            frame: Frame::Zlib,
-        };
+        let codec = codec(format, compression)?;
         let form = match format {
-            Format::Custom => Form::Custom(custom::Writer::new(kept(options), codec)?),
-            Format::Plain => {
-                codec = Codec::NONE;
-                let text = plain::Writer::new(entries.into(), options.clone(), quote);
-                Form::Plain(text, text_compressor(compression)?)
-            }
-            Format::Directory | Format::Tar => anyhow::bail!("this format is not there yet"),
+            Format::Custom => Form::Custom(custom::Writer::new(kept(entries, options), codec)?),
+            Format::Directory => Form::Directory(directory::Writer::new(kept(entries, options), codec)),
+            Format::Tar => Form::Tar(tar::Writer::new(kept(entries, options), options.clone(), quote)),
+            Format::Plain => Form::Plain(
+                plain::Writer::new(entries.into(), options.clone(), quote),
+                Compressor::new(compression)?,
+            ),
         };
         Ok(Writer {
             form,
@@ -99,6 +113,8 @@ impl Writer {
     pub fn data(&self) -> Vec<DumpId> {
         match &self.form {
             Form::Custom(custom) => custom.data(),
+            Form::Directory(directory) => directory.data(),
+            Form::Tar(tar) => tar.data(),
             Form::Plain(plain, _) => plain.data().to_vec(),
         }
     }
@@ -110,8 +126,21 @@ impl Writer {
     }
 
     /// Takes the next output; `None` until the next call makes some.
-    pub fn output(&mut self) -> Option<Output> {
-        self.queue.pop_front()
+    ///
+    /// # Errors
+    /// A temporary file cannot be read.
+    pub fn output(&mut self) -> Result<Option<Output>> {
+        while let Some(pending) = self.queue.front_mut() {
+            if let Pending::Spooled(file) = pending
+                && let Some(bytes) = file.next()?
+            {
+                return Ok(Some(Output::Bytes(bytes)));
+            }
+            if let Some(Pending::Ready(output)) = self.queue.pop_front() {
+                return Ok(Some(output));
+            }
+        }
+        Ok(None)
     }
 
     /// Starts the archive.
@@ -121,11 +150,16 @@ impl Writer {
     pub fn begin(&mut self) -> Result<()> {
         let bytes = match &mut self.form {
             Form::Custom(custom) => custom.begin(&self.header),
+            // The table of contents of a folder is its last file.
+            Form::Directory(_) => Bytes::new(),
+            Form::Tar(tar) => {
+                tar.begin(&self.header, &mut self.queue);
+                Bytes::new()
+            }
             Form::Plain(plain, compressor) => {
-                let text = plain.begin(&self.header);
-                let start = compressor.as_ref().and_then(|(_, joiner)| joiner.header());
-                self.queue.extend(start.map(Output::Bytes));
-                text
+                let start = compressor.as_ref().and_then(|compressor| compressor.joiner.header());
+                self.queue.extend(start.map(|bytes| Output::Bytes(bytes).into()));
+                plain.begin(&self.header)
             }
         };
         self.put(bytes)
@@ -139,6 +173,7 @@ impl Writer {
         let bytes = match &mut self.form {
             Form::Custom(custom) => custom.begin_data(id)?,
             Form::Plain(plain, _) => plain.begin_data(id)?,
+            _ => return self.in_files(|files, out| files.begin_data(id, out)),
         };
         self.put(bytes)
     }
@@ -151,6 +186,7 @@ impl Writer {
         let bytes = match &mut self.form {
             Form::Custom(custom) => custom.begin_object(oid)?,
             Form::Plain(plain, _) => plain.begin_object(oid),
+            _ => return self.in_files(|files, out| files.begin_object(oid, out)),
         };
         self.put(bytes)
     }
@@ -170,6 +206,7 @@ impl Writer {
                 let text = plain.chunk(bytes);
                 self.put(text)
             }
+            _ => self.in_files(|files, out| files.chunk(bytes, out)),
         }
     }
 
@@ -177,6 +214,8 @@ impl Writer {
     pub fn end_segment(&mut self, end: &SegmentEnd) {
         match &mut self.form {
             Form::Custom(custom) => custom.end_segment(end),
+            Form::Directory(directory) => directory.end_segment(end),
+            Form::Tar(tar) => tar.end_segment(end),
             Form::Plain(..) => {}
         }
     }
@@ -189,6 +228,7 @@ impl Writer {
         let bytes = match &mut self.form {
             Form::Custom(custom) => custom.end_object()?,
             Form::Plain(plain, _) => plain.end_object(),
+            _ => return self.in_files(|files, out| files.end_object(out)),
         };
         self.put(bytes)
     }
@@ -201,6 +241,7 @@ impl Writer {
         let bytes = match &mut self.form {
             Form::Custom(custom) => custom.end_data()?,
             Form::Plain(plain, _) => plain.end_data()?,
+            _ => return self.in_files(directory::Writer::end_data),
         };
         self.put(bytes)
     }
@@ -211,21 +252,18 @@ impl Writer {
     /// Rows are missing.
     pub fn finish(&mut self, now: NaiveDateTime) -> Result<()> {
         match &mut self.form {
-            Form::Custom(custom) => custom.finish()?,
+            Form::Custom(custom) => custom.finish(),
+            Form::Directory(_) => {
+                let header = self.header.clone();
+                self.in_files(|files, out| files.finish(&header, out))
+            }
+            Form::Tar(tar) => tar.finish(&self.header, &mut self.queue),
             Form::Plain(plain, _) => {
                 let text = plain.finish(now)?;
                 self.put(text)?;
+                self.end_compression()
             }
         }
-        if let Form::Plain(_, compressor) = &mut self.form
-            && let Some((compressor, mut joiner)) = compressor.take()
-        {
-            let (rest, end) = compressor.finish()?;
-            joiner.add(&end);
-            self.queue
-                .extend(rest.into_iter().chain(joiner.trailer()).map(Output::Bytes));
-        }
-        Ok(())
     }
 
     /// What the start of the archive must be replaced by now that all offsets are known; empty when
@@ -235,30 +273,92 @@ impl Writer {
     pub fn head(&self) -> Bytes {
         match &self.form {
             Form::Custom(custom) => custom.head(&self.header),
-            Form::Plain(..) => Bytes::new(),
+            _ => Bytes::new(),
+        }
+    }
+
+    /// Does `call` on an archive of several files.
+    fn in_files(
+        &mut self,
+        call: impl FnOnce(&mut directory::Writer, &mut VecDeque<Output>) -> Result<()>,
+    ) -> Result<()> {
+        match &mut self.form {
+            Form::Directory(directory) => {
+                let mut made = VecDeque::new();
+                call(directory, &mut made)?;
+                self.queue.extend(made.into_iter().map(Pending::from));
+                Ok(())
+            }
+            Form::Tar(tar) => tar.run(call, &mut self.queue),
+            Form::Custom(_) | Form::Plain(..) => Ok(()),
         }
     }
 
     fn put(&mut self, bytes: Bytes) -> Result<()> {
         let bytes = match &mut self.form {
-            Form::Plain(_, Some((compressor, _))) => compressor.push(&bytes)?.unwrap_or_default(),
+            Form::Plain(_, Some(compressor)) => compressor.segment.push(&bytes)?.unwrap_or_default(),
             _ => bytes,
         };
         if !bytes.is_empty() {
-            self.queue.push_back(Output::Bytes(bytes));
+            self.queue.push_back(Output::Bytes(bytes).into());
+        }
+        Ok(())
+    }
+
+    fn end_compression(&mut self) -> Result<()> {
+        if let Form::Plain(_, compressor) = &mut self.form
+            && let Some(Compressor { segment, mut joiner }) = compressor.take()
+        {
+            let (rest, end) = segment.finish()?;
+            joiner.add(&end);
+            let last = rest.into_iter().chain(joiner.trailer());
+            self.queue.extend(last.map(|bytes| Output::Bytes(bytes).into()));
         }
         Ok(())
     }
 }
 
-/// A compressor for text as a whole, which is a file that the usual tools can unpack.
-fn text_compressor(compression: Compression) -> Result<Option<(SegmentCompressor, Joiner)>> {
-    if compression == Compression::NONE {
-        return Ok(None);
+/// How the data of each format is compressed.
+fn codec(format: Format, compression: Compression) -> Result<Codec> {
+    match format {
+        Format::Custom => Ok(Codec {
+            compression,
+            frame: Frame::Zlib,
+        }),
+        Format::Directory => Ok(Codec {
+            compression,
+            frame: Frame::Gzip,
+        }),
+        // Plain text is compressed as a whole.
+        Format::Plain => Ok(Codec::NONE),
+        Format::Tar if compression == Compression::NONE => Ok(Codec::NONE),
+        Format::Tar => Err(Fail::new(Exit::Usage, "compression is not supported by tar archive format").into()),
     }
-    let codec = Codec {
-        compression,
-        frame: Frame::Gzip,
-    };
-    Ok(Some((SegmentCompressor::new(&codec)?, Joiner::new(codec))))
+}
+
+/// The entries that an archive keeps: those that a restore under `options` could want.
+fn kept(entries: Vec<Entry>, options: &RestoreOptions) -> Arc<[Entry]> {
+    let required = required(&entries, options);
+    let wanted = entries
+        .into_iter()
+        .zip(required)
+        .filter(|(_, it)| it.wanted() || it.special);
+    wanted.map(|(entry, _)| entry).collect()
+}
+
+impl Compressor {
+    /// A compressor for a file that the usual tools can unpack; `None` for no compression.
+    fn new(compression: Compression) -> Result<Option<Self>> {
+        if compression == Compression::NONE {
+            return Ok(None);
+        }
+        let codec = Codec {
+            compression,
+            frame: Frame::Gzip,
+        };
+        Ok(Some(Compressor {
+            segment: SegmentCompressor::new(&codec)?,
+            joiner: Joiner::new(codec),
+        }))
+    }
 }

@@ -103,7 +103,7 @@ impl Target {
 
     /// Carries what `writer` has made so far.
     pub(super) async fn carry(&mut self, writer: &mut Writer) -> Result<()> {
-        while let Some(output) = writer.output() {
+        while let Some(output) = writer.output()? {
             match (output, &mut self.place) {
                 (Output::Bytes(bytes), place) => {
                     self.bytes += bytes.len() as u64;

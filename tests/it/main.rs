@@ -3,6 +3,7 @@
 // clippy knows that tests may unwrap, but not that what tests share is test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod archive;
 mod config;
 mod equal;
 mod restore;

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 
+use super::{BLOCK_DATA, BLOCK_LARGE_OBJECTS};
 use crate::archive::Header;
 use crate::archive::toc::{DumpId, Entry};
 use crate::archive::wire::{self, FormatCode, Place};
 use crate::error::Result;
 use crate::seal::{Codec, Joiner, SegmentEnd};
-
-const BLOCK_DATA: u8 = 1;
-const BLOCK_LARGE_OBJECTS: u8 = 3;
 
 /// Bytes of the custom format, call by call. See [`crate::archive::writer`] for the order of calls.
 pub struct Writer {

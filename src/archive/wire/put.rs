@@ -1,55 +1,11 @@
-//! How headers and tables of contents are spelled in bytes, the same in all archive formats.
-//!
-//! Integers are a sign byte and magnitude bytes, least first; strings an integer length (-1: none) and
-//! bytes; offsets a flag and eight bytes.
+//! Writing headers and entries.
 
 use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 
-use super::toc::Entry;
-use super::{Header, raw};
+use super::{FormatCode, MAGIC, Place};
+use crate::archive::toc::Entry;
+use crate::archive::{Header, raw};
 use crate::seal::Algorithm;
-
-/// The archive format's own number in the header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FormatCode {
-    /// One file.
-    Custom = 1,
-    /// A tar file.
-    Tar = 3,
-    /// A folder.
-    Directory = 5,
-}
-
-/// What begins every archive and every `toc.dat`.
-pub const MAGIC: &[u8] = b"PGDMP";
-
-/// Where an entry's data is, as its offset says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Somewhere: the archive could not be rewritten.
-    Unknown,
-    /// At this offset.
-    At(u64),
-    /// Nowhere: the entry has no data.
-    NoData,
-}
-
-/// The oldest version of the format, 1.`minor`, that says all that `entries` and `algorithm` need: the older
-/// it is, the more pg_restores read it.
-#[must_use]
-pub fn version(entries: &[Entry], algorithm: Algorithm) -> u8 {
-    // Older readers would set a partitioned table's access method too early, and would run the list of large
-    // objects as SQL.
-    let needs_relkind =
-        |entry: &Entry| (entry.relkind == b'p' && entry.tableam.is_some()) || entry.desc == "BLOB METADATA";
-    if entries.iter().any(needs_relkind) {
-        16
-    } else if matches!(algorithm, Algorithm::Lz4 | Algorithm::Zstd) {
-        15
-    } else {
-        14
-    }
-}
 
 /// Appends an integer.
 pub fn put_int(out: &mut Vec<u8>, value: i32) {

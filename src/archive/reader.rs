@@ -1,0 +1,149 @@
+//! Reading an archive, whatever its format.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use super::data::{LargeObjects, Rows};
+use super::list::Facts;
+use super::source::Source;
+use super::toc::{DumpId, Entry};
+use super::wire::{FormatCode, Head, Place, Toc};
+use super::{Header, custom, directory, tar};
+use crate::error::{Exit, Fail, Result};
+
+/// An archive that is being read. Entries can be read in any order and by several tasks at once.
+pub struct Reader {
+    head: Head,
+    entries: Arc<[Entry]>,
+    contents: Contents,
+}
+
+enum Contents {
+    Custom { source: Source, places: Vec<Place> },
+    Directory(directory::Contents),
+    Tar(tar::Contents),
+}
+
+impl Reader {
+    /// Opens the archive at `path`, a file or a folder; which format it is shows in its contents.
+    ///
+    /// # Errors
+    /// There is no archive, or it is damaged.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let open = async {
+            if path.is_dir() {
+                let (toc, contents) = directory::Contents::open(path).await?;
+                return Ok(Reader::new(toc, Contents::Directory(contents)));
+            }
+            Reader::from_source(Source::file(path)?).await
+        };
+        open.await
+            .with_context(|| format!("reading the archive {}", path.display()))
+    }
+
+    /// Opens the archive (custom or tar) that `source` is.
+    ///
+    /// # Errors
+    /// It is none, or it is damaged.
+    pub async fn from_source(source: Source) -> Result<Self> {
+        if tar::is_tar(&source).await? {
+            let (toc, contents) = tar::Contents::open(source).await?;
+            return Ok(Reader::new(toc, Contents::Tar(contents)));
+        }
+        let (toc, end) = custom::read::toc(&source).await.map_err(damaged)?;
+        if toc.head.format != FormatCode::Custom {
+            bail!("this is the table of contents of a directory archive: open its folder");
+        }
+        let places = custom::read::places(&source, &toc, end).await.map_err(damaged)?;
+        Ok(Reader::new(toc, Contents::Custom { source, places }))
+    }
+
+    fn new(toc: Toc, contents: Contents) -> Self {
+        Reader {
+            head: toc.head,
+            entries: toc.entries.into(),
+            contents,
+        }
+    }
+
+    /// What the archive says of the dump.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.head.header
+    }
+
+    /// The entries in their order.
+    #[must_use]
+    pub fn entries(&self) -> &Arc<[Entry]> {
+        &self.entries
+    }
+
+    /// What a list says of the archive beside its header.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts {
+            minor: self.head.minor,
+            format: match self.contents {
+                Contents::Custom { .. } => "CUSTOM",
+                Contents::Directory(_) => "DIRECTORY",
+                Contents::Tar(_) => "TAR",
+            },
+            compression: self.head.algorithm.name(),
+            int_size: self.head.int_size,
+            offset_size: self.head.offset_size,
+        }
+    }
+
+    /// The rows of the entry `id`.
+    ///
+    /// # Errors
+    /// It has none, or the archive is damaged.
+    pub async fn rows(&self, id: DumpId) -> Result<Rows> {
+        let at = self.position(id)?;
+        match &self.contents {
+            Contents::Custom { source, places } => {
+                let place = offset(places[at], id)?;
+                Rows::custom(source.clone(), place, id, self.head.int_size, self.head.algorithm).await
+            }
+            Contents::Directory(contents) => contents.rows(at),
+            Contents::Tar(contents) => contents.rows(at),
+        }
+        .map_err(damaged)
+    }
+
+    /// The large objects of the entry `id`.
+    ///
+    /// # Errors
+    /// It has none, or the archive is damaged.
+    pub async fn large_objects(&self, id: DumpId) -> Result<LargeObjects> {
+        let at = self.position(id)?;
+        match &self.contents {
+            Contents::Custom { source, places } => {
+                let place = offset(places[at], id)?;
+                LargeObjects::custom(source.clone(), place, id, self.head.int_size, self.head.algorithm).await
+            }
+            Contents::Directory(contents) => contents.large_objects(at).await,
+            Contents::Tar(contents) => contents.large_objects(at, id).await,
+        }
+        .map_err(damaged)
+    }
+
+    fn position(&self, id: DumpId) -> Result<usize> {
+        let at = self.entries.iter().position(|entry| entry.dump_id == id);
+        at.with_context(|| format!("the archive has no entry {id}"))
+    }
+}
+
+fn offset(place: Place, id: DumpId) -> Result<u64> {
+    match place {
+        Place::At(at) => Ok(at),
+        Place::Unknown | Place::NoData => bail!("the archive has no data of entry {id}"),
+    }
+}
+
+/// Whatever is wrong with the bytes of an archive is damage to those who run scripts.
+fn damaged(error: anyhow::Error) -> anyhow::Error {
+    Fail::new(Exit::Damaged, format!("{error:#}")).into()
+}

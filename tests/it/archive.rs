@@ -1,0 +1,539 @@
+//! The archive formats against the stock tools: they read what we write, we read what they write.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use snapback::archive::toc::DumpId;
+use snapback::archive::{Format, Output, Reader, RestoreOptions, Writer, list, plain};
+use snapback::postgres::quote::Quote;
+use snapback::seal::{Compression, SegmentCompressor};
+use tempfile::TempDir;
+
+use crate::support::program::Run;
+use crate::support::{Server, VERSIONS};
+
+const DATABASE: &str = "odd \"db";
+
+/// A server with the fixture, and a folder for archives.
+struct Stand {
+    server: Server,
+    dir: TempDir,
+}
+
+impl Stand {
+    fn new(major: u32) -> Stand {
+        let server = Server::start(major);
+        server.psql("postgres", "CREATE DATABASE \"odd \"\"db\" TEMPLATE template0");
+        server.load(
+            "dbname='odd \"db'",
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats/archive.sql"),
+        );
+        Stand {
+            server,
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn pg_dump(&self, options: &[&str]) -> Vec<u8> {
+        self.server.pg_dump("dbname='odd \"db'", options)
+    }
+
+    /// What a stock pg_restore prints of an archive.
+    fn pg_restore(&self, path: &Path, options: &[&str]) -> Vec<u8> {
+        let output = self.server.tool("pg_restore").args(options).arg(path).output().unwrap();
+        assert!(
+            output.status.success(),
+            "pg_restore {options:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+
+    fn quote(&self) -> Quote {
+        Quote {
+            major: self.server.major,
+            all: false,
+            std_strings: true,
+        }
+    }
+}
+
+/// The data of an entry: rows, or large objects.
+enum Data {
+    Rows(Vec<u8>),
+    Objects(Vec<(u32, Vec<u8>)>),
+}
+
+async fn data(reader: &Reader, id: DumpId) -> Data {
+    let entry = reader.entries().iter().find(|entry| entry.dump_id == id).unwrap();
+    if !entry.is_large_objects() {
+        let mut rows = reader.rows(id).await.unwrap();
+        let mut bytes = Vec::new();
+        while let Some(piece) = rows.next().await.unwrap() {
+            bytes.extend_from_slice(&piece);
+        }
+        return Data::Rows(bytes);
+    }
+    let mut objects = reader.large_objects(id).await.unwrap();
+    let mut all = Vec::new();
+    while let Some(oid) = objects.next_object().await.unwrap() {
+        let mut bytes = Vec::new();
+        while let Some(piece) = objects.next().await.unwrap() {
+            bytes.extend_from_slice(&piece);
+        }
+        all.push((oid, bytes));
+    }
+    Data::Objects(all)
+}
+
+/// Where the output of a writer goes.
+enum Target {
+    File(Vec<u8>),
+    Folder(PathBuf, PathBuf),
+}
+
+impl Target {
+    fn take(&mut self, writer: &mut Writer) {
+        while let Some(output) = writer.output().unwrap() {
+            match (&mut *self, output) {
+                (Target::File(bytes), Output::Bytes(more)) => bytes.extend_from_slice(&more),
+                (Target::Folder(folder, file), Output::File(name)) => {
+                    *file = folder.join(name);
+                    std::fs::write(file, b"").unwrap();
+                }
+                (Target::Folder(_, file), Output::Bytes(more)) => {
+                    let mut file = std::fs::File::options().append(true).open(file).unwrap();
+                    file.write_all(&more).unwrap();
+                }
+                (Target::File(_), Output::File(name)) => panic!("a file {name} in a file"),
+            }
+        }
+    }
+}
+
+/// Writes one stream in segments of `size` bytes that are compressed apart.
+fn write_stream(writer: &mut Writer, target: &mut Target, bytes: &[u8], size: usize) {
+    for segment in bytes.chunks(size).chain(bytes.is_empty().then_some(&[][..])) {
+        let mut compressor = SegmentCompressor::new(&writer.codec()).unwrap();
+        let mut chunks: Vec<Bytes> = Vec::new();
+        for part in segment.chunks(7_000) {
+            chunks.extend(compressor.push(part).unwrap());
+        }
+        let (rest, end) = compressor.finish().unwrap();
+        for chunk in chunks.into_iter().chain(rest) {
+            writer.chunk(chunk).unwrap();
+            target.take(writer);
+        }
+        writer.end_segment(&end);
+    }
+}
+
+/// Reads an archive and writes what it holds again, in another form.
+async fn rewrite(
+    reader: &Reader,
+    path: &Path,
+    quote: Quote,
+    format: Format,
+    compression: &str,
+    options: &RestoreOptions,
+) {
+    let compression: Compression = compression.parse().unwrap();
+    let entries = reader.entries().to_vec();
+    let mut writer = Writer::new(format, reader.header().clone(), entries, options, quote, compression).unwrap();
+    let mut target = match format {
+        Format::Directory => {
+            std::fs::create_dir(path).unwrap();
+            Target::Folder(path.to_owned(), PathBuf::new())
+        }
+        _ => Target::File(Vec::new()),
+    };
+    writer.begin().unwrap();
+    target.take(&mut writer);
+    for id in writer.data() {
+        writer.begin_data(id).unwrap();
+        match data(reader, id).await {
+            Data::Rows(rows) => write_stream(&mut writer, &mut target, &rows, 60_000),
+            Data::Objects(objects) => {
+                for (oid, bytes) in objects {
+                    writer.begin_object(oid).unwrap();
+                    write_stream(&mut writer, &mut target, &bytes, 30_000);
+                    writer.end_object().unwrap();
+                }
+            }
+        }
+        writer.end_data().unwrap();
+        target.take(&mut writer);
+    }
+    writer.finish(reader.header().created).unwrap();
+    target.take(&mut writer);
+    match target {
+        Target::Folder(..) => {}
+        Target::File(mut bytes) => {
+            let head = writer.head();
+            bytes[..head.len()].copy_from_slice(&head);
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+/// The text without what names the program and the moment.
+fn comparable(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let is_kept = |line: &&str| {
+        !line.starts_with("-- Dumped ") && !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")
+    };
+    text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect()
+}
+
+#[track_caller]
+fn assert_same_text(ours: &[u8], stock: &[u8], what: &str) {
+    let (ours, stock) = (comparable(ours), comparable(stock));
+    if ours == stock {
+        return;
+    }
+    let at = ours.lines().zip(stock.lines()).position(|(a, b)| a != b).unwrap_or(0);
+    let near = |text: &str| {
+        text.lines()
+            .skip(at.saturating_sub(3))
+            .take(8)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    panic!(
+        "{what}: differs in line {at}\nours:\n{}\nstock:\n{}",
+        near(&ours),
+        near(&stock)
+    );
+}
+
+fn each_version(test: impl AsyncFn(Stand)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for major in VERSIONS {
+        runtime.block_on(test(Stand::new(major)));
+    }
+}
+
+/// Options of pg_dump's plain format, and the same as ours.
+fn plain_options(major: u32) -> Vec<(Vec<&'static str>, RestoreOptions)> {
+    // A dump of 18 has no statistics unless they are asked for.
+    let base = RestoreOptions {
+        statistics: false,
+        restrict_key: Some("key".to_owned()),
+        ..RestoreOptions::default()
+    };
+    let with = |change: fn(&mut RestoreOptions)| {
+        let mut options = base.clone();
+        change(&mut options);
+        options
+    };
+    let mut all = vec![
+        (vec![], base.clone()),
+        (vec!["--clean"], with(|o| o.clean = true)),
+        (
+            vec!["--clean", "--if-exists"],
+            with(|o| (o.clean, o.if_exists) = (true, true)),
+        ),
+        (vec!["--create"], with(|o| o.create = true)),
+        (
+            vec!["--create", "--clean", "--if-exists"],
+            with(|o| (o.create, o.clean, o.if_exists) = (true, true, true)),
+        ),
+        (vec!["--no-owner"], with(|o| o.no_owner = true)),
+        (vec!["--no-privileges"], with(|o| o.no_privileges = true)),
+        (
+            vec!["--use-set-session-authorization"],
+            with(|o| o.use_set_session_authorization = true),
+        ),
+        (vec!["--no-tablespaces"], with(|o| o.no_tablespaces = true)),
+        (vec!["--no-publications"], with(|o| o.no_publications = true)),
+        (vec!["--no-comments"], with(|o| o.no_comments = true)),
+        (vec!["--enable-row-security"], with(|o| o.enable_row_security = true)),
+        (
+            vec!["--data-only", "--disable-triggers", "--superuser=archive_bob"],
+            with(|o| {
+                o.schema = false;
+                o.disable_triggers = true;
+                o.superuser = Some("archive_bob".to_owned());
+            }),
+        ),
+        (vec!["--schema-only"], with(|o| o.data = false)),
+        (
+            vec!["--section=pre-data"],
+            with(|o| (o.sections.data, o.sections.post_data) = (false, false)),
+        ),
+        (
+            vec!["--section=post-data"],
+            with(|o| (o.sections.data, o.sections.pre_data) = (false, false)),
+        ),
+    ];
+    if major >= 15 {
+        all.push((
+            vec!["--no-table-access-method"],
+            with(|o| o.no_table_access_method = true),
+        ));
+    }
+    if major >= 18 {
+        all.push((vec!["--statistics"], with(|o| o.statistics = true)));
+        all.push((
+            vec!["--statistics-only"],
+            with(|o| (o.schema, o.data, o.statistics) = (false, false, true)),
+        ));
+    }
+    all
+}
+
+#[test]
+fn text_of_an_archive_is_what_pg_dump_prints() {
+    each_version(async |stand| {
+        for (arguments, options) in plain_options(stand.server.major) {
+            // Statistics also change the order of other entries, so each needs its own archive.
+            let (name, with): (_, &[&str]) = match (options.statistics, options.schema) {
+                (false, _) => ("without", &[]),
+                (true, true) => ("statistics", &["--statistics"]),
+                (true, false) => ("only", &["--statistics-only"]),
+            };
+            let path = stand.path(name);
+            if !path.exists() {
+                std::fs::write(&path, stand.pg_dump(&[&["-Fc"], with].concat())).unwrap();
+            }
+            let reader = Reader::open(&path).await.unwrap();
+            let ours = stand.path("ours.sql");
+            rewrite(&reader, &ours, stand.quote(), Format::Plain, "none", &options).await;
+            // A schema-only pg_dump does not even ask for what it leaves out; of an archive, more is printed.
+            let stock = if arguments == ["--schema-only"] {
+                let statistics: &[&str] = if stand.server.major >= 18 {
+                    &["--no-statistics"]
+                } else {
+                    &[]
+                };
+                let fixed = ["-f", "-", "--restrict-key=key", "--schema-only"];
+                stand.pg_restore(&path, &[&fixed, statistics].concat())
+            } else {
+                stand.pg_dump(&[&["--restrict-key=key"], &arguments[..]].concat())
+            };
+            let what = format!("{} {arguments:?}", stand.server.major);
+            assert_same_text(&std::fs::read(&ours).unwrap(), &stock, &what);
+        }
+    });
+}
+
+#[test]
+fn stock_pg_restore_reads_what_we_write() {
+    each_version(async |stand| {
+        let stock_path = stand.path("stock");
+        std::fs::write(&stock_path, stand.pg_dump(&["-Fc"])).unwrap();
+        let stock_text = stand.pg_restore(&stock_path, &["-f", "-"]);
+        let stock_list = stand.pg_restore(&stock_path, &["-l"]);
+        let reader = Reader::open(&stock_path).await.unwrap();
+        let options = RestoreOptions {
+            create: true,
+            ..RestoreOptions::default()
+        };
+        for (format, compression) in forms(stand.server.major) {
+            let what = format!("{} {format:?} {compression}", stand.server.major);
+            let path = stand.path(&format!("{format:?}-{compression}"));
+            rewrite(&reader, &path, stand.quote(), format, compression, &options).await;
+            assert_same_text(&stand.pg_restore(&path, &["-f", "-"]), &stock_text, &what);
+            let list = stand.pg_restore(&path, &["-l"]);
+            assert_eq!(list_entries(&list), list_entries(&stock_list), "{what}");
+            let verify = Reader::open(&path).await.unwrap();
+            assert_eq!(verify.entries(), reader.entries(), "{what}");
+        }
+    });
+}
+
+/// The forms that pg_restore of a version reads.
+fn forms(major: u32) -> Vec<(Format, &'static str)> {
+    let mut forms = vec![(Format::Tar, "none")];
+    for format in [Format::Custom, Format::Directory] {
+        forms.extend([(format, "none"), (format, "gzip"), (format, "gzip:1")]);
+        if major >= 16 {
+            forms.extend([(format, "lz4"), (format, "zstd"), (format, "zstd:level=1,long")]);
+        }
+    }
+    forms
+}
+
+fn list_entries(list: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(list);
+    text.lines()
+        .filter(|line| !line.starts_with(';'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn stock_pg_restore_loads_what_we_write_with_two_jobs() {
+    each_version(async |stand| {
+        let stock_path = stand.path("stock");
+        std::fs::write(&stock_path, stand.pg_dump(&["-Fc"])).unwrap();
+        let reader = Reader::open(&stock_path).await.unwrap();
+        let options = RestoreOptions {
+            create: true,
+            ..RestoreOptions::default()
+        };
+        let compressions: &[&str] = if stand.server.major >= 16 {
+            &["gzip", "lz4", "zstd"]
+        } else {
+            &["gzip"]
+        };
+        for compression in compressions {
+            let path = stand.path(compression);
+            rewrite(&reader, &path, stand.quote(), Format::Custom, compression, &options).await;
+            let target = format!("restored_{compression}");
+            stand.server.create_database(&target);
+            let mut restore = stand.server.tool("pg_restore");
+            restore
+                .args(stand.server.connection_args(&target))
+                .arg("-j2")
+                .arg(&path);
+            Run::of(&mut restore).ok();
+            let rows = "SELECT count(*) || ' ' || md5(string_agg(t::text, '' ORDER BY id)) FROM t";
+            let objects = "SELECT string_agg(md5(lo_get(oid)), ' ' ORDER BY oid) FROM pg_largeobject_metadata";
+            for query in [rows, objects] {
+                let wanted = stand.server.psql("dbname='odd \"db'", query);
+                assert_eq!(stand.server.psql(&target, query), wanted);
+            }
+        }
+    });
+}
+
+#[test]
+fn we_read_what_stock_pg_dump_writes() {
+    each_version(async |stand| {
+        let plain = stand.pg_dump(&["--restrict-key=key"]);
+        let options = RestoreOptions {
+            statistics: false,
+            restrict_key: Some("key".to_owned()),
+            ..RestoreOptions::default()
+        };
+        for (format, compression) in forms(stand.server.major) {
+            let path = stand.path(&format!("{format:?}-{compression}"));
+            let letter = match format {
+                Format::Custom => "-Fc",
+                Format::Directory => "-Fd",
+                _ => "-Ft",
+            };
+            let compress = match compression {
+                "none" => vec!["-Z0"],
+                "gzip" => vec![],
+                "gzip:1" => vec!["-Z1"],
+                other => vec!["-Z", other],
+            };
+            let file = path.to_str().unwrap();
+            stand.pg_dump(&[&[letter, "-f", file], &compress[..]].concat());
+            check_reading(&stand, &path, &plain, &options).await;
+        }
+        // Written to a pipe, a custom archive has no offsets, and blocks must be looked for.
+        let path = stand.path("piped");
+        std::fs::write(&path, stand.pg_dump(&["-Fc"])).unwrap();
+        check_reading(&stand, &path, &plain, &options).await;
+    });
+}
+
+async fn check_reading(stand: &Stand, path: &Path, plain: &[u8], options: &RestoreOptions) {
+    let reader = Reader::open(path).await.unwrap();
+    assert_eq!(reader.header().database, DATABASE);
+    let text = stand.path("text");
+    rewrite(&reader, &text, stand.quote(), Format::Plain, "none", options).await;
+    assert_same_text(&std::fs::read(&text).unwrap(), plain, &path.display().to_string());
+    for (arguments, verbose) in [(&["-l"][..], false), (&["-l", "-v"], true)] {
+        let listed = RestoreOptions {
+            verbose,
+            ..RestoreOptions::default()
+        };
+        let ours = list::render(reader.header(), &reader.facts(), reader.entries(), &listed);
+        let stock = stand.pg_restore(path, arguments);
+        let strip = |list: &[u8]| -> Vec<String> {
+            let text = String::from_utf8_lossy(list).into_owned();
+            // How the moment is written depends on the time zone, and what compression is called on the version.
+            let is_kept =
+                |line: &&str| !line.starts_with("; Archive created") && !line.starts_with(";     Compression");
+            text.lines().filter(is_kept).map(str::to_owned).collect()
+        };
+        assert_eq!(strip(&ours), strip(&stock), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_script_of_a_tar_archive_is_stock() {
+    each_version(async |stand| {
+        let stock = stand.path("stock.tar");
+        std::fs::write(&stock, stand.pg_dump(&["-Ft"])).unwrap();
+        let reader = Reader::open(&stock).await.unwrap();
+        let ours = stand.path("ours.tar");
+        let options = RestoreOptions {
+            create: true,
+            ..RestoreOptions::default()
+        };
+        rewrite(&reader, &ours, stand.quote(), Format::Tar, "none", &options).await;
+        let script = |path: &Path| {
+            let mut tar = std::process::Command::new("tar");
+            let output = tar.arg("-xOf").arg(path).arg("restore.sql").output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            output.stdout
+        };
+        assert_same_text(&script(&ours), &script(&stock), "restore.sql");
+    });
+}
+
+#[test]
+fn a_compressed_plain_dump_is_a_file_that_gunzip_reads() {
+    let stand = Stand::new(15);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stock = stand.path("stock");
+        std::fs::write(&stock, stand.pg_dump(&["-Fc"])).unwrap();
+        let reader = Reader::open(&stock).await.unwrap();
+        let options = RestoreOptions::default();
+        let (gz, text) = (stand.path("ours.sql.gz"), stand.path("ours.sql"));
+        rewrite(&reader, &gz, stand.quote(), Format::Plain, "gzip", &options).await;
+        rewrite(&reader, &text, stand.quote(), Format::Plain, "none", &options).await;
+        let output = std::process::Command::new("gunzip")
+            .arg("-c")
+            .arg(&gz)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout == std::fs::read(&text).unwrap());
+    });
+}
+
+#[test]
+fn one_entry_has_the_statements_that_a_restore_runs() {
+    let stand = Stand::new(15);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let stock = stand.path("stock");
+        std::fs::write(&stock, stand.pg_dump(&["-Fc"])).unwrap();
+        let reader = Reader::open(&stock).await.unwrap();
+        let entries = Arc::clone(reader.entries());
+        let view = entries.iter().position(|entry| entry.desc == "VIEW").unwrap();
+        let options = RestoreOptions {
+            comments: false,
+            ..RestoreOptions::default()
+        };
+        let mut script = plain::Script::new(entries, options, stand.quote());
+        let text = String::from_utf8(script.definition(view).to_vec()).unwrap();
+        assert!(text.starts_with("CREATE VIEW public.v AS"), "{text}");
+        assert!(
+            text.ends_with("ALTER TABLE public.v OWNER TO archive_bob;\n\n"),
+            "{text}"
+        );
+    });
+}
