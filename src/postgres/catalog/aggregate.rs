@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::annotate::{self, Target};
 use super::emit::Emit;
-use super::function::{PRIVILEGES_CHANGED, extension_members_too};
+use super::function::{INITIAL_PRIVILEGES, PRIVILEGES_CHANGED, extension_members_too};
 use super::object::{Acl, CatalogId, Components, Object, Oid, class};
 use super::{Catalog, Kind, Step, acl, attachment, operator, select};
 use crate::archive::toc::Section;
@@ -83,9 +83,10 @@ pub const READ: Step = Step {
 fn identities_sql(cat: &Catalog) -> String {
     format!(
         "SELECT p.oid, p.proname, p.pronamespace, p.proowner, p.proargtypes, {acl}
-         FROM pg_catalog.pg_proc p
+         FROM pg_catalog.pg_proc p {INITIAL_PRIVILEGES}
          WHERE p.prokind = 'a'
-           AND (p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace OR {PRIVILEGES_CHANGED}{members})",
+           AND (p.pronamespace <> (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pg_catalog')
+                OR {PRIVILEGES_CHANGED}{members})",
         acl = acl::columns("p.proacl", "'f'", "p.proowner"),
         members = extension_members_too(cat),
     )

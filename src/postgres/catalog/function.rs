@@ -90,19 +90,18 @@ pub const READ: Step = Step {
 fn identities_sql(cat: &Catalog) -> String {
     format!(
         "SELECT p.oid, p.proname, p.pronamespace, p.proowner, p.prolang, p.proargtypes, p.prorettype, {acl}
-         FROM pg_catalog.pg_proc p
+         FROM pg_catalog.pg_proc p {INITIAL_PRIVILEGES}
          WHERE p.prokind <> 'a'
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                            WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
                              AND d.objid = p.oid AND d.deptype = 'i')
-           AND (p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace
+           AND (p.pronamespace <> (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pg_catalog')
                 OR EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.oid > {last} AND c.castfunc = p.oid)
                 OR EXISTS (SELECT FROM pg_catalog.pg_transform t
                            WHERE t.oid > {last} AND p.oid IN (t.trffromsql, t.trftosql))
-                OR {changed}{members})",
+                OR {PRIVILEGES_CHANGED}{members})",
         acl = acl::columns("p.proacl", "'f'", "p.proowner"),
         last = LAST_BUILTIN_OID,
-        changed = PRIVILEGES_CHANGED,
         members = extension_members_too(cat),
     )
 }
@@ -110,10 +109,13 @@ fn identities_sql(cat: &Catalog) -> String {
 /// Highest OID that initdb gives out.
 pub const LAST_BUILTIN_OID: Oid = 16383;
 
+/// Joins what initdb gave to the `pg_proc` row `p`. The rows come in whatever order the server finds them, which
+/// numbers the objects: so the join is one that the server plans as it plans pg_dump's.
+pub const INITIAL_PRIVILEGES: &str = "LEFT JOIN pg_catalog.pg_init_privs pip
+             ON p.oid = pip.objoid AND pip.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND pip.objsubid = 0";
+
 /// Whether the privileges on the `pg_proc` row `p` are not those that initdb gave.
-pub const PRIVILEGES_CHANGED: &str = "p.proacl IS DISTINCT FROM (SELECT i.initprivs FROM pg_catalog.pg_init_privs i
-                 WHERE i.objoid = p.oid AND i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-                   AND i.objsubid = 0)";
+pub const PRIVILEGES_CHANGED: &str = "p.proacl IS DISTINCT FROM pip.initprivs";
 
 /// An upgrade recreates the members of extensions one by one, wherever they are.
 pub fn extension_members_too(cat: &Catalog) -> &'static str {
