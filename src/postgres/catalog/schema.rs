@@ -29,15 +29,17 @@ pub const READ: Step = Step {
     query: |cat| {
         let acl = acl::columns("n.nspacl", "'n'", "n.nspowner");
         // The join says nothing that is not known, but it gives the rows the order in which 14 numbers them.
-        let join = match cat.server.major() {
-            14 => {
+        // Its column is asked for, or else the server would see through it.
+        let (column, join) = match cat.server.major() {
+            14 => (
+                ", pip.privtype",
                 " LEFT JOIN pg_catalog.pg_init_privs pip ON n.oid = pip.objoid \
-                 AND pip.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND pip.objsubid = 0"
-            }
-            _ => "",
+                 AND pip.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND pip.objsubid = 0",
+            ),
+            _ => ("", ""),
         };
         Some(Query::new(format!(
-            "SELECT n.tableoid, n.oid, n.nspname, n.nspowner, {acl} FROM pg_catalog.pg_namespace n{join}"
+            "SELECT n.tableoid, n.oid, n.nspname, n.nspowner, {acl}{column} FROM pg_catalog.pg_namespace n{join}"
         )))
     },
     absorb: |cat, rows| {
