@@ -7,6 +7,7 @@ mod archive;
 mod config;
 mod equal;
 mod restore;
+mod s3;
 mod store;
 mod support;
 mod tidy;

@@ -9,7 +9,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::types::{ObjectLockMode, RequestPayer, StorageClass};
 use aws_smithy_http_client::Builder;
@@ -92,7 +93,11 @@ impl S3Options {
 
     /// The tags as a URL query, which is how a request carries them.
     pub(super) fn tagging(&self) -> Option<String> {
-        let pairs: Vec<_> = self.tags.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
+        let pairs: Vec<_> = self
+            .tags
+            .iter()
+            .map(|(key, value)| format!("{}={}", escape(key), escape(value)))
+            .collect();
         (!pairs.is_empty()).then(|| pairs.join("&"))
     }
 
@@ -108,7 +113,15 @@ impl S3Options {
 
 fn escape(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 /// A client for the store that `options` describe.
@@ -122,15 +135,34 @@ pub async fn client(options: &S3Options) -> Result<Client> {
         chain = chain.region(Region::new(region.clone()));
     }
     if let Some((access, secret)) = &options.key_files {
-        chain = chain.credentials_provider(Credentials::new(read_key(access)?, read_key(secret)?, None, None, "files"));
+        chain = chain.credentials_provider(Credentials::new(
+            read_key(access)?,
+            read_key(secret)?,
+            None,
+            None,
+            "files",
+        ));
     }
     let shared = chain.load().await;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         .force_path_style(options.force_path_style)
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(Duration::from_secs(20)))
-        .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(120)).build())
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(ATTEMPTS)
+                .with_max_backoff(Duration::from_secs(20)),
+        )
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(10))
+                .read_timeout(Duration::from_secs(120))
+                .build(),
+        )
         // A slow link is no stalled one: only where nothing at all moves for a minute is the request given up and tried again.
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(Duration::from_secs(60)).build());
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(Duration::from_secs(60))
+                .build(),
+        );
     if !options.checksums_when_supported() {
         config = config
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -151,8 +183,15 @@ fn http_client(options: &S3Options) -> Result<SharedHttpClient> {
         let pem = std::fs::read(file).with_context(|| format!("reading ca_file {}", file.display()))?;
         trust = trust.with_pem_certificate(pem);
     }
-    let context = TlsContext::builder().with_trust_store(trust).build().context("setting up TLS for the S3 store")?;
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(context).pool_idle_timeout(IDLE).build_https())
+    let context = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .context("setting up TLS for the S3 store")?;
+    Ok(Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context)
+        .pool_idle_timeout(IDLE)
+        .build_https())
 }
 
 fn read_key(file: &PathBuf) -> Result<String> {
@@ -166,7 +205,10 @@ mod tests {
 
     #[test]
     fn tags_are_escaped() {
-        let options = S3Options { tags: vec![("team".into(), "a&b=c ü".into()), ("env".into(), "prod".into())], ..Default::default() };
+        let options = S3Options {
+            tags: vec![("team".into(), "a&b=c ü".into()), ("env".into(), "prod".into())],
+            ..Default::default()
+        };
         assert_eq!(options.tagging().unwrap(), "team=a%26b%3Dc%20%C3%BC&env=prod");
         assert_eq!(S3Options::default().tagging(), None);
     }

@@ -46,14 +46,22 @@ fn exit<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Exit {
 fn hint<E>(code: Option<&str>, status: Option<u16>, error: &SdkError<E, HttpResponse>) -> Option<&'static str> {
     match (code, status) {
         (Some("NoSuchBucket"), _) => Some("create the bucket first; Snapback never creates one"),
-        (Some("ExpiredToken" | "ExpiredTokenException"), _) => Some("the temporary credentials have expired; renew them"),
+        (Some("ExpiredToken" | "ExpiredTokenException"), _) => {
+            Some("the temporary credentials have expired; renew them")
+        }
         (Some("RequestTimeTooSkewed"), _) => Some("this machine's clock is off; check time synchronisation"),
-        (Some("InvalidAccessKeyId" | "SignatureDoesNotMatch"), _) => Some("check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the region"),
+        (Some("InvalidAccessKeyId" | "SignatureDoesNotMatch"), _) => {
+            Some("check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and the region")
+        }
         (Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"), _) => {
             Some("the bucket is in another region; set `region`")
         }
-        (_, Some(403)) => Some("the credentials lack a right on this bucket: s3:GetObject, PutObject, DeleteObject, ListBucket, AbortMultipartUpload are needed"),
-        _ if matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_)) => Some("check `endpoint_url`, the network and the server's certificate"),
+        (_, Some(403)) => Some(
+            "the credentials lack a right on this bucket: s3:GetObject, PutObject, DeleteObject, ListBucket, AbortMultipartUpload are needed",
+        ),
+        _ if matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_)) => {
+            Some("check `endpoint_url`, the network and the server's certificate")
+        }
         _ => None,
     }
 }

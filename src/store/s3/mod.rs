@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
 use aws_sdk_s3::primitives::DateTime as AwsTime;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -84,7 +85,9 @@ impl S3 {
             let room = (range.end - range.start) as usize - bytes.len();
             // A server that sends more than was asked for ignores ranges: that must not pass as success.
             if chunk.len() > room {
-                return Err(ReadError::Final(anyhow::anyhow!("{self} sent more of {path} than was asked for")));
+                return Err(ReadError::Final(anyhow::anyhow!(
+                    "{self} sent more of {path} than was asked for"
+                )));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -120,8 +123,16 @@ impl Store for S3 {
     async fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
         check_path(path)?;
         if range.is_empty() {
-            let size = self.stat(path).await?.ok_or_else(|| Missing { path: path.to_owned() })?.size;
-            anyhow::ensure!(range.start <= size, "{path} in {self} ends at {size}, before {}", range.start);
+            let size = self
+                .stat(path)
+                .await?
+                .ok_or_else(|| Missing { path: path.to_owned() })?
+                .size;
+            anyhow::ensure!(
+                range.start <= size,
+                "{path} in {self} ends at {size}, before {}",
+                range.start
+            );
             return Ok(Bytes::new());
         }
         let wanted = range.end - range.start;
@@ -131,7 +142,11 @@ impl Store for S3 {
         for attempt in 1.. {
             match self.read_some(path, &range, &mut bytes).await {
                 Ok(()) if bytes.len() as u64 == wanted => break,
-                Ok(()) => anyhow::bail!("{path} in {self} ends at {}, before {}", range.start + bytes.len() as u64, range.end),
+                Ok(()) => anyhow::bail!(
+                    "{path} in {self} ends at {}, before {}",
+                    range.start + bytes.len() as u64,
+                    range.end
+                ),
                 Err(ReadError::Broken(error)) if attempt < READ_ATTEMPTS => {
                     tracing::debug!(%path, attempt, error = format!("{error:#}"), "resuming a read that broke off");
                     tokio::time::sleep(pause).await;
@@ -177,7 +192,9 @@ impl Store for S3 {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| explain(error, &format!("listing {self}")))?;
             for object in page.contents() {
-                let Some(path) = object.key().and_then(|key| self.path(key)) else { continue };
+                let Some(path) = object.key().and_then(|key| self.path(key)) else {
+                    continue;
+                };
                 // What other tools left beside our objects is none of ours.
                 if check_path(path).is_ok() {
                     found.push(ObjectMeta {
@@ -211,24 +228,63 @@ impl Store for S3 {
 
     async fn clean(&self, prefix: &str) -> Result<Vec<String>> {
         let mut cleaned = Vec::new();
-        let mut pages = self.client.list_multipart_uploads().bucket(&self.options.bucket).prefix(self.key(prefix)).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| explain(error, &format!("listing unfinished uploads in {self}")))?;
+        let (mut key_marker, mut id_marker) = (None, None);
+        loop {
+            let page = self.unfinished(prefix, key_marker, id_marker).await?;
             for upload in page.uploads() {
-                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-                let Some(path) = self.path(key).filter(|path| check_path(path).is_ok()) else { continue };
-                if Utc::now() - time(upload.initiated()) < LEFTOVER_AGE {
+                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else {
                     continue;
+                };
+                let ours = self.path(key).filter(|path| check_path(path).is_ok());
+                if let Some(path) = ours
+                    && Utc::now() - time(upload.initiated()) > LEFTOVER_AGE
+                {
+                    self.give_up(path, id).await?;
+                    cleaned.push(path.to_owned());
                 }
-                let abort = self.client.abort_multipart_upload().bucket(&self.options.bucket).key(key).upload_id(id);
-                abort.send().await.map_err(|error| explain(error, &format!("removing an unfinished upload of {path} in {self}")))?;
-                cleaned.push(path.to_owned());
             }
+            if page.is_truncated() != Some(true) {
+                return Ok(cleaned);
+            }
+            key_marker = page.next_key_marker().map(str::to_owned);
+            id_marker = page.next_upload_id_marker().map(str::to_owned);
         }
-        Ok(cleaned)
+    }
+}
+
+impl S3 {
+    /// One page of the multipart uploads that were started and not ended.
+    async fn unfinished(
+        &self,
+        prefix: &str,
+        key_marker: Option<String>,
+        id_marker: Option<String>,
+    ) -> Result<ListMultipartUploadsOutput> {
+        let request = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.options.bucket)
+            .prefix(self.key(prefix));
+        let request = request.set_key_marker(key_marker).set_upload_id_marker(id_marker);
+        let page = request.send().await;
+        page.map_err(|error| explain(error, &format!("listing unfinished uploads in {self}")))
+    }
+
+    /// Ends a multipart upload and frees its parts.
+    async fn give_up(&self, path: &str, id: impl Into<String>) -> Result<()> {
+        let request = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.options.bucket)
+            .key(self.key(path))
+            .upload_id(id);
+        let answer = request.set_request_payer(self.options.payer()).send().await;
+        answer.map_err(|error| explain(error, &format!("removing the unfinished upload of {path} in {self}")))?;
+        Ok(())
     }
 }
 
 fn time(time: Option<&AwsTime>) -> DateTime<Utc> {
-    time.and_then(|time| DateTime::from_timestamp(time.secs(), time.subsec_nanos())).unwrap_or_default()
+    time.and_then(|time| DateTime::from_timestamp(time.secs(), time.subsec_nanos()))
+        .unwrap_or_default()
 }

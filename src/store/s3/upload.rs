@@ -85,12 +85,16 @@ impl S3Upload {
             self.multipart = Some(self.start().await?);
         }
         let (store, path) = (self.store.clone(), self.path.clone());
-        let Some(multipart) = &mut self.multipart else { return Ok(()) };
+        let Some(multipart) = &mut self.multipart else {
+            return Ok(());
+        };
         while let Some(part) = multipart.sent.try_join_next() {
             multipart.done.push(part.context("an upload task ended early")??);
         }
         let permit = Arc::clone(&multipart.permits).acquire_owned().await?;
-        multipart.sent.spawn(send_part(store, path, multipart.id.clone(), number, part, permit));
+        multipart
+            .sent
+            .spawn(send_part(store, path, multipart.id.clone(), number, part, permit));
         Ok(())
     }
 
@@ -112,12 +116,20 @@ impl S3Upload {
             request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
         }
         if let Some((mode, days)) = &options.lock {
-            request = request.object_lock_mode(mode.clone()).object_lock_retain_until_date(lock_end(*days));
+            request = request
+                .object_lock_mode(mode.clone())
+                .object_lock_retain_until_date(lock_end(*days));
         }
-        let answer = request.send().await.map_err(|error| explain(error, &self.doing("starting the upload of")))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| explain(error, &self.doing("starting the upload of")))?;
         let in_flight = usize::try_from((IN_FLIGHT / self.part_size).max(1)).unwrap_or(1);
         Ok(Multipart {
-            id: answer.upload_id().context("the S3 server gave no upload id")?.to_owned(),
+            id: answer
+                .upload_id()
+                .context("the S3 server gave no upload id")?
+                .to_owned(),
             sent: JoinSet::new(),
             done: Vec::new(),
             permits: Arc::new(Semaphore::new(in_flight)),
@@ -145,23 +157,32 @@ impl S3Upload {
             request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
         }
         if let Some((mode, days)) = &options.lock {
-            request = request.object_lock_mode(mode.clone()).object_lock_retain_until_date(lock_end(*days));
+            request = request
+                .object_lock_mode(mode.clone())
+                .object_lock_retain_until_date(lock_end(*days));
         }
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) if is_taken(&error) => Err(Taken { path: self.path.clone() }.into()),
+            Err(error) if is_taken(&error) => Err(Taken {
+                path: self.path.clone(),
+            }
+            .into()),
             Err(error) => Err(explain(error, &self.doing("uploading"))),
         }
     }
 
     /// Waits for all parts and makes them one object.
     async fn complete(&mut self) -> Result<()> {
-        let Some(multipart) = &mut self.multipart else { return Ok(()) };
+        let Some(multipart) = &mut self.multipart else {
+            return Ok(());
+        };
         while let Some(part) = multipart.sent.join_next().await {
             multipart.done.push(part.context("an upload task ended early")??);
         }
         multipart.done.sort_by_key(CompletedPart::part_number);
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(multipart.done.clone())).build();
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(multipart.done.clone()))
+            .build();
         let request = self
             .store
             .client
@@ -174,7 +195,12 @@ impl S3Upload {
             .multipart_upload(parts);
         match request.send().await {
             Ok(_) => self.multipart = None,
-            Err(error) if is_taken(&error) => return Err(Taken { path: self.path.clone() }.into()),
+            Err(error) if is_taken(&error) => {
+                return Err(Taken {
+                    path: self.path.clone(),
+                }
+                .into());
+            }
             Err(error) => return Err(explain(error, &self.doing("completing the upload of"))),
         }
         Ok(())
@@ -187,7 +213,10 @@ impl S3Upload {
         overwrite(&mut self.first, &head)?;
         // Two that wrote the same name: servers that ignore the condition must not let the second win.
         if self.store.stat(&self.path).await?.is_some() {
-            return Err(Taken { path: self.path.clone() }.into());
+            return Err(Taken {
+                path: self.path.clone(),
+            }
+            .into());
         }
         let first = std::mem::take(&mut self.first);
         if self.multipart.is_none() && first.len() == 1 {
@@ -200,18 +229,11 @@ impl S3Upload {
     }
 
     async fn give_up(&mut self) -> Result<()> {
-        let Some(mut multipart) = self.multipart.take() else { return Ok(()) };
+        let Some(mut multipart) = self.multipart.take() else {
+            return Ok(());
+        };
         multipart.sent.shutdown().await;
-        let request = self
-            .store
-            .client
-            .abort_multipart_upload()
-            .bucket(&self.store.options.bucket)
-            .key(self.store.key(&self.path))
-            .upload_id(multipart.id)
-            .set_request_payer(self.store.options.payer());
-        request.send().await.map_err(|error| explain(error, &self.doing("removing the unfinished upload of")))?;
-        Ok(())
+        self.store.give_up(&self.path, multipart.id).await
     }
 
     fn doing(&self, what: &str) -> String {
@@ -219,7 +241,14 @@ impl S3Upload {
     }
 }
 
-async fn send_part(store: S3, path: String, id: String, number: i32, part: Bytes, permit: OwnedSemaphorePermit) -> Result<CompletedPart> {
+async fn send_part(
+    store: S3,
+    path: String,
+    id: String,
+    number: i32,
+    part: Bytes,
+    permit: OwnedSemaphorePermit,
+) -> Result<CompletedPart> {
     let mut request = store
         .client
         .upload_part()
@@ -232,7 +261,10 @@ async fn send_part(store: S3, path: String, id: String, number: i32, part: Bytes
     if store.options.checksums_when_supported() {
         request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
     }
-    let answer = request.send().await.map_err(|error| explain(error, &format!("uploading part {number} of {path} to {store}")))?;
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| explain(error, &format!("uploading part {number} of {path} to {store}")))?;
     drop(permit);
     Ok(CompletedPart::builder()
         .part_number(number)
@@ -255,7 +287,10 @@ fn overwrite(parts: &mut [Bytes], head: &Bytes) -> Result<()> {
             return Ok(());
         }
     }
-    anyhow::ensure!(rest.is_empty(), "the rewritten head is longer than what was kept of the upload");
+    anyhow::ensure!(
+        rest.is_empty(),
+        "the rewritten head is longer than what was kept of the upload"
+    );
     Ok(())
 }
 
@@ -300,12 +335,27 @@ impl Upload for S3Upload {
         let outcome = self.send_all(head).await;
         if let Err(error) = outcome {
             if let Err(second) = self.give_up().await {
-                tracing::warn!(path = self.path, error = format!("{second:#}"), "an unfinished upload is left in the bucket; it is swept after a day");
+                tracing::warn!(
+                    path = self.path,
+                    error = format!("{second:#}"),
+                    "an unfinished upload is left in the bucket; it is swept after a day"
+                );
             }
             return Err(error);
         }
-        let meta = self.store.stat(&self.path).await?.with_context(|| self.doing("the server does not list what it accepted:"))?;
-        anyhow::ensure!(meta.size == self.size, "{} has {} bytes in {}, though {} were sent", self.path, meta.size, self.store, self.size);
+        let meta = self
+            .store
+            .stat(&self.path)
+            .await?
+            .with_context(|| self.doing("the server does not list what it accepted:"))?;
+        anyhow::ensure!(
+            meta.size == self.size,
+            "{} has {} bytes in {}, though {} were sent",
+            self.path,
+            meta.size,
+            self.store,
+            self.size
+        );
         Ok(meta)
     }
 
