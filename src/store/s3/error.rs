@@ -15,6 +15,12 @@ pub fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) ->
     }
 }
 
+/// Whether a list of unfinished uploads is empty, or something that the server does not keep: gofakes3 answers
+/// `NoSuchUpload` when there are none, others do not implement the call.
+pub fn has_no_uploads<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    matches!(code(error), Some("NoSuchUpload" | "NotImplemented"))
+}
+
 /// Whether the server refused because a condition on the name did not hold.
 pub fn is_taken<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     status(error) == Some(412)

@@ -3,6 +3,7 @@
 //! Nothing here relies on what only some of them do: a conditional put is asked for, but a name is also looked
 //! up first, because several servers ignore the condition; checksums are those that every server accepts.
 
+mod compat;
 mod connect;
 mod error;
 mod upload;
@@ -21,7 +22,7 @@ use chrono::{DateTime, Utc};
 use super::{Missing, ObjectMeta, Store, Taken, Upload, check_path};
 use crate::error::Result;
 pub use connect::{Checksums, S3Options, Sse};
-use error::{explain, is_missing};
+use error::{explain, has_no_uploads, is_missing};
 use upload::S3Upload;
 
 /// Unfinished multipart uploads of ours that are older are leftovers of killed runs.
@@ -266,8 +267,11 @@ impl S3 {
             .bucket(&self.options.bucket)
             .prefix(self.key(prefix));
         let request = request.set_key_marker(key_marker).set_upload_id_marker(id_marker);
-        let page = request.send().await;
-        page.map_err(|error| explain(error, &format!("listing unfinished uploads in {self}")))
+        match request.send().await {
+            Ok(page) => Ok(page),
+            Err(error) if has_no_uploads(&error) => Ok(ListMultipartUploadsOutput::builder().build()),
+            Err(error) => Err(explain(error, &format!("listing unfinished uploads in {self}"))),
+        }
     }
 
     /// Ends a multipart upload and frees its parts.
@@ -284,7 +288,8 @@ impl S3 {
     }
 }
 
+/// To the second: HEAD says no more, and what a listing says must be equal to it.
 fn time(time: Option<&AwsTime>) -> DateTime<Utc> {
-    time.and_then(|time| DateTime::from_timestamp(time.secs(), time.subsec_nanos()))
+    time.and_then(|time| DateTime::from_timestamp(time.secs(), 0))
         .unwrap_or_default()
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::super::{ObjectMeta, Store as _, Taken, Upload};
 use super::S3;
+use super::compat::UploadRoot;
 use super::error::{explain, is_taken};
 use crate::error::Result;
 
@@ -120,10 +121,8 @@ impl S3Upload {
                 .object_lock_mode(mode.clone())
                 .object_lock_retain_until_date(lock_end(*days));
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| explain(error, &self.doing("starting the upload of")))?;
+        let answer = request.customize().interceptor(UploadRoot).send().await;
+        let answer = answer.map_err(|error| explain(error, &self.doing("starting the upload of")))?;
         let in_flight = usize::try_from((IN_FLIGHT / self.part_size).max(1)).unwrap_or(1);
         Ok(Multipart {
             id: answer
