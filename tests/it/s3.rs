@@ -10,7 +10,7 @@ use crate::support::s3::S3Server;
 #[tokio::test]
 async fn s3_store_keeps_the_contract() {
     let server = S3Server::start();
-    contract(&server.store("some/prefix").await).await;
+    contract(&server.store("some/prefix")).await;
     assert!(
         !server.bucket().join("one").exists(),
         "something was written outside the prefix"
@@ -20,7 +20,7 @@ async fn s3_store_keeps_the_contract() {
 #[tokio::test]
 async fn large_objects_go_in_parts_and_their_head_is_rewritten() {
     let server = S3Server::start();
-    let store = server.store("").await;
+    let store = server.store("");
     // More than two parts of 8 MiB, in pieces that do not divide them; the head spans the first part's end.
     let whole: Vec<u8> = (0..21 << 20)
         .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
@@ -46,7 +46,7 @@ async fn large_objects_go_in_parts_and_their_head_is_rewritten() {
 #[tokio::test]
 async fn a_given_up_upload_leaves_nothing() {
     let server = S3Server::start();
-    let store = server.store("").await;
+    let store = server.store("");
     let mut upload = store.create("job/large").await.unwrap();
     for _ in 0..5 {
         upload.write(Bytes::from(vec![0; 8 << 20])).await.unwrap();
@@ -64,7 +64,7 @@ async fn listing_goes_past_one_page() {
         std::fs::create_dir_all(server.bucket().join("job")).unwrap();
         std::fs::write(server.bucket().join(format!("job/o{n:04}")), "x").unwrap();
     }
-    let listed = server.store("").await.list("job/").await.unwrap();
+    let listed = server.store("").list("job/").await.unwrap();
     assert_eq!(listed.len(), 1_200);
     assert!(listed.is_sorted_by(|a, b| a.path < b.path));
 }
@@ -74,7 +74,7 @@ async fn errors_say_what_to_do() {
     let server = S3Server::start();
     let mut options = server.options("");
     options.bucket = "nowhere".into();
-    let store = S3::open(options).await.unwrap();
+    let store = S3::new(options);
     let error = put(&store, "object", Bytes::from_static(b"x")).await.unwrap_err();
     assert_eq!(exit_of(&error), Exit::NotFound, "{error:#}");
 
@@ -83,14 +83,14 @@ async fn errors_say_what_to_do() {
     let mut options = server.options("");
     let (access, _) = options.key_files.unwrap();
     options.key_files = Some((access, wrong.path().into()));
-    let store = S3::open(options).await.unwrap();
+    let store = S3::new(options);
     let error = store.list("").await.unwrap_err();
     assert_eq!(exit_of(&error), Exit::Permission, "{error:#}");
     assert!(hint_of(&error).unwrap().contains("AWS_SECRET_ACCESS_KEY"), "{error:#}");
 
     let mut options = server.options("");
     options.endpoint_url = Some("http://127.0.0.1:1".into());
-    let store = S3::open(options).await.unwrap();
+    let store = S3::new(options);
     let error = store.stat("object").await.unwrap_err();
     assert!(hint_of(&error).unwrap().contains("endpoint_url"), "{error:#}");
 }

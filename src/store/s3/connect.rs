@@ -17,6 +17,8 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 
 /// Attempts at one request, the first included; between them the SDK waits, longer each time, with jitter.
@@ -55,11 +57,12 @@ pub struct S3Options {
     /// PEM file with CAs to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Object Lock of new objects: mode and days.
-    pub lock: Option<(ObjectLockMode, u32)>,
+    pub lock: Option<(LockMode, u32)>,
 }
 
 /// When the SDK adds checksums of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Checksums {
     /// Where an endpoint is set `WhenRequired`, on AWS `WhenSupported`.
     #[default]
@@ -68,6 +71,25 @@ pub enum Checksums {
     WhenRequired,
     /// Wherever an operation can have one.
     WhenSupported,
+}
+
+/// Who may lift an Object Lock before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockMode {
+    /// Those with a special right.
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+impl LockMode {
+    pub(super) fn object(self) -> ObjectLockMode {
+        match self {
+            LockMode::Governance => ObjectLockMode::Governance,
+            LockMode::Compliance => ObjectLockMode::Compliance,
+        }
+    }
 }
 
 /// Encryption at rest.

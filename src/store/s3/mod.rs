@@ -10,6 +10,7 @@ mod upload;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,10 +19,11 @@ use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
 use aws_sdk_s3::primitives::DateTime as AwsTime;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
+use tokio::sync::OnceCell;
 
 use super::{Missing, ObjectMeta, Store, Taken, Upload, check_path};
 use crate::error::Result;
-pub use connect::{Checksums, S3Options, Sse};
+pub use connect::{Checksums, LockMode, S3Options, Sse};
 use error::{explain, has_no_uploads, is_missing};
 use upload::S3Upload;
 
@@ -34,18 +36,22 @@ const READ_ATTEMPTS: u32 = 6;
 /// A bucket as a store.
 #[derive(Clone)]
 pub struct S3 {
-    client: Client,
-    options: S3Options,
+    client: Arc<OnceCell<Client>>,
+    options: Arc<S3Options>,
 }
 
 impl S3 {
-    /// The store that `options` describe; connects with the first request.
-    ///
-    /// # Errors
-    /// A CA file cannot be read, or a credential file.
-    pub async fn open(options: S3Options) -> Result<Self> {
-        let client = connect::client(&options).await?;
-        Ok(S3 { client, options })
+    /// The store that `options` describe. Nothing is read or reached before the first request.
+    #[must_use]
+    pub fn new(options: S3Options) -> Self {
+        S3 {
+            client: Arc::default(),
+            options: Arc::new(options),
+        }
+    }
+
+    async fn client(&self) -> Result<&Client> {
+        self.client.get_or_try_init(|| connect::client(&self.options)).await
     }
 
     /// The key of an object in the bucket.
@@ -68,7 +74,9 @@ impl S3 {
     async fn read_some(&self, path: &str, range: &Range<u64>, bytes: &mut BytesMut) -> Result<(), ReadError> {
         let start = range.start + bytes.len() as u64;
         let answer = self
-            .client
+            .client()
+            .await
+            .map_err(ReadError::Final)?
             .get_object()
             .bucket(&self.options.bucket)
             .key(self.key(path))
@@ -162,7 +170,8 @@ impl Store for S3 {
     async fn stat(&self, path: &str) -> Result<Option<ObjectMeta>> {
         check_path(path)?;
         let answer = self
-            .client
+            .client()
+            .await?
             .head_object()
             .bucket(&self.options.bucket)
             .key(self.key(path))
@@ -183,7 +192,8 @@ impl Store for S3 {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         let mut pages = self
-            .client
+            .client()
+            .await?
             .list_objects_v2()
             .bucket(&self.options.bucket)
             .prefix(self.key(prefix))
@@ -213,7 +223,8 @@ impl Store for S3 {
     async fn delete(&self, path: &str) -> Result<()> {
         check_path(path)?;
         let answer = self
-            .client
+            .client()
+            .await?
             .delete_object()
             .bucket(&self.options.bucket)
             .key(self.key(path))
@@ -262,7 +273,8 @@ impl S3 {
         id_marker: Option<String>,
     ) -> Result<ListMultipartUploadsOutput> {
         let request = self
-            .client
+            .client()
+            .await?
             .list_multipart_uploads()
             .bucket(&self.options.bucket)
             .prefix(self.key(prefix));
@@ -277,7 +289,8 @@ impl S3 {
     /// Ends a multipart upload and frees its parts.
     async fn give_up(&self, path: &str, id: impl Into<String>) -> Result<()> {
         let request = self
-            .client
+            .client()
+            .await?
             .abort_multipart_upload()
             .bucket(&self.options.bucket)
             .key(self.key(path))

@@ -104,7 +104,8 @@ impl S3Upload {
         let (sse, kms) = encryption(options);
         let mut request = self
             .store
-            .client
+            .client()
+            .await?
             .create_multipart_upload()
             .bucket(&options.bucket)
             .key(self.store.key(&self.path))
@@ -118,7 +119,7 @@ impl S3Upload {
         }
         if let Some((mode, days)) = &options.lock {
             request = request
-                .object_lock_mode(mode.clone())
+                .object_lock_mode(mode.object())
                 .object_lock_retain_until_date(lock_end(*days));
         }
         let answer = request.customize().interceptor(UploadRoot).send().await;
@@ -141,7 +142,8 @@ impl S3Upload {
         let (sse, kms) = encryption(options);
         let mut request = self
             .store
-            .client
+            .client()
+            .await?
             .put_object()
             .bucket(&options.bucket)
             .key(self.store.key(&self.path))
@@ -157,7 +159,7 @@ impl S3Upload {
         }
         if let Some((mode, days)) = &options.lock {
             request = request
-                .object_lock_mode(mode.clone())
+                .object_lock_mode(mode.object())
                 .object_lock_retain_until_date(lock_end(*days));
         }
         match request.send().await {
@@ -184,7 +186,8 @@ impl S3Upload {
             .build();
         let request = self
             .store
-            .client
+            .client()
+            .await?
             .complete_multipart_upload()
             .bucket(&self.store.options.bucket)
             .key(self.store.key(&self.path))
@@ -249,7 +252,8 @@ async fn send_part(
     permit: OwnedSemaphorePermit,
 ) -> Result<CompletedPart> {
     let mut request = store
-        .client
+        .client()
+        .await?
         .upload_part()
         .bucket(&store.options.bucket)
         .key(store.key(&path))

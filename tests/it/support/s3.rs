@@ -91,8 +91,8 @@ impl S3Server {
     }
 
     /// A store in the server's bucket.
-    pub async fn store(&self, prefix: &str) -> S3 {
-        S3::open(self.options(prefix)).await.unwrap()
+    pub fn store(&self, prefix: &str) -> S3 {
+        S3::new(self.options(prefix))
     }
 
     /// The folder that the bucket is.
