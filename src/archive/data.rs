@@ -1,10 +1,9 @@
 //! The data of one entry, read piece by piece: decompressed on demand, never held as a whole.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::custom::read::{BlockCursor, BlockKind};
 use super::source::{Cursor, Source};
@@ -12,13 +11,17 @@ use super::toc::DumpId;
 use crate::error::Result;
 use crate::seal::{Algorithm, Decoder, Frame};
 
-/// How much compressed data is decompressed in one go: what that expands to is all that is held.
+/// How much compressed data is read in one go.
 const STEP: u64 = 64 << 10;
 
 /// Decompressed bytes of one stream.
 struct Stream {
     decoder: Decoder,
-    ready: VecDeque<Bytes>,
+    /// Compressed bytes that were not taken yet.
+    input: Bytes,
+    /// There may be more output without more input.
+    more: bool,
+    read_any: bool,
     ended: bool,
 }
 
@@ -26,23 +29,28 @@ impl Stream {
     fn new(algorithm: Algorithm, frame: Frame) -> Result<Self> {
         Ok(Stream {
             decoder: Decoder::new(algorithm, frame)?,
-            ready: VecDeque::new(),
+            input: Bytes::new(),
+            more: false,
+            read_any: false,
             ended: false,
         })
     }
 
-    fn push(&mut self, compressed: &[u8]) -> Result<()> {
-        let ready = &mut self.ready;
-        self.decoder.push(compressed, &mut |bytes| {
-            ready.push_back(Bytes::copy_from_slice(bytes));
-            Ok(())
-        })
+    /// Decompresses a piece of the input; empty when more input is needed.
+    fn step(&mut self) -> Result<Bytes> {
+        let mut out = Vec::new();
+        while out.is_empty() && (self.more || !self.input.is_empty()) {
+            let step = self.decoder.step(&self.input, &mut out)?;
+            self.input.advance(step.taken);
+            self.more = step.more;
+        }
+        Ok(out.into())
     }
 
-    fn end(&mut self, is_empty: bool) -> Result<()> {
+    fn end(&mut self) -> Result<()> {
         self.ended = true;
         // A stream without a byte is what no compression makes of nothing.
-        if is_empty { Ok(()) } else { self.decoder.finish() }
+        if self.read_any { self.decoder.finish() } else { Ok(()) }
     }
 }
 
@@ -50,7 +58,6 @@ impl Stream {
 pub struct Rows {
     pieces: Pieces,
     stream: Stream,
-    read_any: bool,
 }
 
 /// Where compressed bytes come from.
@@ -95,7 +102,6 @@ impl Rows {
         Ok(Rows {
             pieces: Pieces::Chunks { block, left: 0 },
             stream: Stream::new(algorithm, Frame::Zlib)?,
-            read_any: false,
         })
     }
 
@@ -104,7 +110,6 @@ impl Rows {
         Ok(Rows {
             pieces: Pieces::Whole(Cursor::new(file.source, file.range)),
             stream: Stream::new(file.algorithm, Frame::Gzip)?,
-            read_any: false,
         })
     }
 
@@ -114,18 +119,19 @@ impl Rows {
     /// The archive is damaged or cut, or reading fails.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.stream.ready.pop_front() {
+            let bytes = self.stream.step()?;
+            if !bytes.is_empty() {
                 return Ok(Some(bytes));
             }
             if self.stream.ended {
                 return Ok(None);
             }
             match self.pieces.next().await? {
-                Some(bytes) => {
-                    self.read_any = true;
-                    self.stream.push(&bytes)?;
+                Some(input) => {
+                    self.stream.read_any = true;
+                    self.stream.input = input;
                 }
-                None => self.stream.end(!self.read_any)?,
+                None => self.stream.end()?,
             }
         }
     }
@@ -228,7 +234,6 @@ impl LargeObjects {
                 self.current = Some(Rows {
                     pieces: Pieces::Chunks { block: cursor, left: 0 },
                     stream: Stream::new(*algorithm, Frame::Zlib)?,
-                    read_any: false,
                 });
                 Ok(Some(oid))
             }

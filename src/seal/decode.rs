@@ -8,15 +8,14 @@ use super::compression::{Algorithm, Frame};
 use super::lz4;
 use crate::error::Result;
 
-/// Decompressed bytes are handed out in pieces of at most this size, whatever the input expands to.
+/// How much one step makes, about.
 const PIECE: usize = 64 << 10;
 
-/// Decompresses one stream.
+/// Decompresses one stream, step by step: so what a few bytes expand to is never held as a whole.
 pub struct Decoder {
     method: Method,
     /// Whether the stream may end here.
     complete: bool,
-    piece: Vec<u8>,
 }
 
 enum Method {
@@ -26,8 +25,14 @@ enum Method {
     Zstd(ZstdDecoder<'static>),
 }
 
-/// Takes decompressed bytes; an error of its own ends the decompression.
-pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// So many bytes of the input were taken.
+    pub taken: usize,
+    /// There may be more output without more input.
+    pub more: bool,
+}
 
 impl Decoder {
     /// A decoder for a stream of `algorithm`.
@@ -42,27 +47,28 @@ impl Decoder {
             Algorithm::Zstd => Method::Zstd(ZstdDecoder::new().context("starting zstd")?),
         };
         Ok(Decoder {
+            complete: !matches!(method, Method::Deflate(..)),
             method,
-            complete: matches!(algorithm, Algorithm::None | Algorithm::Lz4 | Algorithm::Zstd),
-            piece: Vec::new(),
         })
     }
 
-    /// Decompresses `input` and hands the result to `sink`.
+    /// Decompresses some of `input` and appends the result to `out`: a [`PIECE`], or an LZ4 block.
     ///
     /// # Errors
-    /// The stream is damaged, or whatever `sink` says.
-    pub fn push(&mut self, input: &[u8], sink: Sink) -> Result<()> {
-        if input.is_empty() {
-            return Ok(());
-        }
+    /// The stream is damaged.
+    pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Step> {
         match &mut self.method {
-            Method::None => sink(input),
-            Method::Deflate(inflate, frame) => {
-                push_deflate(inflate, *frame, input, &mut self.piece, &mut self.complete, sink)
+            Method::None => {
+                let taken = input.len().min(PIECE);
+                out.extend_from_slice(&input[..taken]);
+                Ok(Step { taken, more: false })
             }
-            Method::Lz4(decoder) => decoder.push(input, sink),
-            Method::Zstd(decoder) => push_zstd(decoder, input, &mut self.piece, &mut self.complete, sink),
+            Method::Deflate(inflate, frame) => step_deflate(inflate, *frame, input, out, &mut self.complete),
+            Method::Lz4(decoder) => {
+                let taken = decoder.step(input, out)?;
+                Ok(Step { taken, more: false })
+            }
+            Method::Zstd(decoder) => step_zstd(decoder, input, out, &mut self.complete),
         }
     }
 
@@ -87,84 +93,74 @@ fn inflater(frame: Frame) -> Decompress {
     }
 }
 
-fn push_deflate(
+fn step_deflate(
     inflate: &mut Decompress,
     frame: Frame,
-    mut input: &[u8],
-    piece: &mut Vec<u8>,
+    input: &[u8],
+    out: &mut Vec<u8>,
     complete: &mut bool,
-    sink: Sink,
-) -> Result<()> {
-    piece.resize(PIECE, 0);
-    loop {
-        if *complete {
-            match frame {
-                // gzip files may be several streams one after the other.
-                Frame::Gzip if !input.is_empty() => *inflate = inflater(frame),
-                Frame::Zlib if !input.is_empty() => bail!("bytes follow the end of the compressed data"),
-                _ => return Ok(()),
-            }
+) -> Result<Step> {
+    if *complete {
+        match frame {
+            _ if input.is_empty() => return Ok(Step { taken: 0, more: false }),
+            // gzip files may be several streams one after the other.
+            Frame::Gzip => *inflate = inflater(frame),
+            Frame::Zlib => bail!("bytes follow the end of the compressed data"),
         }
-        let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
-        let status = inflate
-            .decompress(input, piece, FlushDecompress::None)
-            .context("the compressed data is damaged")?;
-        let taken = usize::try_from(inflate.total_in() - before_in)?;
-        let made = usize::try_from(inflate.total_out() - before_out)?;
-        input = &input[taken..];
-        *complete = status == Status::StreamEnd;
-        if made > 0 {
-            sink(&piece[..made])?;
-        }
-        if input.is_empty() && made < piece.len() && !*complete {
-            return Ok(());
-        }
-        ensure!(taken > 0 || made > 0 || *complete, "the compressed data is damaged");
     }
+    out.reserve(PIECE);
+    let (before_in, before_out) = (inflate.total_in(), out.len());
+    let status = inflate
+        .decompress_vec(input, out, FlushDecompress::None)
+        .context("the compressed data is damaged")?;
+    let taken = usize::try_from(inflate.total_in() - before_in)?;
+    *complete = status == Status::StreamEnd;
+    let more = !*complete && out.len() == out.capacity();
+    let stuck = taken == 0 && out.len() == before_out && !input.is_empty() && !*complete;
+    ensure!(!stuck, "the compressed data is damaged");
+    Ok(Step { taken, more })
 }
 
-fn push_zstd(
-    decoder: &mut ZstdDecoder<'static>,
-    input: &[u8],
-    piece: &mut Vec<u8>,
-    complete: &mut bool,
-    sink: Sink,
-) -> Result<()> {
-    piece.resize(PIECE, 0);
+fn step_zstd(decoder: &mut ZstdDecoder<'static>, input: &[u8], out: &mut Vec<u8>, complete: &mut bool) -> Result<Step> {
+    out.reserve(PIECE);
     let mut input = InBuffer::around(input);
-    loop {
-        let before = input.pos();
-        let mut output = OutBuffer::around(piece.as_mut_slice());
-        let hint = decoder
-            .run(&mut input, &mut output)
-            .context("the compressed data is damaged")?;
-        let made = output.pos();
-        // Nothing more is expected exactly between two frames.
-        *complete = hint == 0;
-        if made > 0 {
-            sink(&piece[..made])?;
-        }
-        if input.pos() == input.src.len() && made < piece.len() {
-            return Ok(());
-        }
-        ensure!(input.pos() > before || made > 0, "the compressed data is damaged");
+    let before = out.len();
+    let mut output = OutBuffer::around_pos(out, before);
+    let hint = decoder
+        .run(&mut input, &mut output)
+        .context("the compressed data is damaged")?;
+    // Nothing more is expected exactly between two frames.
+    *complete = hint == 0;
+    let taken = input.pos();
+    let stuck = taken == 0 && out.len() == before && !input.src.is_empty();
+    ensure!(!stuck, "the compressed data is damaged");
+    Ok(Step {
+        taken,
+        more: out.len() == out.capacity(),
+    })
+}
+
+/// Decompresses a whole stream that is at hand.
+///
+/// # Errors
+/// It is damaged, or does not end where the input does.
+#[cfg(test)]
+pub(super) fn decode(algorithm: Algorithm, frame: Frame, mut input: &[u8]) -> Result<Vec<u8>> {
+    let mut decoder = Decoder::new(algorithm, frame)?;
+    let mut out = Vec::new();
+    let mut more = false;
+    while more || !input.is_empty() {
+        let step = decoder.step(&input[..input.len().min(1000)], &mut out)?;
+        input = &input[step.taken..];
+        more = step.more;
     }
+    decoder.finish()?;
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn decode(algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>> {
-        let mut decoder = Decoder::new(algorithm, Frame::Zlib)?;
-        let mut out = Vec::new();
-        decoder.push(input, &mut |bytes| {
-            out.extend_from_slice(bytes);
-            Ok(())
-        })?;
-        decoder.finish()?;
-        Ok(out)
-    }
 
     #[test]
     fn damage_and_truncation_are_errors() {
@@ -182,11 +178,14 @@ mod tests {
             }),
         ];
         for (algorithm, bytes) in compressors {
-            assert_eq!(decode(algorithm, &bytes).unwrap(), b"hello hello hello");
+            assert_eq!(decode(algorithm, Frame::Zlib, &bytes).unwrap(), b"hello hello hello");
             for len in 1..bytes.len() {
-                assert!(decode(algorithm, &bytes[..len]).is_err(), "{algorithm:?} cut at {len}");
+                assert!(
+                    decode(algorithm, Frame::Zlib, &bytes[..len]).is_err(),
+                    "{algorithm:?} cut at {len}"
+                );
             }
-            assert!(decode(algorithm, b"no compressed data at all").is_err());
+            assert!(decode(algorithm, Frame::Zlib, b"no compressed data at all").is_err());
         }
     }
 }

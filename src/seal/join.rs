@@ -96,7 +96,8 @@ fn combine_adler(first: u32, second: u32, len: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Compression, Decoder, SegmentCompressor};
+    use super::super::decode::decode;
+    use super::super::{Compression, SegmentCompressor};
     use super::*;
 
     /// What one stream of `segments` decompresses to.
@@ -117,18 +118,7 @@ mod tests {
             joiner.add(&end);
         }
         stream.extend(joiner.trailer().unwrap_or_default());
-        let mut decoder = Decoder::new(codec.compression.algorithm, frame).unwrap();
-        let mut out = Vec::new();
-        for part in stream.chunks(1000) {
-            decoder
-                .push(part, &mut |bytes| {
-                    out.extend_from_slice(bytes);
-                    Ok(())
-                })
-                .unwrap();
-        }
-        decoder.finish().unwrap();
-        out
+        decode(codec.compression.algorithm, frame, &stream).unwrap()
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::decode::Sink;
 use crate::error::Result;
 
 const MAGIC: u32 = 0x184D_2204;
@@ -51,23 +50,28 @@ impl Decoder {
         self.state == State::Start && self.pending.is_empty()
     }
 
-    pub fn push(&mut self, mut input: &[u8], sink: Sink) -> Result<()> {
-        loop {
+    /// Takes input until a block was decompressed or the input is used up; returns how much was taken.
+    pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize> {
+        let mut taken = 0;
+        let before = out.len();
+        while out.len() == before {
             let need = self.next_item();
-            let take = need.saturating_sub(self.pending.len()).min(input.len());
-            self.pending.extend_from_slice(&input[..take]);
-            input = &input[take..];
+            let take = need.saturating_sub(self.pending.len()).min(input.len() - taken);
+            self.pending.extend_from_slice(&input[taken..taken + take]);
+            taken += take;
             if self.pending.len() < need {
-                return Ok(());
+                break;
             }
             let item = std::mem::take(&mut self.pending);
-            self.take_item(&item, sink)?;
+            self.take_item(&item, out)?;
             self.pending = item;
             self.pending.clear();
-            if input.is_empty() && self.next_item() > 0 {
-                return Ok(());
-            }
         }
+        // What needs no more bytes is done at once, so that the end of the last frame is not missed.
+        if self.state == State::Checksum && self.next_item() == 0 {
+            self.state = State::Start;
+        }
+        Ok(taken)
     }
 
     /// How many bytes the next item has.
@@ -85,7 +89,7 @@ impl Decoder {
         }
     }
 
-    fn take_item(&mut self, item: &[u8], sink: Sink) -> Result<()> {
+    fn take_item(&mut self, item: &[u8], out: &mut Vec<u8>) -> Result<()> {
         self.state = match self.state {
             State::Start => {
                 self.frame = frame_info(item)?;
@@ -95,7 +99,7 @@ impl Decoder {
             State::Header => State::BlockSize,
             State::BlockSize => self.block_state(item)?,
             State::Block { size, compressed } => {
-                self.decompress(&item[..size], compressed, sink)?;
+                self.decompress(&item[..size], compressed, out)?;
                 State::BlockSize
             }
             State::Checksum => State::Start,
@@ -119,7 +123,7 @@ impl Decoder {
         })
     }
 
-    fn decompress(&mut self, bytes: &[u8], compressed: bool, sink: Sink) -> Result<()> {
+    fn decompress(&mut self, bytes: &[u8], compressed: bool, out: &mut Vec<u8>) -> Result<()> {
         let made = if compressed {
             self.block.resize(self.frame.max_block, 0);
             let made = lz4_flex::block::decompress_into_with_dict(bytes, &mut self.block, &self.window)
@@ -133,7 +137,8 @@ impl Decoder {
             let beyond = self.window.len().saturating_sub(WINDOW);
             self.window.drain(..beyond);
         }
-        sink(made)
+        out.extend_from_slice(made);
+        Ok(())
     }
 }
 

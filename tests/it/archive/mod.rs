@@ -1,5 +1,7 @@
 //! The archive formats against the stock tools: they read what we write, we read what they write.
 
+mod damage;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
