@@ -19,7 +19,7 @@ use crate::postgres::snapshot::SessionOptions;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
-use crate::store::Store;
+use crate::store::{Local, Store};
 
 /// More connections than this help no server.
 const MOST_CONNECTIONS: u32 = 64;
@@ -118,7 +118,7 @@ impl Job {
     pub fn new(
         name: &str,
         raw: &raw::Job,
-        store: Arc<dyn Store>,
+        store: &raw::Store,
         environment: &Environment,
         now: DateTime<Utc>,
     ) -> Result<Job> {
@@ -137,7 +137,7 @@ impl Job {
                 dsn: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
                 password: password(raw, environment, &key)?,
             },
-            store,
+            store: Arc::new(Local::new(&store.path)),
             schedule,
             zone,
             run_missed: raw.run_missed,

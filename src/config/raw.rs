@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::store::RawS3;
 use super::value::{ConnectionString, List, Span};
 use crate::postgres::connect::Secret;
 
@@ -80,13 +79,11 @@ impl Default for Daemon {
 }
 
 /// `[stores.NAME]`: where backups live.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Store {
-    /// A folder.
-    pub path: Option<PathBuf>,
-    /// Or a bucket.
-    pub s3: Option<RawS3>,
+    /// The folder.
+    pub path: PathBuf,
 }
 
 /// `[jobs.NAME]`: a database and what becomes of it.

@@ -7,9 +7,9 @@ mod archive;
 mod config;
 mod equal;
 mod restore;
-mod s3;
 mod store;
 mod support;
+mod tables;
 mod tidy;
 
 use support::{Server, VERSIONS};

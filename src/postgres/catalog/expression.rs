@@ -36,14 +36,19 @@ pub const READ: Step = Step {
 };
 
 fn expressions(major: u32) -> String {
-    let order = if major == 14 { "relid, kind" } else { "kind, relid" };
+    // 14 takes the defaults of a table as they lie on disk; the numbers of entries follow from that.
+    let (place, order) = if major == 14 {
+        ("ctid", "relid, kind, place")
+    } else {
+        ("NULL::tid", "kind, relid")
+    };
     format!(
-        "SELECT 1 AS kind, tableoid, oid, adrelid AS relid, adnum::int4 AS adnum, ''::name AS name,
+        "SELECT 1 AS kind, tableoid, oid, adrelid AS relid, adnum::int4 AS adnum, ''::name AS name, {place} AS place,
                 pg_catalog.pg_get_expr(adbin, adrelid) AS definition, true AS is_local, true AS valid
          FROM pg_catalog.pg_attrdef
          WHERE adrelid = ANY ($1)
          UNION ALL
-         SELECT CASE contype WHEN 'n' THEN 2 ELSE 3 END, tableoid, oid, conrelid, 0, conname,
+         SELECT CASE contype WHEN 'n' THEN 2 ELSE 3 END, tableoid, oid, conrelid, 0, conname, NULL,
                 pg_catalog.pg_get_constraintdef(oid), conislocal, convalidated
          FROM pg_catalog.pg_constraint
          WHERE conrelid = ANY ($1) AND (contype = 'c' OR contype = 'n' AND NOT convalidated)

@@ -228,7 +228,7 @@ fn identity(emit: &Emit, table: &Table, sequence: &Sequence, name: &str) -> Resu
         emit.qualified(owner_object),
         emit.q.id(&column.name)
     );
-    if emit.cat.server.major() >= 15 && table.relpersistence != owner.relpersistence {
+    if table.relpersistence != owner.relpersistence {
         sql += if table.relpersistence == 'u' {
             "    UNLOGGED\n"
         } else {
@@ -298,4 +298,41 @@ pub fn dump_value(emit: &mut Emit, object: &Object, it: &TableData) -> Result<()
     let entry = follower(emit, sequence, table, "SEQUENCE SET", Section::Data, sql);
     emit.push(entry);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `CREATE SEQUENCE` with nothing said, for a type and a direction.
+    fn plain(type_name: &str, increment: i64, min: i64, max: i64) -> Sequence {
+        Sequence {
+            type_name: type_name.to_owned(),
+            start: if increment > 0 { min } else { max },
+            increment,
+            max,
+            min,
+            cache: 1,
+            ..Sequence::default()
+        }
+    }
+
+    #[test]
+    fn limits_that_are_the_types_own_are_not_said() {
+        for sequence in [
+            plain("bigint", 1, 1, i64::MAX),
+            plain("bigint", -1, i64::MIN, -1),
+            plain("integer", 5, 1, i64::from(i32::MAX)),
+            plain("smallint", -2, i64::from(i16::MIN), -1),
+        ] {
+            let sql = sequence.parameters();
+            assert!(sql.contains("    NO MINVALUE\n    NO MAXVALUE\n"), "{sql}");
+        }
+    }
+
+    #[test]
+    fn limits_of_another_type_are_said() {
+        let sql = plain("bigint", 1, 0, i64::from(i32::MAX)).parameters();
+        assert!(sql.contains("    MINVALUE 0\n    MAXVALUE 2147483647\n"), "{sql}");
+    }
 }

@@ -23,7 +23,7 @@ pub struct TableData {
 pub const READ: Step = Step {
     what: "table data",
     query: |cat| cat.options.dump_data().then(|| Query::new(MATVIEWS)),
-    absorb: absorb,
+    absorb,
 };
 
 /// Which materialized view reads which other, also through views.

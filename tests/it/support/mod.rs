@@ -3,7 +3,6 @@
 
 pub mod faulty;
 pub mod program;
-pub mod s3;
 pub mod server;
 
 pub use program::{Run, snapback};

@@ -188,8 +188,7 @@ fn bin_dir(major: u32) -> PathBuf {
         .join("bin")
 }
 
-/// Where `tests/servers` installs what Debian does not have.
-pub fn cache_dir() -> PathBuf {
+fn cache_dir() -> PathBuf {
     if is_root() {
         return PathBuf::from("/var/cache/snapback-tests");
     }
