@@ -187,7 +187,7 @@ INSERT INTO events ("familyId", title, "startsAt", "endsAt")
 SELECT id, format('Event %s', n), now() + n * interval '1 day', now() + n * interval '1 day' + interval '1 hour'
 FROM families, generate_series(1, 2) n;
 INSERT INTO badges ("userId", code) SELECT id, 'first-task' FROM users LIMIT 2;
-INSERT INTO rewards ("familyId", name, cost) SELECT id, name, 50 FROM families, unnest(ARRAY['Cinema', 'Late bedtime']) name;
+INSERT INTO rewards ("familyId", name, cost) SELECT id, reward, 50 FROM families, unnest(ARRAY['Cinema', 'Late bedtime']) reward;
 INSERT INTO study_items ("userId", subject) SELECT id, 'History' FROM users LIMIT 2;
 INSERT INTO study_sessions ("studyItemId", "startedAt", minutes, score) SELECT id, now(), 25, 87.50 FROM study_items LIMIT 1;
 INSERT INTO points_ledger ("userId", delta, reason) SELECT u.id, 10, 'task approved' FROM (SELECT id FROM users ORDER BY id LIMIT 3) u, generate_series(1, 3) n LIMIT 8;

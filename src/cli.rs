@@ -41,6 +41,10 @@ pub enum Command {
     List(command::list::Args),
     /// Show all that is known of one backup
     Show(command::show::Args),
+    /// Restore a backup: beside the live database first, then in its place
+    Restore(command::restore::Args),
+    /// Take back what a restore replaced
+    Undo(command::undo::Args),
     /// Delete the backups that no retention rule keeps
     Prune(command::prune::Args),
     /// Check the configuration, or show what it comes to

@@ -15,8 +15,10 @@ pub mod list;
 pub mod output;
 pub mod progress;
 pub mod prune;
+pub mod restore;
 mod setup;
 pub mod show;
+pub mod undo;
 
 /// Runs the program.
 #[must_use]
@@ -44,6 +46,8 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Backup(args) => backup::run(globals, args).await,
         Command::List(args) => list::run(globals, args).await,
         Command::Show(args) => show::run(globals, args).await,
+        Command::Restore(args) => restore::run(globals, args).await,
+        Command::Undo(args) => undo::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),
         Command::Completions(args) => completions::run(&args),

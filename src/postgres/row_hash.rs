@@ -30,6 +30,13 @@ impl RowHash {
         }
     }
 
+    /// What a manifest says of some rows; a hash that is none counts as that of no rows.
+    #[must_use]
+    pub fn known(rows: u64, bytes: u64, hash: &str) -> Self {
+        let sum = u128::from_str_radix(hash, 16).unwrap_or_default();
+        RowHash { rows, bytes, sum }
+    }
+
     /// The hash alone, as 32 hex digits.
     #[must_use]
     pub fn hash(&self) -> String {

@@ -101,14 +101,17 @@ impl Live {
     #[must_use]
     pub fn create_statement(&self, name: &str) -> String {
         let mut sql = format!(
-            "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} TABLESPACE {} LC_COLLATE {} LC_CTYPE {}",
+            "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
             quoted(name),
             quoted(&self.owner),
             literal(&self.encoding),
-            quoted(&self.tablespace),
             literal(&self.locale.collate),
             literal(&self.locale.ctype),
         );
+        // Naming the default tablespace takes a right that leaving it out does not.
+        if self.tablespace != "pg_default" {
+            sql.push_str(&format!(" TABLESPACE {}", quoted(&self.tablespace)));
+        }
         let locale = self.locale.name.as_deref().map(literal).unwrap_or_default();
         match self.locale.provider {
             'i' => sql.push_str(&format!(" LOCALE_PROVIDER icu ICU_LOCALE {locale}")),

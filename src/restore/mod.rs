@@ -1,12 +1,20 @@
 //! Restores that can be undone: a new database is loaded and proved beside the live one, then both names change
 //! hands in one transaction.
 
+mod analyse;
+mod create;
 pub mod kept;
 pub mod live;
 mod lock;
 pub mod marker;
+pub mod needs;
+pub mod plan;
+mod prove;
 pub mod recover;
+pub mod run;
+pub mod survey;
 pub mod swap;
 pub mod target;
 pub mod undo;
+mod void;
 pub mod watch;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 
 use crate::error::{Exit, Fail, Result};
-use crate::postgres::connect::{Dsn, connect};
+use crate::postgres::connect::{Dsn, Host, connect};
 use crate::postgres::quote::Quote;
 
 /// A server, as the one who restores logs in to it.
@@ -34,6 +34,13 @@ impl Target {
     /// The server cannot be reached or refuses the login.
     pub async fn session(&self, database: &str) -> Result<Client> {
         Ok(connect(&self.dsn(database)).await?.into_client())
+    }
+
+    /// Whether the server runs on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let name = self.dsn.hosts.first().map(|host| host.name.as_str());
+        matches!(name, Some("localhost" | "127.0.0.1" | "::1")) || self.dsn.hosts.first().is_some_and(Host::is_socket)
     }
 
     /// A session in some database other than `live`: names change only from outside. `postgres` and

@@ -1,3 +1,214 @@
-//! An archive becomes a database again.
+//! An archive becomes a database again: definitions one after the other, then rows over several connections
+//! with indexes and constraints as soon as their tables are ready, then privileges.
+//!
+//! Every statement must succeed. The few whose failure loses nothing are named in [`session`] and told.
 
 pub mod graph;
+mod rows;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, bail};
+use tokio::sync::Notify;
+
+use crate::archive::options::RestoreOptions;
+use crate::archive::reader::Reader;
+use crate::archive::required::{Pass, Required, pass, required};
+use crate::archive::toc::{DumpId, Entry, Section};
+use crate::error::Result;
+use crate::postgres::connect::Dsn;
+use graph::Graph;
+use session::Loader;
+
+/// Hears how a load goes on; called from several tasks.
+pub trait Progress: Send + Sync {
+    /// So many more bytes of rows were sent.
+    fn loaded(&self, bytes: u64);
+    /// A statement failed that loses nothing.
+    fn tolerated(&self, what: String);
+}
+
+/// One archive on its way into one database.
+pub struct Load {
+    archive: Archive,
+    serial: Vec<usize>,
+    parallel: Vec<usize>,
+    privileges: Vec<usize>,
+    last: Vec<usize>,
+    jobs: usize,
+    /// Bytes of COPY text per entry, where they are known.
+    weights: HashMap<DumpId, u64>,
+}
+
+/// What every session of a load shares.
+#[derive(Clone)]
+struct Archive {
+    reader: Arc<Reader>,
+    options: RestoreOptions,
+    required: Arc<[Required]>,
+    dsn: Dsn,
+    progress: Arc<dyn Progress>,
+}
+
+impl Load {
+    /// Prepares to load what `options` want of the archive into the database of `dsn`, with up to `jobs`
+    /// connections at once.
+    pub fn new(
+        reader: Arc<Reader>,
+        options: RestoreOptions,
+        dsn: Dsn,
+        jobs: usize,
+        weights: HashMap<DumpId, u64>,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let options = RestoreOptions {
+            comments: false,
+            ..options
+        };
+        let required = required(reader.entries(), &options);
+        let mut load = Load {
+            serial: Vec::new(),
+            parallel: Vec::new(),
+            privileges: Vec::new(),
+            last: Vec::new(),
+            jobs: jobs.max(1),
+            weights,
+            archive: Archive {
+                reader,
+                options,
+                required: required.into(),
+                dsn,
+                progress,
+            },
+        };
+        load.sort_out();
+        load
+    }
+
+    /// What runs when. Comments and the like have no section: those that stand before all rows run where they
+    /// stand, later ones when what they are about is there.
+    fn sort_out(&mut self) {
+        let mut after_rows = false;
+        let entries = Arc::clone(self.archive.reader.entries());
+        for (at, entry) in entries.iter().enumerate() {
+            if !self.archive.required[at].wanted() {
+                continue;
+            }
+            after_rows |= matches!(entry.section, Section::Data | Section::PostData);
+            let list = match (pass(entry), entry.section) {
+                (Pass::Acl, _) => &mut self.privileges,
+                (Pass::PostAcl, _) => &mut self.last,
+                (Pass::Main, Section::PreData) => &mut self.serial,
+                (Pass::Main, Section::None) if !after_rows => &mut self.serial,
+                (Pass::Main, _) => &mut self.parallel,
+            };
+            list.push(at);
+        }
+    }
+
+    /// Creates everything that must exist before rows do.
+    ///
+    /// # Errors
+    /// A statement failed.
+    pub async fn definitions(&self) -> Result<()> {
+        Loader::open(&self.archive).await?.run_all(&self.serial).await
+    }
+
+    /// Loads rows, and builds what needs them.
+    ///
+    /// # Errors
+    /// A statement failed, or the archive is damaged.
+    pub async fn rows(&self) -> Result<()> {
+        let entries = self.archive.reader.entries();
+        let weight = |at: usize| self.weights.get(&entries[at].dump_id).copied().unwrap_or(0);
+        let work = Arc::new(Work {
+            graph: Mutex::new(Graph::new(entries, &self.parallel, weight)),
+            changed: Notify::new(),
+        });
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..self.jobs.min(self.parallel.len()) {
+            let (archive, work) = (self.archive.clone(), Arc::clone(&work));
+            let weights = self.weights.clone();
+            workers.spawn(async move { worker(&archive, &work, &weights).await });
+        }
+        // The set ends the others when it is dropped at the first error.
+        while let Some(outcome) = workers.join_next().await {
+            outcome.context("a task of the load ended")??;
+        }
+        Ok(())
+    }
+
+    /// Grants privileges, then refreshes materialized views and creates event triggers.
+    ///
+    /// # Errors
+    /// A statement failed.
+    pub async fn privileges(&self) -> Result<()> {
+        let mut loader = Loader::open(&self.archive).await?;
+        loader.run_all(&self.privileges).await?;
+        for at in &self.last {
+            loader.run_all(&[*at]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What the workers share.
+struct Work {
+    graph: Mutex<Graph>,
+    changed: Notify,
+}
+
+async fn worker(archive: &Archive, work: &Work, weights: &HashMap<DumpId, u64>) -> Result<()> {
+    let mut loader = Loader::open(archive).await?;
+    while let Some(at) = work.take().await? {
+        let entry = &archive.reader.entries()[at];
+        if archive.required[at].data && entry.has_data {
+            let weight = weights.get(&entry.dump_id).copied().unwrap_or(0);
+            loader.load(at, weight).await?;
+        } else {
+            loader.run_all(&[at]).await?;
+        }
+        work.done(at);
+    }
+    Ok(())
+}
+
+impl Work {
+    /// Takes the next entry, waiting for one; `None` when all is done.
+    async fn take(&self) -> Result<Option<usize>> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed, also one that comes before the wait.
+            changed.as_mut().enable();
+            {
+                let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(at) = graph.next() {
+                    return Ok(Some(at));
+                }
+                if graph.is_finished() {
+                    return Ok(None);
+                }
+                if graph.is_idle() {
+                    bail!("the archive is damaged: what is left of it depends on itself");
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn done(&self, at: usize) {
+        self.graph.lock().unwrap_or_else(PoisonError::into_inner).done(at);
+        self.changed.notify_waiters();
+    }
+}
+
+/// An entry as messages name it.
+fn name_of(entry: &Entry) -> String {
+    match &entry.namespace {
+        Some(schema) => format!("{} {schema}.{}", entry.desc, entry.tag),
+        None => format!("{} {}", entry.desc, entry.tag),
+    }
+}

@@ -1,3 +1,88 @@
-//! Restores: the swap and what can happen to it.
+//! Restores: the swap and what can happen to it, the whole story with the real program, and its bad days.
 
+mod failures;
+mod story;
 mod swap;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::{Run, Server, snapback};
+
+/// A server, and a folder with a configuration of the job `app` and its backups.
+pub struct Site {
+    pub server: Server,
+    folder: TempDir,
+}
+
+impl Site {
+    /// With an empty database that the job backs up.
+    pub fn new(major: u32, database: &str) -> Site {
+        let site = Site::on(Server::start(major), database, "postgres");
+        site.server.psql(
+            "postgres",
+            &format!(
+                "CREATE DATABASE \"{}\" TEMPLATE template0",
+                database.replace('"', "\"\"")
+            ),
+        );
+        site
+    }
+
+    /// On a server that is there, as a role of it.
+    pub fn on(server: Server, database: &str, user: &str) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let escaped = database.replace('\\', "\\\\").replace('\'', "\\'");
+        let config = format!(
+            "[stores.default]\npath = \"backups\"\n\n[jobs.app]\nurl = '''host={} port=5432 user={user} dbname='{escaped}''''\n",
+            server.host()
+        );
+        fs::write(folder.path().join("snapback.toml"), config).unwrap();
+        Site { server, folder }
+    }
+
+    /// The program, in the folder.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = snapback();
+        command.current_dir(self.folder.path()).args(args);
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Run {
+        Run::of(&mut self.command(args))
+    }
+
+    /// Backs up and returns the id.
+    #[track_caller]
+    pub fn backup(&self) -> String {
+        self.run(&["backup", "app"]).ok().stdout.trim().to_owned()
+    }
+
+    /// Restores and returns the report.
+    #[track_caller]
+    pub fn restore(&self, args: &[&str]) -> serde_json::Value {
+        let all = [&["restore", "app", "--yes", "--json"], args].concat();
+        serde_json::from_str(&self.run(&all).ok().stdout).unwrap()
+    }
+
+    /// The folder with the job's backups.
+    pub fn backups(&self) -> PathBuf {
+        self.folder.path().join("backups/app")
+    }
+
+    /// Names of all databases.
+    pub fn databases(&self) -> Vec<String> {
+        let names = self
+            .server
+            .psql("postgres", "SELECT datname FROM pg_database ORDER BY datname");
+        names.lines().map(str::to_owned).collect()
+    }
+}
+
+/// A file of the project.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

@@ -1,0 +1,207 @@
+//! `snapback restore`: shows the plan, asks, restores, and says how to undo it.
+
+mod plan;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::backup::cancelled_by_signals;
+use super::output;
+use super::progress::Progress;
+use crate::cli::Globals;
+use crate::clock::Clock;
+use crate::error::{Exit, Fail, Result};
+use crate::restore::plan::Plan;
+use crate::restore::run::{Outcome, Prepared, Request};
+use crate::restore::watch::{Event, Step, Watch};
+
+/// Options of `snapback restore`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Job whose backup to restore; may be left out when there is only one
+    #[arg(value_name = "JOB")]
+    job: Option<String>,
+    /// Backup to restore: an id, or `latest`
+    #[arg(value_name = "BACKUP")]
+    backup: Option<String>,
+    /// How the backup becomes a database
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
+    /// Name of the new database (with --mode new)
+    #[arg(long = "as", value_name = "NAME", required_if_eq("mode", "new"))]
+    as_new: Option<String>,
+    /// Only show the plan
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// Take no safety snapshot of what is replaced
+    #[arg(long)]
+    no_safety: bool,
+    /// Try it also on a server that is older than the backup's
+    #[arg(long)]
+    force: bool,
+    /// Connections that load at the same time [default: as many as the job's backups use]
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
+    /// Stop for ever at a step: for tests, which kill the restore there
+    #[arg(long, hide = true, value_name = "STEP")]
+    pause_at: Option<Step>,
+}
+
+/// How a backup becomes a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Load beside the live database, then swap the names; the replaced one is kept
+    #[default]
+    Swap,
+    /// Load into a database that does not exist yet
+    New,
+}
+
+/// What programs read.
+#[derive(Serialize)]
+struct Report<'a> {
+    plan: &'a Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a Outcome>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The restore cannot be done, was not confirmed, or failed.
+pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+    if args.mode == Mode::Swap && args.as_new.is_some() {
+        return Err(Fail::new(
+            Exit::Usage,
+            "--as names a new database, and --mode swap replaces the live one",
+        )
+        .hint("add --mode new")
+        .into());
+    }
+    let config = globals.config()?;
+    let (job, backup) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+    let progress = Progress::new(!globals.json);
+    let prepared = Prepared::new(Request {
+        job,
+        backup,
+        as_new: args.as_new.as_deref(),
+        safety: !args.no_safety,
+        force: args.force,
+        jobs: args.jobs.map(usize::from),
+        clock: Clock::system(),
+        watch: watch(&progress, args.pause_at),
+        cancel: cancelled_by_signals()?,
+    })
+    .await?;
+    let plan = &prepared.plan;
+    if args.dry_run {
+        show(globals, plan)?;
+        plan.check()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !globals.json {
+        eprint(&plan::text(plan))?;
+    }
+    plan.check()?;
+    if !args.yes {
+        confirm(&plan.database, "restore")?;
+    }
+    let outcome = prepared.run().await;
+    progress.end();
+    report(globals, plan, &outcome?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows steps and bytes as a bar, warnings above it.
+pub fn watch(progress: &Progress, pause_at: Option<Step>) -> Watch {
+    let shown = progress.clone();
+    let watch = Watch::new(move |event| match event {
+        Event::Step(step) => {
+            shown.step(step.describe());
+            if pause_at == Some(step) {
+                // Whoever pauses it waits for this.
+                shown.warn(&format!("paused at {step}"));
+            }
+        }
+        Event::Total(bytes) => shown.total(bytes),
+        Event::Loaded(bytes) => shown.add(bytes),
+        Event::Warning(text) => shown.warn(&text),
+    });
+    watch.pausing_at(pause_at)
+}
+
+/// Asks a person to type the name of the database, and refuses where there is none to ask.
+///
+/// # Errors
+/// [`Exit::Refused`]: the name was not typed.
+pub fn confirm(database: &str, verb: &str) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Fail::new(
+            Exit::Refused,
+            format!("nobody is there to confirm the {verb} of {database:?}"),
+        )
+        .hint("add --yes to go ahead without being asked")
+        .into());
+    }
+    eprint(&format!("Type the name of the database to go ahead ({database}): "))?;
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed)?;
+    if typed.trim_end_matches(['\n', '\r']) == database {
+        return Ok(());
+    }
+    Err(Fail::new(
+        Exit::Refused,
+        format!("the {verb} was not confirmed, and nothing was changed"),
+    )
+    .into())
+}
+
+fn eprint(text: &str) -> Result<()> {
+    let mut err = std::io::stderr().lock();
+    err.write_all(text.as_bytes())?;
+    Ok(err.flush()?)
+}
+
+fn show(globals: &Globals, plan: &Plan) -> Result<()> {
+    if globals.json {
+        return output::json(&Report { plan, outcome: None });
+    }
+    output::line(plan::text(plan).trim_end())
+}
+
+fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
+    if globals.json {
+        return output::json(&Report {
+            plan,
+            outcome: Some(outcome),
+        });
+    }
+    let proof = &outcome.proof;
+    output::line(&format!(
+        "{} is the backup {} now: {} tables with {} rows, {} objects and {} sequences equal what was backed up ({})",
+        outcome.database,
+        outcome.backup,
+        proof.tables,
+        output::count(proof.rows),
+        proof.objects,
+        proof.sequences,
+        output::seconds(outcome.seconds),
+    ))?;
+    if let Some(safety) = outcome.safety {
+        output::line(&format!("safety snapshot of what was live: {safety}"))?;
+    }
+    if let Some(kept) = &outcome.kept {
+        output::line(&format!(
+            "replaced in {} ms, {} sessions ended; what was live is kept as {kept}",
+            outcome.away_ms, outcome.ended
+        ))?;
+        output::line(&format!("to take it back: snapback undo {}", plan.backup.job))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The plan of a restore, for people.
+
+use chrono::Utc;
+
+use crate::command::output::{ago, bytes, count, seconds};
+use crate::restore::plan::{Plan, Replaces};
+
+/// The plan as text.
+pub fn text(plan: &Plan) -> String {
+    let mut lines = Vec::new();
+    let backup = &plan.backup;
+    let label = backup
+        .label
+        .as_ref()
+        .map(|label| format!(" \"{label}\""))
+        .unwrap_or_default();
+    lines.push(format!(
+        "Restore backup {}{label} of job {} ({}, {}) from PostgreSQL {}:",
+        backup.id,
+        backup.job,
+        backup.kind,
+        ago(backup.id.time(), Utc::now()),
+        backup.server_version,
+    ));
+    lines.push(format!(
+        "  {} tables, {} rows, {} in the archive, {}",
+        backup.tables,
+        count(backup.rows),
+        bytes(backup.bytes),
+        backup
+            .verified
+            .as_ref()
+            .map_or("never verified".to_owned(), |check| format!("verified ({check})")),
+    ));
+    match &plan.replaces {
+        Some(replaced) => lines.extend(replaces(plan, replaced)),
+        None => lines.push(format!("as the new database {} on {}", plan.database, plan.server)),
+    }
+    let free = plan.space.free.map_or("unknown".to_owned(), bytes);
+    lines.push(format!("Room: about {} needed, {free} free", bytes(plan.space.needed)));
+    for role in &plan.missing_roles {
+        lines.push(format!("Missing role {}; the backup has:", role.name));
+        lines.extend(role.statements.iter().map(|statement| format!("    {statement}")));
+    }
+    lines.push("Steps:".to_owned());
+    for (number, step) in (1..).zip(&plan.steps) {
+        #[allow(clippy::cast_precision_loss)] // an estimate
+        let time = seconds(step.seconds as f64);
+        lines.push(format!("{number:>4}. {} (about {time})", step.what));
+    }
+    lines.extend(plan.warnings.iter().map(|warning| format!("Note: {warning}")));
+    for obstacle in &plan.obstacles {
+        lines.push(format!("In the way: {}", obstacle.what));
+        lines.push(format!("    {}", obstacle.hint));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {
+    let size = live
+        .bytes
+        .and_then(|size| u64::try_from(size).ok())
+        .map_or("unknown size".to_owned(), bytes);
+    let rows = live
+        .rows
+        .and_then(|rows| u64::try_from(rows).ok())
+        .map_or("unknown".to_owned(), count);
+    let mut lines = vec![format!(
+        "in place of the live database {} on {} ({size}, about {rows} rows, owner {})",
+        plan.database, plan.server, live.owner
+    )];
+    if let Some(newest) = live.newest_activity {
+        lines.push(format!("  newest activity of its clients: {}", ago(newest, Utc::now())));
+    }
+    for clients in &live.clients {
+        let name = match clients.application.as_str() {
+            "" => "without a name",
+            name => name,
+        };
+        lines.push(format!(
+            "  connected: {} × {name} ({}), will be cut off",
+            clients.count, clients.user
+        ));
+    }
+    lines
+}

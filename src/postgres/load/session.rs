@@ -1,0 +1,188 @@
+//! One connection of a load: its settings, and the statements of entries.
+
+use anyhow::Context as _;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::{Archive, name_of};
+use crate::archive::plain::Script;
+use crate::archive::raw;
+use crate::archive::toc::Entry;
+use crate::error::Result;
+use crate::postgres::connect::connect;
+use crate::postgres::quote::Quote;
+
+/// One connection of a load.
+pub(super) struct Loader {
+    pub(super) archive: Archive,
+    pub(super) client: Client,
+    script: Script,
+    pub(super) encoding: Encoding,
+}
+
+/// The encoding of the archive, and whether the server knows how to convert it.
+#[derive(Clone, Debug)]
+pub(super) struct Encoding {
+    /// `client_encoding` of the dump.
+    pub(super) name: String,
+    /// The database takes any bytes.
+    any_bytes: bool,
+}
+
+/// Statements that are sent together, at most.
+const BATCH: usize = 100;
+/// Bytes of statements that are sent together, about.
+const BATCH_BYTES: usize = 256 << 10;
+/// How often a statement is tried that lost to another of this same load.
+const ATTEMPTS: u32 = 4;
+
+/// Settings that no role's or database's own may change. Nothing of a database that is not live yet must be
+/// durable before the swap, whose commit is.
+const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
+    SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
+    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
+    SELECT pg_catalog.set_config('maintenance_work_mem', \
+    GREATEST(setting::int8, 131072)::text || 'kB', false) \
+    FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'";
+
+impl Loader {
+    /// Connects.
+    pub(super) async fn open(archive: &Archive) -> Result<Loader> {
+        let client = connect(&archive.dsn).await?.into_client();
+        let row = client
+            .query_one(
+                "SELECT pg_catalog.current_setting('server_version_num'), \
+                 pg_catalog.current_setting('server_encoding')",
+                &[],
+            )
+            .await?;
+        let version: String = row.try_get(0)?;
+        let quote = Quote {
+            major: version.parse::<u32>()? / 10_000,
+            all: false,
+            std_strings: true,
+        };
+        let entries = archive.reader.entries();
+        let mut loader = Loader {
+            script: Script::new(entries.clone(), archive.options.clone(), quote),
+            encoding: Encoding {
+                name: encoding(entries),
+                any_bytes: row.try_get::<_, &str>(1)? == "SQL_ASCII",
+            },
+            archive: archive.clone(),
+            client,
+        };
+        let settings = loader.script.session_settings();
+        let settings = raw::decode(&settings);
+        loader
+            .client
+            .batch_execute(&format!("{settings}\n{SETTINGS}"))
+            .await
+            .context("preparing a session of the load")?;
+        Ok(loader)
+    }
+
+    /// Runs the definitions of the entries at `all` in their order, many at a time.
+    pub(super) async fn run_all(&mut self, all: &[usize]) -> Result<()> {
+        let mut rest = all;
+        while !rest.is_empty() {
+            let (mut count, mut sql) = (0, Vec::new());
+            while count < rest.len() && count < BATCH && sql.len() < BATCH_BYTES {
+                sql.extend_from_slice(&self.script.definition(rest[count]));
+                count += 1;
+            }
+            let (batch, after) = rest.split_at(count);
+            rest = after;
+            if let Err(error) = self.run(&sql).await {
+                self.one_by_one(batch, error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs entries again whose batch failed, and was rolled back as a whole: this time it shows which it is.
+    async fn one_by_one(&mut self, batch: &[usize], first: anyhow::Error) -> Result<()> {
+        if self.client.is_closed() {
+            return Err(first);
+        }
+        for at in batch {
+            let mut attempt = 1;
+            while let Err(error) = self.run_one(*at).await {
+                let entry = &self.archive.reader.entries()[*at];
+                if is_tolerated(entry, &error) {
+                    self.archive
+                        .progress
+                        .tolerated(format!("{}: {error:#}", name_of(entry)));
+                    break;
+                }
+                if attempt == ATTEMPTS || code(&error) != Some(&SqlState::T_R_DEADLOCK_DETECTED) {
+                    return Err(error.context(format!("restoring {}", name_of(entry))));
+                }
+                attempt += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_one(&mut self, at: usize) -> Result<()> {
+        // Settings that the failed statement made were rolled back with it.
+        self.script.reconnected();
+        let sql = self.script.definition(at);
+        self.run(&sql).await
+    }
+
+    async fn run(&self, sql: &[u8]) -> Result<()> {
+        let sql = self.text(sql).await?;
+        Ok(self.client.batch_execute(&sql).await?)
+    }
+
+    /// A statement of the archive as this session sends it, which is always UTF-8.
+    pub(super) async fn text(&self, sql: &[u8]) -> Result<String> {
+        let plain = sql.is_ascii() || self.encoding.name == "UTF8" || self.encoding.any_bytes;
+        if let (true, Ok(text)) = (plain, std::str::from_utf8(sql)) {
+            return Ok(text.to_owned());
+        }
+        if self.encoding.any_bytes {
+            // What is text in no encoding gets to the server as a number, and only there becomes a statement.
+            let mut digits = String::with_capacity(sql.len() * 2);
+            for byte in sql {
+                digits.push_str(&format!("{byte:02x}"));
+            }
+            return Ok(format!(
+                "DO $snapback$ BEGIN EXECUTE pg_catalog.convert_from('\\x{digits}'::pg_catalog.bytea, 'SQL_ASCII'); \
+                 END $snapback$"
+            ));
+        }
+        let row = self
+            .client
+            .query_one(
+                "SELECT pg_catalog.convert_from($1, $2::text::name)",
+                &[&sql, &self.encoding.name],
+            )
+            .await
+            .with_context(|| format!("converting a statement from {}", self.encoding.name))?;
+        Ok(row.try_get(0)?)
+    }
+}
+
+/// The encoding that the archive says it is in.
+fn encoding(entries: &[Entry]) -> String {
+    let entry = entries.iter().find(|entry| entry.desc == "ENCODING");
+    let name = entry.and_then(|entry| entry.defn.split('\'').nth(1));
+    name.unwrap_or("UTF8").to_owned()
+}
+
+/// The statements whose failure loses nothing that a database needs: the comment on an extension, which only
+/// its owner may change, and which the extension brought along.
+fn is_tolerated(entry: &Entry, error: &anyhow::Error) -> bool {
+    entry.desc == "COMMENT"
+        && entry.tag.starts_with("EXTENSION ")
+        && code(error) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+fn code(error: &anyhow::Error) -> Option<&SqlState> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())
+        .and_then(tokio_postgres::Error::code)
+}

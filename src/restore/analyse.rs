@@ -1,0 +1,55 @@
+//! Statistics for the planner, so that the new database is not slow when it becomes live.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+
+use super::target::{Target, run};
+use super::watch::Watch;
+use crate::error::Result;
+
+/// Gathers the statistics of every table and materialized view of `database` over up to `jobs` connections. A
+/// table whose statistics cannot be had - one of its partitions may be a foreign table out of reach - is told.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn analyse(target: &Target, database: &str, jobs: usize, watch: &Watch) -> Result<()> {
+    let client = target.session(database).await?;
+    // The largest come first, which are popped from the end. The root of a partition tree takes its partitions
+    // along.
+    let rows = client
+        .query(
+            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
+             AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
+             ORDER BY CASE c.relkind WHEN 'p' THEN 0 ELSE 1 END DESC, c.relpages, pg_catalog.pg_relation_size(c.oid)",
+            &[],
+        )
+        .await?;
+    let oids = rows
+        .iter()
+        .map(|row| Ok(row.try_get(0)?))
+        .collect::<Result<Vec<u32>>>()?;
+    let workers = jobs.clamp(1, oids.len().max(1));
+    let oids = Arc::new(Mutex::new(oids));
+    let work = (0..workers).map(async |_| {
+        let client = target.session(database).await?;
+        run(&client, "SET vacuum_cost_delay = 0; SET statement_timeout = 0; SET lock_timeout = 0").await?;
+        loop {
+            let next = oids.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(oid) = next else { return Ok::<_, anyhow::Error>(()) };
+            // By number: a name may be text in no encoding that the driver knows.
+            let analyze = format!(
+                "DO $snapback$ BEGIN EXECUTE pg_catalog.format('ANALYZE %s', {oid}::pg_catalog.regclass); END $snapback$"
+            );
+            if let Err(error) = client.batch_execute(&analyze).await {
+                let Some(error) = error.as_db_error() else {
+                    return Err(error).context("gathering statistics");
+                };
+                watch.warn(format!("no statistics of the table with OID {oid}: {}", error.message()));
+            }
+        }
+    });
+    futures_util::future::try_join_all(work).await?;
+    Ok(())
+}

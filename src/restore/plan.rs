@@ -1,0 +1,378 @@
+//! What a restore will do, decided before anything is done: a value that `--dry-run` prints.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::needs::statements_for;
+use super::survey::{Clients, Survey};
+use super::watch::Step;
+use crate::error::{Exit, Fail};
+use crate::manifest::{BackupId, Kind, Manifest};
+use crate::postgres::quote::Quote;
+
+/// A restore, planned.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The backup that is restored.
+    pub backup: Backup,
+    /// The server, for people.
+    pub server: String,
+    /// The name that the restored database will have.
+    pub database: String,
+    /// What it replaces; `None` when there is no such database.
+    pub replaces: Option<Replaces>,
+    /// Room on the server.
+    pub space: Space,
+    /// Roles that the backup names and the server lacks, with the statements that would create them.
+    pub missing_roles: Vec<MissingRole>,
+    /// What happens, in order.
+    pub steps: Vec<PlannedStep>,
+    /// What a person should know before it starts.
+    pub warnings: Vec<String>,
+    /// What keeps it from being done.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// The backup, as far as a person decides by it.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs)] // the manifest's own words
+pub struct Backup {
+    pub id: BackupId,
+    pub job: String,
+    pub kind: Kind,
+    pub label: Option<String>,
+    pub bytes: u64,
+    pub tables: usize,
+    pub rows: u64,
+    pub data_bytes: u64,
+    pub server_version: String,
+    /// The newest check that it passed.
+    pub verified: Option<String>,
+}
+
+/// The live database.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replaces {
+    /// Its owner.
+    pub owner: String,
+    /// Its size in bytes, where the role may ask for it.
+    pub bytes: Option<i64>,
+    /// Its rows by the statistics.
+    pub rows: Option<i64>,
+    /// When a client last did something in it.
+    pub newest_activity: Option<DateTime<Utc>>,
+    /// Who will be cut off.
+    pub clients: Vec<Clients>,
+}
+
+/// Room on the server, in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Space {
+    /// What the new database will take, about.
+    pub needed: u64,
+    /// What is free, where that could be found out.
+    pub free: Option<u64>,
+}
+
+/// A role that the server lacks.
+#[derive(Clone, Debug, Serialize)]
+pub struct MissingRole {
+    /// Its name.
+    pub name: String,
+    /// What the globals file of the backup creates it with.
+    pub statements: Vec<String>,
+}
+
+/// One step.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedStep {
+    /// Its name.
+    pub name: String,
+    /// What happens.
+    pub what: String,
+    /// About how many seconds it takes.
+    pub seconds: u64,
+}
+
+/// Why the restore cannot be done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Obstacle {
+    /// What is in the way.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+    /// Exit class of the refusal.
+    #[serde(skip)]
+    pub exit: Exit,
+}
+
+impl Obstacle {
+    fn new(exit: Exit, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Obstacle {
+            exit,
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// What a person asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// The live name is taken over; else the database must not exist yet.
+    pub swap: bool,
+    /// Whether the live database is backed up first.
+    pub safety: bool,
+    /// Whether an older server is tried.
+    pub force: bool,
+}
+
+/// Bytes of COPY text that a server takes in a second, with its indexes: a cautious guess.
+const LOAD_RATE: u64 = 20 << 20;
+/// Bytes that are read, hashed or dumped in a second.
+const READ_RATE: u64 = 80 << 20;
+
+impl Plan {
+    /// Plans the restore of `manifest` as `database` on the server that was surveyed.
+    #[must_use]
+    pub fn new(
+        manifest: &Manifest,
+        globals: Option<&str>,
+        server: &str,
+        database: &str,
+        survey: &Survey,
+        wishes: Wishes,
+    ) -> Plan {
+        let backup = backup(manifest);
+        let live = survey.live.as_ref();
+        let replaces = live.map(|live| Replaces {
+            owner: live.database.owner.clone(),
+            bytes: live.database.size,
+            rows: live.rows,
+            newest_activity: live.newest_activity,
+            clients: live.clients.clone(),
+        });
+        let live_bytes = replaces.as_ref().and_then(|live| live.bytes).unwrap_or(0);
+        let space = Space {
+            // A table takes about a quarter more than its text, with its indexes more still.
+            needed: (backup.data_bytes / 2 * 3).max(8 << 20),
+            free: survey.free,
+        };
+        let quote = Quote {
+            major: survey.major,
+            all: false,
+            std_strings: true,
+        };
+        let missing_roles = survey.missing.roles.iter().map(|name| MissingRole {
+            name: name.clone(),
+            statements: globals
+                .map(|text| statements_for(name, text, &quote))
+                .unwrap_or_default(),
+        });
+        Plan {
+            missing_roles: missing_roles.collect(),
+            steps: steps(&backup, u64::try_from(live_bytes).unwrap_or(0), live.is_some(), wishes),
+            warnings: warnings(survey, &space, wishes),
+            obstacles: obstacles(manifest, database, survey, wishes),
+            backup,
+            server: server.to_owned(),
+            database: database.to_owned(),
+            replaces,
+            space,
+        }
+    }
+
+    /// Refuses when there is an obstacle.
+    ///
+    /// # Errors
+    /// The first obstacle's class, with all of them in the message.
+    pub fn check(&self) -> Result<(), Fail> {
+        let Some(first) = self.obstacles.first() else {
+            return Ok(());
+        };
+        let all: Vec<_> = self.obstacles.iter().map(|obstacle| obstacle.what.as_str()).collect();
+        Err(Fail::new(first.exit, format!("this restore cannot be done: {}", all.join("; "))).hint(first.hint.clone()))
+    }
+}
+
+fn backup(manifest: &Manifest) -> Backup {
+    Backup {
+        id: manifest.id,
+        job: manifest.job.clone(),
+        kind: manifest.kind,
+        label: manifest.label.clone(),
+        bytes: manifest.archive.bytes,
+        tables: manifest.tables.len(),
+        rows: manifest.tables.iter().map(|table| table.rows).sum(),
+        data_bytes: manifest.tables.iter().map(|table| table.bytes).sum(),
+        server_version: manifest.source.server_version.clone(),
+        verified: manifest
+            .verified
+            .last()
+            .map(|check| format!("{} at {}", check.how, check.at.format("%Y-%m-%d %H:%M UTC"))),
+    }
+}
+
+fn steps(backup: &Backup, live_bytes: u64, replaces: bool, wishes: Wishes) -> Vec<PlannedStep> {
+    let load = backup.data_bytes / LOAD_RATE;
+    let read = backup.data_bytes / READ_RATE;
+    let steps = [
+        (Step::Check, true, backup.bytes / (READ_RATE * 4)),
+        (
+            Step::Safety,
+            replaces && wishes.swap && wishes.safety,
+            live_bytes / READ_RATE,
+        ),
+        (Step::Create, true, 0),
+        (Step::PreData, true, 0),
+        (Step::Data, true, load),
+        (Step::Privileges, true, 0),
+        (Step::Analyse, true, read / 4),
+        (Step::Prove, true, read),
+        (Step::Properties, true, 0),
+        (Step::Fence, replaces, 0),
+        (Step::Rename, true, 0),
+    ];
+    steps
+        .into_iter()
+        .filter(|(_, happens, _)| *happens)
+        .map(|(step, _, seconds)| PlannedStep {
+            name: step.to_string(),
+            what: step.describe().to_owned(),
+            seconds: seconds + 1,
+        })
+        .collect()
+}
+
+fn warnings(survey: &Survey, space: &Space, wishes: Wishes) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if space.free.is_some_and(|free| free < space.needed) {
+        warnings.push("there may not be enough room on the server".to_owned());
+    }
+    let Some(live) = survey.live.as_ref().filter(|_| wishes.swap) else {
+        return warnings;
+    };
+    if !wishes.safety {
+        warnings
+            .push("no safety snapshot is taken: what is live now will only be in the database that is kept".to_owned());
+    }
+    for (what, names) in [
+        (
+            "replication slots stay with the replaced database and must be made anew",
+            &live.slots,
+        ),
+        (
+            "subscriptions go on in the replaced database until they are disabled there; restored ones arrive disabled",
+            &live.subscriptions,
+        ),
+    ] {
+        if !names.is_empty() {
+            warnings.push(format!("{what}: {}", names.join(", ")));
+        }
+    }
+    warnings
+}
+
+fn obstacles(manifest: &Manifest, database: &str, survey: &Survey, wishes: Wishes) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    if survey.in_recovery {
+        found.push(Obstacle::new(
+            Exit::Failure,
+            "the server is a standby, which is read-only",
+            "connect to the primary",
+        ));
+    }
+    let from = manifest.source.server_version_num / 10_000;
+    if survey.major < from && !wishes.force {
+        found.push(Obstacle::new(
+            Exit::Failure,
+            format!(
+                "the backup is of PostgreSQL {from}, and this server is the older {}",
+                survey.major
+            ),
+            "restore to a server of the same or a newer version, or try with --force",
+        ));
+    }
+    if !wishes.swap && survey.live.is_some() {
+        found.push(Obstacle::new(
+            Exit::Failure,
+            format!("database {database:?} exists already"),
+            "choose another name with --as, or replace it with --mode swap",
+        ));
+    }
+    found.extend(rights(survey, wishes));
+    found.extend(lacks(survey));
+    if let Some(live) = survey
+        .live
+        .as_ref()
+        .filter(|live| wishes.swap && !live.prepared.is_empty())
+    {
+        found.push(Obstacle::new(
+            Exit::Failure,
+            format!(
+                "prepared transactions are open in the live database: {}",
+                live.prepared.join(", ")
+            ),
+            "end them with COMMIT PREPARED or ROLLBACK PREPARED; they would keep the swap from happening",
+        ));
+    }
+    found
+}
+
+fn rights(survey: &Survey, wishes: Wishes) -> Vec<Obstacle> {
+    let rights = &survey.rights;
+    let mut found = Vec::new();
+    if !rights.create_database {
+        found.push(Obstacle::new(
+            Exit::Permission,
+            format!("role {:?} may not create databases", rights.role),
+            format!(
+                "ALTER ROLE {} CREATEDB, as a superuser",
+                super::target::quoted(&rights.role)
+            ),
+        ));
+    }
+    if wishes.swap && !rights.owns_live {
+        found.push(Obstacle::new(
+            Exit::Permission,
+            format!("role {:?} does not own the live database", rights.role),
+            "restore as its owner, a member of the owner's role, or a superuser",
+        ));
+    }
+    if !rights.superuser && !rights.foreign_owners.is_empty() {
+        let owners = rights.foreign_owners.join(", ");
+        found.push(Obstacle::new(
+            Exit::Permission,
+            format!("role {:?} may not make objects belong to: {owners}", rights.role),
+            "grant it these roles, or restore as a superuser",
+        ));
+    }
+    found
+}
+
+fn lacks(survey: &Survey) -> Vec<Obstacle> {
+    let missing = &survey.missing;
+    [
+        (
+            &missing.roles,
+            "roles",
+            "create them first; --dry-run shows the statements that the backup has for them",
+        ),
+        (
+            &missing.extensions,
+            "extensions",
+            "install their packages on the server",
+        ),
+        (&missing.tablespaces, "tablespaces", "create them on the server first"),
+    ]
+    .into_iter()
+    .filter(|(names, ..)| !names.is_empty())
+    .map(|(names, what, hint)| {
+        Obstacle::new(
+            Exit::Failure,
+            format!("the server lacks {what}: {}", names.join(", ")),
+            hint,
+        )
+    })
+    .collect()
+}

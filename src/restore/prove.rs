@@ -1,0 +1,228 @@
+//! The proof: the new database is dumped to nowhere by the same engine that made the backup, and what comes out
+//! is compared - every object, every sequence, the rows of every table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::void::{Head, Void};
+use crate::archive::reader::Reader;
+use crate::archive::required::LOAD_VIA_ROOT;
+use crate::archive::source::Source;
+use crate::archive::toc::Entry;
+use crate::error::{Exit, Fail, Result};
+use crate::manifest::{Manifest, Table};
+use crate::postgres::connect::Dsn;
+use crate::postgres::dump::{Request, Silent, dump};
+use crate::postgres::row_hash::RowHash;
+use crate::seal::Compression;
+
+/// What was compared and found equal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// Tables whose rows and content hashes are the manifest's.
+    pub tables: usize,
+    /// Their rows.
+    pub rows: u64,
+    /// Objects of the archive that are there.
+    pub objects: usize,
+    /// Sequences that stand where they stood.
+    pub sequences: usize,
+}
+
+/// Differences that are named in a message, at most.
+const NAMED: usize = 5;
+
+/// Compares the database of `dsn` with the backup of `manifest`, whose entries are `entries`.
+///
+/// # Errors
+/// [`Exit::Damaged`]: something is missing or different. Or the database cannot be read.
+pub async fn prove(dsn: &Dsn, manifest: &Manifest, entries: &[Entry], request: &Request) -> Result<Proof> {
+    let head = Head::default();
+    let request = Request {
+        compress: Compression::NONE,
+        max_lock_wait: None,
+        ..request.clone()
+    };
+    let dumped = dump(dsn, &request, Box::new(Void::new(head.clone())), &Silent).await?;
+    let reader = Reader::from_source(Source::memory(head.take())).await?;
+    let mut differences = tables(&manifest.tables, &dumped.tables, entries);
+    differences.extend(objects(entries, reader.entries()));
+    if differences.is_empty() {
+        return Ok(Proof {
+            tables: manifest.tables.len(),
+            rows: manifest.tables.iter().map(|table| table.rows).sum(),
+            objects: entries.iter().filter(|entry| counts(entry)).count(),
+            sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
+        });
+    }
+    let more = match differences.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    differences.truncate(NAMED);
+    Err(Fail::new(
+        Exit::Damaged,
+        format!(
+            "the restored database is not what was backed up: {}{more}",
+            differences.join("; ")
+        ),
+    )
+    .hint("nothing was replaced; `snapback verify` checks the backup, an older one may be good")
+    .into())
+}
+
+/// Tables of the manifest that are not there or have other rows. Partitions whose rows were loaded through their
+/// root are compared as one, because which of them a row goes to may depend on the database (hashes of enums do).
+fn tables(wanted: &[Table], found: &[Table], entries: &[Entry]) -> Vec<String> {
+    let roots = roots(entries);
+    let found = contents(found, &roots);
+    let differ = |(name, wanted): (String, RowHash)| match found.get(&name) {
+        None => Some(format!("table {name} is missing")),
+        Some(it) if it.rows != wanted.rows => {
+            Some(format!("table {name} has {} rows instead of {}", it.rows, wanted.rows))
+        }
+        Some(it) if it.hash() != wanted.hash() => Some(format!("table {name} has other rows")),
+        Some(_) => None,
+    };
+    contents(wanted, &roots).into_iter().filter_map(differ).collect()
+}
+
+type Name<'a> = (&'a str, &'a str);
+
+/// The root, as the archive names it, of each table whose rows go through one.
+fn roots(entries: &[Entry]) -> BTreeMap<Name<'_>, &str> {
+    let through_root = entries.iter().filter_map(|entry| {
+        let root = entry.defn.strip_prefix(LOAD_VIA_ROOT)?;
+        Some(((entry.namespace.as_deref()?, entry.tag.as_str()), root.trim_end()))
+    });
+    through_root.collect()
+}
+
+/// Rows and hashes by table, or by the root of tables that have one.
+fn contents(tables: &[Table], roots: &BTreeMap<Name<'_>, &str>) -> BTreeMap<String, RowHash> {
+    let mut contents: BTreeMap<String, RowHash> = BTreeMap::new();
+    for table in tables {
+        let name = match roots.get(&(table.schema.as_str(), table.name.as_str())) {
+            Some(root) => (*root).to_owned(),
+            None => format!("{}.{}", table.schema, table.name),
+        };
+        *contents.entry(name).or_default() += RowHash::known(table.rows, table.bytes, &table.hash);
+    }
+    contents
+}
+
+/// Objects of the archive that are not there, constraints that lost their validity, and sequences that stand
+/// elsewhere.
+fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
+    let found: BTreeMap<_, &Entry> = found.iter().map(|entry| (key(entry), entry)).collect();
+    let mut seen = BTreeSet::new();
+    let mut differences = Vec::new();
+    for entry in wanted.iter().filter(|entry| counts(entry) && seen.insert(key(entry))) {
+        let name = match &entry.namespace {
+            Some(schema) => format!("{} {schema}.{}", entry.desc, entry.tag),
+            None => format!("{} {}", entry.desc, entry.tag),
+        };
+        match found.get(&key(entry)) {
+            None => differences.push(format!("{name} is missing")),
+            Some(it) if entry.desc == "SEQUENCE SET" && it.defn != entry.defn => {
+                differences.push(format!("sequence {} stands elsewhere", entry.tag));
+            }
+            Some(it) if is_invalid(it) && !is_invalid(entry) => differences.push(format!("{name} is not valid")),
+            Some(_) => {}
+        }
+    }
+    differences
+}
+
+type Key<'a> = (&'a str, Option<&'a str>, &'a str);
+
+fn key(entry: &Entry) -> Key<'_> {
+    (&entry.desc, entry.namespace.as_deref(), &entry.tag)
+}
+
+/// Whether the entry is about something in the database, and not about the database or the archive.
+fn counts(entry: &Entry) -> bool {
+    let about_archive = matches!(entry.desc.as_str(), "ENCODING" | "STDSTRINGS" | "SEARCHPATH");
+    // The comment on an extension is only its owner's to change, and privileges may have been the default's.
+    let tolerated = entry.desc == "COMMENT" && entry.tag.starts_with("EXTENSION ");
+    !about_archive && !tolerated && !entry.desc.starts_with("DATABASE") && !entry.tag.starts_with("DATABASE ")
+}
+
+fn is_invalid(entry: &Entry) -> bool {
+    entry.desc.ends_with("CONSTRAINT") && entry.defn.trim_end().ends_with("NOT VALID;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::toc::Section;
+
+    fn table(name: &str, rows: u64, hash: u128) -> Table {
+        Table {
+            schema: "public".to_owned(),
+            name: name.to_owned(),
+            rows,
+            bytes: 0,
+            hash: format!("{hash:032x}"),
+        }
+    }
+
+    #[test]
+    fn rows_that_differ_are_named() {
+        let wanted = [table("a", 1, 10), table("b", 2, 11), table("c", 3, 12)];
+        let found = [table("b", 1, 11), table("c", 3, 13)];
+        assert_eq!(
+            tables(&wanted, &found, &[]),
+            [
+                "table public.a is missing",
+                "table public.b has 1 rows instead of 2",
+                "table public.c has other rows"
+            ]
+        );
+        assert!(tables(&wanted, &wanted, &[]).is_empty());
+    }
+
+    #[test]
+    fn partitions_that_share_a_root_are_compared_as_one() {
+        let rows = |name: &str| {
+            let mut entry = Entry::new(1, "TABLE DATA", name, Section::Data);
+            entry.namespace = Some("public".to_owned());
+            entry.defn = format!("{LOAD_VIA_ROOT}public.root");
+            entry
+        };
+        let entries = [rows("a"), rows("b")];
+        let wanted = [table("a", 1, 10), table("b", 1, u128::MAX)];
+        assert!(tables(&wanted, &[table("a", 2, 9), table("b", 0, 0)], &entries).is_empty());
+        let differ = tables(&wanted, &[table("a", 2, 8), table("b", 0, 0)], &entries);
+        assert_eq!(differ, ["table public.root has other rows"]);
+    }
+
+    #[test]
+    fn objects_that_differ_are_named() {
+        let with = |desc: &str, defn: &str| {
+            let mut entry = Entry::new(1, desc, "it", Section::PostData);
+            entry.defn = defn.to_owned();
+            entry
+        };
+        let wanted = [
+            with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 4, true);\n"),
+            with("INDEX", ""),
+            with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it;\n"),
+            with("DATABASE", ""),
+        ];
+        assert!(objects(&wanted, &wanted).is_empty());
+        let found = [
+            with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 1, true);\n"),
+            with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it NOT VALID;\n"),
+        ];
+        assert_eq!(
+            objects(&wanted, &found),
+            [
+                "sequence it stands elsewhere",
+                "INDEX it is missing",
+                "FK CONSTRAINT it is not valid"
+            ]
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! What is there before a restore: the live database, who is in it, what this role may do, what is missing.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::live::{self, Live};
+use super::needs::Needs;
+use super::target::Target;
+use crate::error::Result;
+
+/// The server as a restore finds it.
+#[derive(Debug)]
+pub struct Survey {
+    /// Major version.
+    pub major: u32,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+    /// What the role may do.
+    pub rights: Rights,
+    /// The live database; `None` when there is none.
+    pub live: Option<LiveState>,
+    /// What the archive needs and the server lacks.
+    pub missing: Missing,
+    /// Bytes that are free where the server keeps its data, when it is this machine's.
+    pub free: Option<u64>,
+}
+
+/// What the role that restores may do.
+#[derive(Debug)]
+pub struct Rights {
+    /// Its name.
+    pub role: String,
+    /// Whether it may do everything.
+    pub superuser: bool,
+    /// Whether it may create databases.
+    pub create_database: bool,
+    /// Whether the live database is its own, or its role's.
+    pub owns_live: bool,
+    /// Owners of objects in the archive that it may not hand objects to.
+    pub foreign_owners: Vec<String>,
+}
+
+/// The live database and what goes on in it.
+#[derive(Debug)]
+pub struct LiveState {
+    /// What the shared catalogs know of it.
+    pub database: Live,
+    /// Rows by the statistics, where it could be entered.
+    pub rows: Option<i64>,
+    /// When a client last did something in it.
+    pub newest_activity: Option<DateTime<Utc>>,
+    /// Who is connected.
+    pub clients: Vec<Clients>,
+    /// Names of prepared transactions, which no swap can end.
+    pub prepared: Vec<String>,
+    /// Logical replication slots, which stay with the replaced database.
+    pub slots: Vec<String>,
+    /// Subscriptions, which go on in the replaced database.
+    pub subscriptions: Vec<String>,
+}
+
+/// Connected clients of one application and role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Clients {
+    /// `application_name`; empty when it has none.
+    pub application: String,
+    /// Role.
+    pub user: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// What the archive needs and the server lacks.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// Roles.
+    pub roles: Vec<String>,
+    /// Extensions that are not even available.
+    pub extensions: Vec<String>,
+    /// Tablespaces.
+    pub tablespaces: Vec<String>,
+}
+
+/// Looks.
+///
+/// # Errors
+/// The server cannot be reached or does not answer.
+pub async fn survey(target: &Target, client: &Client, database: &str, needs: &Needs) -> Result<Survey> {
+    let live = match Live::read(client, database).await? {
+        Some(live) => Some(live_state(target, client, database, live).await?),
+        None => None,
+    };
+    let recovery = client.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?;
+    Ok(Survey {
+        major: live::major(client).await?,
+        in_recovery: recovery.try_get(0)?,
+        rights: rights(client, database, needs).await?,
+        missing: missing(client, needs).await?,
+        free: free(target, client).await,
+        live,
+    })
+}
+
+async fn rights(client: &Client, database: &str, needs: &Needs) -> Result<Rights> {
+    let row = client
+        .query_one(
+            "SELECT r.rolname::text, r.rolsuper, r.rolcreatedb, \
+             COALESCE((SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') \
+             FROM pg_catalog.pg_database d WHERE d.datname = $1), true) \
+             FROM pg_catalog.pg_roles r WHERE r.rolname = CURRENT_USER",
+            &[&database],
+        )
+        .await?;
+    let owners: Vec<&str> = needs.owners.iter().map(String::as_str).collect();
+    let foreign = texts(
+        client,
+        "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname = ANY($1) \
+         AND NOT pg_catalog.pg_has_role(oid, 'MEMBER') ORDER BY rolname",
+        &owners,
+    );
+    Ok(Rights {
+        role: row.try_get(0)?,
+        superuser: row.try_get(1)?,
+        create_database: row.try_get::<_, bool>(1)? || row.try_get(2)?,
+        owns_live: row.try_get(3)?,
+        foreign_owners: foreign.await?,
+    })
+}
+
+async fn missing(client: &Client, needs: &Needs) -> Result<Missing> {
+    let wanted = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
+    let lacking = async |names: Vec<String>, exist: &str| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let query = format!("SELECT name FROM pg_catalog.unnest($1::text[]) AS name WHERE name NOT IN ({exist})");
+        texts(client, &query, &names).await
+    };
+    Ok(Missing {
+        // Predefined roles and the like exist everywhere; pg_roles has them.
+        roles: lacking(wanted(&needs.roles), "SELECT rolname::text FROM pg_catalog.pg_roles").await?,
+        extensions: lacking(
+            wanted(&needs.extensions),
+            "SELECT name::text FROM pg_catalog.pg_available_extensions",
+        )
+        .await?,
+        tablespaces: lacking(
+            wanted(&needs.tablespaces),
+            "SELECT spcname::text FROM pg_catalog.pg_tablespace",
+        )
+        .await?,
+    })
+}
+
+async fn texts(client: &Client, query: &str, names: &[&str]) -> Result<Vec<String>> {
+    let rows = client.query(query, &[&names]).await?;
+    rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+async fn live_state(target: &Target, client: &Client, database: &str, live: Live) -> Result<LiveState> {
+    let clients = client
+        .query(
+            "SELECT COALESCE(application_name, ''), COALESCE(usename::text, ''), pg_catalog.count(*), \
+             pg_catalog.date_part('epoch', pg_catalog.max(GREATEST(state_change, query_start)))::int8 \
+             FROM pg_catalog.pg_stat_activity WHERE datid = $1 AND backend_type = 'client backend' \
+             GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+            &[&live.oid],
+        )
+        .await?;
+    let mut newest: Option<i64> = None;
+    let mut connected = Vec::new();
+    for row in clients {
+        newest = newest.max(row.try_get(3)?);
+        connected.push(Clients {
+            application: row.try_get(0)?,
+            user: row.try_get(1)?,
+            count: row.try_get(2)?,
+        });
+    }
+    let named = async |query: &str| texts(client, query, &[database]).await;
+    Ok(LiveState {
+        rows: rows(target, database).await,
+        newest_activity: newest.and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
+        clients: connected,
+        prepared: named("SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = ANY($1) ORDER BY gid").await?,
+        slots: named("SELECT slot_name::text FROM pg_catalog.pg_replication_slots WHERE database = ANY($1) ORDER BY 1")
+            .await?,
+        subscriptions: named(
+            "SELECT s.subname::text FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d \
+             ON d.oid = s.subdbid WHERE d.datname = ANY($1) ORDER BY 1",
+        )
+        .await?,
+        database: live,
+    })
+}
+
+/// Rows of the live database by its statistics. A database that cannot be entered can be replaced all the same.
+async fn rows(target: &Target, database: &str) -> Option<i64> {
+    let client = target.session(database).await.ok()?;
+    let row = client
+        .query_one(
+            "SELECT COALESCE(pg_catalog.sum(GREATEST(c.reltuples::int8, s.n_live_tup)), 0)::int8 \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_stat_user_tables s ON s.relid = c.oid",
+            &[],
+        )
+        .await
+        .ok()?;
+    row.try_get(0).ok()
+}
+
+/// Free space where the server keeps its data. Only a server on this machine can be asked, and only by a role
+/// that may know the folder.
+async fn free(target: &Target, client: &Client) -> Option<u64> {
+    if !target.is_local() {
+        return None;
+    }
+    let row = client
+        .query_one("SELECT pg_catalog.current_setting('data_directory')", &[])
+        .await
+        .ok()?;
+    let folder: String = row.try_get(0).ok()?;
+    // The folder itself is closed to others; what holds it is on the same file system as a rule.
+    let stat = Path::new(&folder)
+        .ancestors()
+        .find_map(|folder| rustix::fs::statvfs(folder).ok())?;
+    Some(stat.f_bavail * stat.f_frsize)
+}
