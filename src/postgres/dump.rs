@@ -12,6 +12,7 @@ use super::catalog::{Catalog, Kind, emit, large_object, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
+use super::server::Server;
 use super::session::{Query, Session};
 use super::snapshot::{self, SessionOptions};
 use super::{identity, order, preflight, rows, watch};
@@ -46,6 +47,15 @@ pub struct Request {
     pub jobs: usize,
     /// Cancels the dump when its locks make others wait for longer.
     pub max_lock_wait: Option<Duration>,
+}
+
+impl Request {
+    /// The key of `\restrict`, for servers whose pg_dump writes one.
+    #[must_use]
+    pub fn key(&self, server: &Server) -> Option<String> {
+        let key = self.restrict_key.clone().unwrap_or_else(random_key);
+        server.has_restrict().then_some(key)
+    }
 }
 
 /// What a finished dump says of itself.
@@ -195,8 +205,7 @@ fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request) -> Result<Write
     let options = RestoreOptions {
         sections: request.sections,
         superuser: request.superuser.clone(),
-        restrict_key: Some(request.restrict_key.clone().unwrap_or_else(random_key))
-            .filter(|_| cat.server.has_restrict()),
+        restrict_key: request.key(&cat.server),
         verbose: request.verbose,
         ..RestoreOptions::for_dump(&cat.options)
     };

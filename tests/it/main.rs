@@ -5,6 +5,7 @@
 
 mod archive;
 mod config;
+mod dump;
 mod equal;
 mod restore;
 mod store;

@@ -121,7 +121,8 @@ fn dump_comment(emit: &mut Emit, object: &Object, it: &Namespace, name: &str) {
     let text = cat.attachments.comment_of(object.catalog_id, 0);
     // The new public schema comes with a comment: the same one is not repeated, a missing one is taken away.
     let text = match text {
-        _ if it.create || object.name != "public" => text,
+        // pg_dump looks at the quoted name, so --quote-all-identifiers hides the schema from it.
+        _ if it.create || name != "public" => text,
         Some(PUBLIC_COMMENT) => None,
         other => Some(other.unwrap_or_default()),
     };

@@ -73,8 +73,9 @@ impl InsertWriter {
 
     fn row(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<()> {
         if self.columns.is_empty() {
+            // Without columns nothing can be in conflict.
             out.extend_from_slice(&self.head);
-            self.end_statement(out);
+            out.extend_from_slice(b";\n");
             return Ok(());
         }
         if self.rows_in_statement == 0 {

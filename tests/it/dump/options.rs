@@ -1,0 +1,130 @@
+//! pg_dump's options: what they change, and which do not go together.
+
+use super::{dump, same_as_pg_dump};
+use crate::support::{Run, Server, VERSIONS, snapback};
+
+#[test]
+fn conflicts_are_refused_in_pg_dumps_words() {
+    for (options, says) in [
+        (
+            "-s -a",
+            "options -s/--schema-only and -a/--data-only cannot be used together",
+        ),
+        (
+            "-s --statistics-only",
+            "options -s/--schema-only and --statistics-only cannot be used together",
+        ),
+        (
+            "-a --no-data",
+            "options -a/--data-only and --no-data cannot be used together",
+        ),
+        ("-c -a", "options -c/--clean and -a/--data-only cannot be used together"),
+        ("--if-exists", "option --if-exists requires option -c/--clean"),
+        (
+            "--on-conflict-do-nothing",
+            "option --on-conflict-do-nothing requires option --inserts, --rows-per-insert, or --column-inserts",
+        ),
+        (
+            "-s --include-foreign-data=x",
+            "options -s/--schema-only and --include-foreign-data cannot be used together",
+        ),
+        (
+            "-j2 --include-foreign-data=x",
+            "option --include-foreign-data is not supported with parallel backup",
+        ),
+        ("-j x", "invalid value \"x\" for option -j/--jobs"),
+        ("-j 0", "-j/--jobs must be in range 1..2147483647"),
+        ("--extra-float-digits=9", "--extra-float-digits must be in range -15..3"),
+        (
+            "--rows-per-insert=0",
+            "--rows-per-insert must be in range 1..2147483647",
+        ),
+        ("-F q", "invalid output format \"q\" specified"),
+        ("-Fd", "no output directory specified"),
+        ("-Ft -Z 3", "compression is not supported by tar archive format"),
+        ("-Z foo", "unrecognized compression algorithm: \"foo\""),
+        ("--section=x", "unrecognized section name: \"x\""),
+        ("--sync-method=x", "unrecognized sync method: x"),
+        ("--restrict-key=a-b", "invalid restrict key"),
+        ("a b", "too many command-line arguments (first is \"b\")"),
+        ("--filter=/nowhere", "could not open filter file \"/nowhere\""),
+    ] {
+        let run = Run::of(snapback().arg("dump").args(options.split(' '))).code(2);
+        assert!(run.stderr.contains(says), "{options}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn options_change_the_text_as_pg_dumps_do() {
+    for major in VERSIONS {
+        let server = Server::start(major);
+        server.create_database("shop");
+        server.psql(
+            "shop",
+            "CREATE ROLE ann; CREATE SCHEMA extra; \
+             CREATE TABLE items (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, price numeric, ok boolean, \
+                                 bits bit(3), note text, twice numeric GENERATED ALWAYS AS (price * 2) STORED); \
+             INSERT INTO items (price, ok, bits, note) VALUES \
+                 (1.5, true, B'101', E'it''s\\ta \\\\ tab'), ('NaN', false, NULL, NULL), (-2, NULL, B'000', E'a\\nb'); \
+             CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES; \
+             CREATE TABLE extra.more (f float8); INSERT INTO extra.more VALUES (1.1), ('Infinity'), (1e100); \
+             ALTER TABLE items OWNER TO ann; GRANT SELECT ON items TO ann; COMMENT ON TABLE items IS 'things'; \
+             CREATE UNLOGGED TABLE quick (a int); INSERT INTO quick VALUES (1); \
+             SELECT lo_from_bytea(42, 'bytes');",
+        );
+        let mut runs = vec![
+            "",
+            "-s",
+            "-a",
+            "-a --disable-triggers -S boss",
+            "-c --if-exists -C",
+            "-O -x",
+            "--no-comments --no-unlogged-table-data",
+            "-t items",
+            "-T items",
+            "-n extra",
+            "-N extra",
+            "--exclude-table-data=it*",
+            "--inserts",
+            "--column-inserts --on-conflict-do-nothing",
+            "--rows-per-insert=2",
+            "--quote-all-identifiers",
+            "--section=pre-data",
+            "--section=data --section=post-data",
+            "--extra-float-digits=0",
+            "-B",
+            "-E LATIN1",
+            "--use-set-session-authorization",
+            "--serializable-deferrable",
+        ];
+        if major >= 18 {
+            runs.extend(["--no-data", "--no-schema", "--sequence-data -s"]);
+        }
+        for options in runs {
+            let options: Vec<_> = options.split_whitespace().collect();
+            same_as_pg_dump(&server, "shop", &options);
+        }
+    }
+}
+
+#[test]
+fn abbreviated_and_repeated_options_work_as_with_getopt() {
+    let server = Server::start(15);
+    server.psql("postgres", "CREATE TABLE t (a int)");
+    let run = dump(&server, "postgres", &["--schema-o", "-Fc", "-Fp", "--no-pass"]).ok();
+    assert!(run.stdout.contains("CREATE TABLE public.t"));
+}
+
+#[test]
+fn globals_are_pg_dumpalls() {
+    let server = Server::start(15);
+    server.psql(
+        "postgres",
+        "CREATE ROLE ann LOGIN PASSWORD 'x'; CREATE ROLE team; GRANT team TO ann",
+    );
+    let ours = dump(&server, "postgres", &["--globals-only"]).ok().stdout;
+    let mut pg_dumpall = server.tool("pg_dumpall");
+    pg_dumpall.args(["-h", server.host(), "-p", "5432", "-U", "postgres", "--globals-only"]);
+    let theirs = Run::of(&mut pg_dumpall).ok().stdout;
+    assert_eq!(super::stable(ours.as_bytes()), super::stable(theirs.as_bytes()));
+}
