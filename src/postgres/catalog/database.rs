@@ -2,7 +2,7 @@
 
 use super::emit::Emit;
 use super::object::{Acl, CatalogId, DumpId, Oid, class};
-use super::{Catalog, Step, acl, attachment};
+use super::{Catalog, Step, acl, attachment, setting};
 use crate::archive::toc::{Entry, Section};
 use crate::error::Result;
 use crate::postgres::quote::Quote;
@@ -275,7 +275,7 @@ pub fn dump(emit: &mut Emit) -> Result<()> {
         push_attached(emit, "SECURITY LABEL", &tag, sql, on);
     }
     attachment::acl(emit, on, None, "DATABASE", &name, None, None, &it.owner, None, &it.acl)?;
-    dump_properties(emit, &name, on);
+    dump_properties(emit, &name);
     if cat.options.binary_upgrade {
         dump_large_object_files(emit);
     }
@@ -344,7 +344,7 @@ fn create_statement(cat: &Catalog, it: &Database, name: &str) -> String {
 }
 
 /// What can only be set once the database is there, apart because CREATE DATABASE must be alone.
-fn dump_properties(emit: &mut Emit, name: &str, on: DumpId) {
+fn dump_properties(emit: &mut Emit, name: &str) {
     let (cat, q) = (emit.cat, emit.q);
     let it = &cat.database;
     let literal = q.literal(&cat.server.database);
@@ -380,19 +380,9 @@ fn dump_properties(emit: &mut Emit, name: &str, on: DumpId) {
     entry.owner.clone_from(&it.owner);
     entry.defn = sql;
     entry.drop_stmt = drop;
-    entry.dependencies = vec![on];
+    // As pg_dump writes it, without a dependency: the order of the entries alone keeps it behind the database.
     emit.push(entry);
 }
-
-/// Variables whose value is a list that the server has quoted already (`GUC_LIST_QUOTE`).
-const QUOTED_LISTS: &[&str] = &[
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
 
 /// `ALTER target SET name TO value` for a `name=value` of `pg_db_role_setting`; empty when it is none.
 #[must_use]
@@ -400,38 +390,8 @@ pub fn alter_setting(q: Quote, target: &str, setting: &str) -> String {
     let Some((name, value)) = setting.split_once('=') else {
         return String::new();
     };
-    let value = if QUOTED_LISTS.iter().any(|list| name.eq_ignore_ascii_case(list)) {
-        let items: Vec<_> = split_list(value).iter().map(|item| q.escape_literal(item)).collect();
-        items.join(", ")
-    } else {
-        q.escape_literal(value)
-    };
+    let value = setting::value(name, value, |text| q.escape_literal(text));
     format!("ALTER {target} SET {} TO {value};\n", q.id(name))
-}
-
-/// The items of a list at commas outside of quotes, their quotes undone.
-fn split_list(list: &str) -> Vec<String> {
-    if list.trim().is_empty() {
-        return Vec::new();
-    }
-    let mut items = vec![String::new()];
-    let mut quoted = false;
-    let mut chars = list.chars().peekable();
-    while let Some(c) = chars.next() {
-        let item = items.last_mut();
-        match (c, item) {
-            ('"', Some(item)) if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                item.push('"');
-            }
-            ('"', _) => quoted = !quoted,
-            (',', _) if !quoted => items.push(String::new()),
-            (c, _) if !quoted && c.is_ascii_whitespace() => {}
-            (c, Some(item)) => item.push(c),
-            (_, None) => {}
-        }
-    }
-    items
 }
 
 /// The files of large objects keep their names in the new cluster, which gets them as they are.

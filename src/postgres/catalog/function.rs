@@ -246,7 +246,7 @@ fn definition(emit: &Emit, object: &Object, it: &Details) -> String {
             out += &format!(
                 "\n    SET {} TO {}",
                 emit.q.id(name),
-                setting::value(&emit.q, name, value)
+                setting::value(name, value, |text| emit.q.literal(text))
             );
         }
     }

@@ -1,7 +1,5 @@
 //! Values of configuration parameters as `SET` and `ALTER … SET` must write them.
 
-use crate::postgres::quote::Quote;
-
 /// Parameters whose value is a list of identifiers, each to be quoted on its own (`GUC_LIST_QUOTE`).
 const QUOTED_LISTS: &[&str] = &[
     "local_preload_libraries",
@@ -12,18 +10,18 @@ const QUOTED_LISTS: &[&str] = &[
     "unix_socket_directories",
 ];
 
-/// `value` of the parameter `name`, as the right side of `SET name TO`.
+/// `value` of the parameter `name`, as the right side of `SET name TO`; `literal` writes a string.
 #[must_use]
-pub fn value(q: &Quote, name: &str, value: &str) -> String {
+pub fn value(name: &str, value: &str, literal: impl Fn(&str) -> String) -> String {
     if !QUOTED_LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)) {
-        return q.literal(value);
+        return literal(value);
     }
     let items = split_list(value);
     if items.is_empty() {
         // An empty list needs some value after TO, and the empty string stands for it.
-        return q.literal("");
+        return literal("");
     }
-    let quoted: Vec<_> = items.iter().map(|item| q.literal(item)).collect();
+    let quoted: Vec<_> = items.iter().map(|item| literal(item)).collect();
     quoted.join(", ")
 }
 
@@ -78,11 +76,9 @@ fn is_space(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const Q: Quote = Quote {
-        major: 15,
-        all: false,
-        std_strings: true,
-    };
+    fn literal(text: &str) -> String {
+        format!("'{text}'")
+    }
 
     #[test]
     fn lists_are_quoted_item_by_item() {
@@ -92,13 +88,13 @@ mod tests {
             (r#""""#, "''"),
             ("", "''"),
         ] {
-            assert_eq!(value(&Q, "search_path", stored), written, "{stored}");
+            assert_eq!(value("search_path", stored, literal), written, "{stored}");
         }
     }
 
     #[test]
     fn other_values_are_one_string() {
-        assert_eq!(value(&Q, "work_mem", "4MB"), "'4MB'");
-        assert_eq!(value(&Q, "datestyle", "iso, mdy"), "'iso, mdy'");
+        assert_eq!(value("work_mem", "4MB", literal), "'4MB'");
+        assert_eq!(value("datestyle", "iso, mdy", literal), "'iso, mdy'");
     }
 }
