@@ -27,7 +27,10 @@ macro_rules! equal {
     };
 }
 
-equal! { constraints indexes loops policies publications tables triggers }
+equal! {
+    acl constraints extensions foreign functions indexes large_objects loops operators policies publications
+    schema_public_changed schema_public_dropped schema_public_made_again tables text_search triggers types
+}
 
 #[test]
 fn no_fixture_is_forgotten() {
