@@ -73,7 +73,7 @@ fn sql(major: u32) -> String {
     };
     // The definition of an index is asked for only where a statement needs it: it takes most of the time.
     format!(
-        "SELECT t.oid, i.indrelid, t.relname, t.relpages, t.reltuples::text AS reltuples, t.relallvisible,
+        "SELECT t.oid, i.indrelid, t.relname, t.relkind, t.relpages, t.reltuples::text AS reltuples, t.relallvisible,
                 {frozen} AS relallfrozen,
                 CASE WHEN c.oid IS NULL THEN pg_catalog.pg_get_indexdef(i.indexrelid) ELSE '' END AS indexdef,
                 i.indkey::int2[]::int4[] AS indkey, i.indnkeyatts::int4 AS indnkeyatts,
@@ -145,12 +145,10 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         table.indexes.push(id);
     }
     let relation = relation_stats::Relation {
+        // It is pg_dump's way to tell indexes of partitions apart, not the relkind that pg_class has.
         relkind: if parent == 0 { 'i' } else { 'I' },
-        relpages: row.int("relpages")?,
-        reltuples: row.text("reltuples")?,
-        relallvisible: row.int("relallvisible")?,
-        relallfrozen: row.int("relallfrozen")?,
         index_columns: row.texts("index_columns")?,
+        ..relation_stats::Relation::read(row)?
     };
     let statistics = relation_stats::add(cat, id, relation);
     if row.opt_oid("conoid")?.is_some() {

@@ -36,6 +36,23 @@ pub struct Relation {
     pub index_columns: Vec<String>,
 }
 
+impl Relation {
+    /// What a row of pg_class says.
+    ///
+    /// # Errors
+    /// A column is missing.
+    pub fn read(row: &Row) -> Result<Self> {
+        Ok(Relation {
+            relkind: row.char("relkind")?,
+            relpages: row.int("relpages")?,
+            reltuples: row.text("reltuples")?,
+            relallvisible: row.int("relallvisible")?,
+            relallfrozen: row.int("relallfrozen")?,
+            index_columns: Vec::new(),
+        })
+    }
+}
+
 /// Planner statistics of one column.
 #[derive(Debug)]
 pub struct ColumnStats {
@@ -87,6 +104,17 @@ pub fn add(cat: &mut Catalog, of: DumpId, relation: Relation) -> Option<DumpId> 
         object.components |= Components::STATISTICS;
     }
     Some(id)
+}
+
+/// Moves the statistics of a materialized view behind its refresh, which begins them anew.
+pub fn follow_refresh(cat: &mut Catalog, view: DumpId, refresh: DumpId) {
+    let Some(stats) = cat.table(view).and_then(|table| table.stats) else {
+        return;
+    };
+    cat.add_dependency(stats, refresh);
+    if let Some(Kind::RelationStats(stats)) = cat.get_mut(stats).map(|object| &mut object.kind) {
+        stats.section = Section::PostData;
+    }
 }
 
 /// Statistics of all columns of the relations that have been added.

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use super::acl;
 use super::column::Column;
 use super::object::{Acl, CatalogId, Components, DumpId, Object, Oid, class};
-use super::select;
 use super::sequence::Sequence;
 use super::{Catalog, Kind, Step};
+use super::{relation_stats, select};
 use crate::error::Result;
 use crate::postgres::session::{Query, Row};
 
@@ -76,12 +76,6 @@ pub struct Table {
     pub is_identity_sequence: bool,
     /// Pages of the table, as the last VACUUM or ANALYZE saw them.
     pub relpages: i32,
-    /// `pg_class.reltuples` as text.
-    pub reltuples: String,
-    /// `pg_class.relallvisible`.
-    pub relallvisible: i32,
-    /// `pg_class.relallfrozen` (18).
-    pub relallfrozen: i32,
     /// Pages of the TOAST table.
     pub toastpages: i32,
     /// Details are needed: it is dumped, or is a parent of a table that is.
@@ -104,6 +98,8 @@ pub struct Table {
     pub indexes: Vec<DumpId>,
     /// Triggers that make INSERT … work on it; see [`super::trigger`].
     pub triggers: Vec<DumpId>,
+    /// Its planner statistics, if they are dumped (18).
+    pub stats: Option<DumpId>,
     /// Its rows, if they are dumped.
     pub data: Option<DumpId>,
     /// For views: `pg_get_viewdef` without its semicolon.
@@ -142,6 +138,20 @@ fn relations(cat: &Catalog) -> String {
     } else {
         "0"
     };
+    // 14 looks closer also at a relation whose privileges alone are dumped, when they are not what initdb gave.
+    let changed_acl = if cat.server.major() == 14 {
+        "EXISTS (SELECT FROM (VALUES (c.relacl, 0)) own(acl, subid)
+                        LEFT JOIN pg_catalog.pg_init_privs pip
+                               ON pip.objoid = c.oid AND pip.classoid = 1259 AND pip.objsubid = subid
+                  WHERE acl IS DISTINCT FROM pip.initprivs
+                 UNION ALL
+                 SELECT FROM pg_catalog.pg_attribute a
+                        LEFT JOIN pg_catalog.pg_init_privs pip
+                               ON pip.objoid = c.oid AND pip.classoid = 1259 AND pip.objsubid = a.attnum
+                  WHERE a.attrelid = c.oid AND a.attacl IS DISTINCT FROM pip.initprivs)"
+    } else {
+        "false"
+    };
     // They are xids, which have no cast but their text.
     let frozen = if cat.options.binary_upgrade {
         "c.relfrozenxid::text::oid AS frozenxid, c.relminmxid::text::oid AS minmxid,
@@ -158,7 +168,7 @@ fn relations(cat: &Catalog) -> String {
                 tc.oid AS toast_oid, tc.relpages AS toastpages, tc.reloptions AS toast_reloptions,
                 ts.spcname, am.amname, ft.ftserver, {acl},
                 c.oid IN (SELECT attrelid FROM pg_catalog.pg_attribute WHERE attacl IS NOT NULL) AS hascolumn_acls,
-                d.refobjid AS owning_tab, d.refobjsubid AS owning_col, d.deptype = 'i' AS is_identity
+                {changed_acl} AS changed_acl, d.refobjid AS owning_tab, d.refobjsubid AS owning_col, d.deptype = 'i' AS is_identity
          FROM pg_catalog.pg_class c
               LEFT JOIN pg_catalog.pg_class tc
                      ON tc.oid = c.reltoastrelid AND tc.relkind = 't' AND c.relkind <> 'p'
@@ -204,9 +214,17 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
     }
     let wanted = object
         .dump
-        .has(Components::DEFINITION | Components::DATA | Components::STATISTICS);
+        .has(Components::DEFINITION | Components::DATA | Components::STATISTICS)
+        || object.wants(Components::ACL) && row.bool("changed_acl")?;
     if let Some(table) = cat.table_mut(id) {
         table.interesting = wanted;
+    }
+    if wanted {
+        let relation = relation_stats::Relation::read(row)?;
+        let stats = relation_stats::add(cat, id, relation);
+        if let Some(table) = cat.table_mut(id) {
+            table.stats = stats;
+        }
     }
     Ok(())
 }
@@ -248,9 +266,6 @@ fn read(cat: &Catalog, catalog_id: CatalogId, row: &Row) -> Result<Table> {
         owning_col: row.opt_int("owning_col")?.unwrap_or_default(),
         is_identity_sequence: row.opt_bool("is_identity")?.unwrap_or_default(),
         relpages: row.int("relpages")?,
-        reltuples: row.text("reltuples")?,
-        relallvisible: row.int("relallvisible")?,
-        relallfrozen: row.int("relallfrozen")?,
         toastpages: row.opt_int("toastpages")?.unwrap_or_default(),
         ispartition: row.bool("relispartition")?,
         ..Table::default()

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::emit::Emit;
 use super::object::{CatalogId, Components, DumpId, Object, Oid};
 use super::table::Table;
-use super::{Catalog, Kind, Step};
+use super::{Catalog, Kind, Step, relation_stats};
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::session::{Query, Row};
@@ -98,6 +98,9 @@ pub fn add(cat: &mut Catalog, id: DumpId, filtercond: Option<String>) {
     if let Some(table) = cat.table_mut(id) {
         table.data = Some(data);
         table.interesting = true;
+    }
+    if relkind == 'm' {
+        relation_stats::follow_refresh(cat, id, data);
     }
 }
 
