@@ -16,11 +16,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::raw;
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, FORMAT_VERSION, File, Kind, Manifest, Part, Verification};
-use crate::postgres::dump::{Dumped, dump};
+use crate::postgres::connect::{self, Dsn};
+use crate::postgres::dump::{Dumped, dump, random_key};
+use crate::postgres::globals;
+use crate::postgres::snapshot::{self, SessionOptions};
 use crate::retention::{self, Candidate, Situation, Verdict};
 use crate::shelf::{Failure, Inventory, Shelf};
 use lock::JobLock;
@@ -179,7 +183,7 @@ async fn prepare(request: &Request<'_>, shelf: &Shelf, started: DateTime<Utc>, t
 
     watch.step(Step::Globals).await;
     let mut warnings = dumped.warnings.clone();
-    let globals = globals(request, shelf, &lock, claim.id, &mut warnings).await?;
+    let globals = store_globals(request, shelf, &dsn, claim.id, &mut warnings).await?;
 
     let manifest = describe(
         request, claim.id, started, finished, dumped, archive, globals, warnings, verified,
@@ -191,19 +195,30 @@ async fn prepare(request: &Request<'_>, shelf: &Shelf, started: DateTime<Utc>, t
     })
 }
 
-/// Stores roles and tablespaces, if the job wants them.
-async fn globals(
+/// Stores roles and tablespaces, if the job wants them. They belong to the cluster and not to the snapshot, so
+/// they have a session of their own.
+async fn store_globals(
     request: &Request<'_>,
     shelf: &Shelf,
-    lock: &JobLock,
+    dsn: &Dsn,
     id: BackupId,
     warnings: &mut Vec<String>,
 ) -> Result<Option<File>> {
     if !request.job.globals {
         return Ok(None);
     }
-    let _ = (lock, &mut *warnings);
-    Ok(Some(shelf.write(Part::Globals, id, Bytes::new()).await?))
+    let session = connect::connect(dsn).await?;
+    let server = snapshot::begin(&session, &SessionOptions::default()).await?;
+    let options = globals::Options {
+        restrict_key: server.has_restrict().then(random_key),
+        ..globals::Options::default()
+    };
+    let globals = globals::render(&session, &server, &options)
+        .await
+        .context("reading roles and tablespaces")?;
+    warnings.extend(globals.warnings);
+    let text = Bytes::from(raw::encode(&globals.text).into_owned());
+    Ok(Some(shelf.write(Part::Globals, id, text).await?))
 }
 
 /// Writes the manifest: afterwards the backup exists.

@@ -54,12 +54,6 @@ impl JobLock {
         let alive = self.session.run("SELECT 1").await;
         alive.map_err(|error| error.context("the connection that holds the job's lock was lost"))
     }
-
-    /// The session, for small questions beside the dump.
-    #[must_use]
-    pub fn session(&self) -> &Session {
-        &self.session
-    }
 }
 
 /// The second half of the key; positive, because `pg_locks` shows it as an OID.

@@ -115,6 +115,7 @@ impl Watch {
 
     /// Says that `step` is reached.
     pub async fn step(&self, step: Step) {
+        tracing::debug!(%step, "{}", step.describe());
         self.tell(Event::Step(step));
         if self.pause_at == Some(step) {
             std::future::pending::<()>().await;

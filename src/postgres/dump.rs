@@ -212,8 +212,9 @@ fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request) -> Result<Write
     Writer::new(request.format, header, entries, &options, cat.quote(), request.compress)
 }
 
-/// A key that nobody who wrote into the database could have known.
-fn random_key() -> String {
+/// A key for `\restrict` that nobody who wrote into the database could have known.
+#[must_use]
+pub fn random_key() -> String {
     use std::hash::BuildHasher as _;
     let random = || std::hash::RandomState::new().hash_one(std::process::id());
     (0..4).map(|_| format!("{:016x}", random())).collect()
