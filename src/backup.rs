@@ -24,11 +24,15 @@ use crate::manifest::{BackupId, FORMAT_VERSION, File, Kind, Manifest, Part, Veri
 use crate::postgres::connect::{self, Dsn};
 use crate::postgres::dump::{Dumped, dump, random_key};
 use crate::postgres::globals;
+use crate::postgres::session::Query;
 use crate::postgres::snapshot::{self, SessionOptions};
 use crate::retention::{self, Candidate, Situation, Verdict};
 use crate::shelf::{Failure, Inventory, Shelf};
 use lock::JobLock;
 pub use watch::{Event, Step, Watch};
+
+/// How long ending the sessions of an interrupted run may take.
+const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a run is asked to do.
 pub struct Request<'a> {
@@ -127,12 +131,49 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
     match published {
         Ok((manifest, cleaned)) => Ok(finish(request, &shelf, manifest, cleaned, begun).await),
         Err(error) => {
+            if interrupted {
+                end_sessions(request.job, started).await;
+            }
             if let Some(id) = trail.claim() {
                 clear_away(&shelf, id, interrupted).await;
             }
             record(request, &shelf, trail.claim().unwrap_or(BackupId::at(started)), &error).await;
             Err(error)
         }
+    }
+}
+
+/// What the sessions of a run connect with: they have the run's name, for administrators and for
+/// [`end_sessions`].
+fn named(job: &Job, started: DateTime<Utc>) -> Result<Dsn> {
+    let mut dsn = job.source.dsn()?;
+    let mut name = format!("snapback {} {}", started.format("%Y%m%dT%H%M%S%.6fZ"), job.name);
+    // The server cuts longer ones, and says so each time.
+    name.truncate(63);
+    dsn.application_name = Some(name);
+    Ok(dsn)
+}
+
+/// Ends what the server still does for a run that was interrupted: it notices that its client is gone only when
+/// it has something to say, and never while it waits for a lock.
+async fn end_sessions(job: &Job, started: DateTime<Utc>) {
+    let ended = async {
+        let dsn = named(job, started)?;
+        let session = connect::connect(&dsn).await?;
+        let query = Query::new(
+            "SELECT pg_catalog.pg_terminate_backend(pid) AS ended FROM pg_catalog.pg_stat_activity \
+             WHERE application_name = $1 AND usesysid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user) \
+               AND pid <> pg_catalog.pg_backend_pid()",
+        );
+        session
+            .rows(&query.text(dsn.application_name.unwrap_or_default()))
+            .await
+    };
+    let outcome = tokio::time::timeout(END_SESSIONS_TIMEOUT, ended).await;
+    match outcome {
+        Ok(Ok(sessions)) => tracing::debug!(sessions = sessions.len(), "ended the run's sessions"),
+        Ok(Err(error)) => tracing::warn!("the server may still work for the interrupted run: {error:#}"),
+        Err(_) => tracing::warn!("the server may still work for the interrupted run: it does not answer"),
     }
 }
 
@@ -151,7 +192,7 @@ async fn interruption(request: &Request<'_>) -> anyhow::Error {
 /// Everything up to the manifest.
 async fn prepare(request: &Request<'_>, shelf: &Shelf, started: DateTime<Utc>, trail: &Trail) -> Result<Prepared> {
     let (job, watch) = (request.job, &request.watch);
-    let dsn = job.source.dsn()?;
+    let dsn = named(job, started)?;
 
     watch.step(Step::Lock).await;
     let lock = JobLock::take(&dsn, &job.name).await?;

@@ -97,6 +97,13 @@ pub struct Failure {
 }
 
 impl Inventory {
+    /// When the newest run was started, whatever became of it.
+    #[must_use]
+    pub fn last_run(&self) -> Option<BackupId> {
+        let backup = self.backups.first().map(|backup| backup.manifest.id);
+        backup.max(self.failures.first().map(|failure| failure.id))
+    }
+
     /// Whether the newest run failed.
     #[must_use]
     pub fn last_run_failed(&self) -> bool {

@@ -24,9 +24,7 @@ impl JobLock {
     /// # Errors
     /// The server cannot be reached, or ([`Exit::Busy`]) a run of the job is under way.
     pub async fn take(dsn: &Dsn, job: &str) -> Result<JobLock> {
-        let mut dsn = dsn.clone();
-        dsn.application_name = Some(format!("snapback {job}"));
-        let session = connect::connect(&dsn).await?;
+        let session = connect::connect(dsn).await?;
         // The session idles while the dump runs.
         session.run("SET idle_session_timeout = 0").await?;
         let key = key(job);
@@ -42,7 +40,7 @@ impl JobLock {
                     .into(),
             );
         }
-        let source = identity::read(&session, &dsn).await?;
+        let source = identity::read(&session, dsn).await?;
         Ok(JobLock { session, source })
     }
 

@@ -16,6 +16,7 @@ pub mod output;
 pub mod progress;
 pub mod prune;
 pub mod restore;
+pub mod serve;
 mod setup;
 pub mod show;
 pub mod undo;
@@ -49,6 +50,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Restore(args) => restore::run(globals, args).await,
         Command::Undo(args) => undo::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
+        Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Dump(args) => dump::run(*args).await,

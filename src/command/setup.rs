@@ -55,7 +55,9 @@ impl Globals {
 fn init(log: &Log) -> Result<()> {
     let filter = EnvFilter::try_new(&log.level)
         .map_err(|error| Fail::new(Exit::Usage, format!("log level {:?}: {error}", log.level)))?;
-    let registry = tracing_subscriber::registry().with(filter);
+    // The timer tells of each of its jobs, which are of no use to anybody but us.
+    let quiet = "tokio_cron_scheduler=warn".parse().context("a directive of ours")?;
+    let registry = tracing_subscriber::registry().with(filter.add_directive(quiet));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);

@@ -1,1 +1,346 @@
-//! (to come)
+//! The daemon: runs every job by its schedule, one run of a job at a time, a bounded number at once.
+//!
+//! It ends when it is told to and all runs have ended: they may finish within a deadline, then they are
+//! cancelled. A configuration that cannot be used is refused when it is reread, and the old one goes on.
+
+mod history;
+mod systemd;
+mod timer;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::backup::{self, Event, Report, Request, Watch};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Result, exit_of, hint_of};
+use crate::job::Job;
+use crate::manifest::Kind;
+use crate::shelf;
+use timer::{Firing, Timer};
+
+/// How long a cancelled run may take to clear away what it began.
+const CANCEL_GRACE: Duration = Duration::from_secs(20);
+
+/// A firing that is later than this was lost by the timer.
+const OVERDUE: TimeDelta = TimeDelta::seconds(5);
+
+/// What the daemon is given from outside.
+pub struct Surroundings {
+    /// The time.
+    pub clock: Clock,
+    /// Ends the daemon.
+    pub shutdown: CancellationToken,
+    /// Asks it to reread the configuration.
+    pub reload: mpsc::Receiver<()>,
+    /// Reads the configuration.
+    pub load: Box<dyn Fn() -> Result<Config> + Send + Sync>,
+}
+
+/// Runs the jobs of `config` until it is told to end.
+///
+/// # Errors
+/// The timer fails. A run that fails is logged and does not end the daemon.
+pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
+    let (timer, mut fired) = Timer::start().await?;
+    let mut daemon = Daemon::new(config, surroundings.clock.clone(), timer);
+    daemon.schedule_all(true).await;
+    systemd::ready(&daemon.status());
+    let mut heartbeat = tokio::time::interval(systemd::heartbeat());
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = surroundings.shutdown.cancelled() => break,
+            Some(firing) = fired.recv() => daemon.fire(&firing),
+            Some(ended) = daemon.runs.join_next_with_id() => daemon.ended(ended),
+            Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load).await,
+            _ = heartbeat.tick() => {
+                systemd::alive();
+                daemon.fire_overdue();
+            }
+        }
+    }
+    daemon.stop(heartbeat).await;
+    Ok(())
+}
+
+/// A scheduled job and where it stands.
+struct Scheduled {
+    job: Arc<Job>,
+    next: Option<DateTime<Utc>>,
+    running: bool,
+}
+
+/// What became of a run; `None`: it waited for its turn when the daemon ended, and was not begun.
+type Outcome = Option<Result<Report>>;
+
+struct Daemon {
+    clock: Clock,
+    timer: Timer,
+    jobs: BTreeMap<String, Scheduled>,
+    runs: JoinSet<Outcome>,
+    /// Whose run each task is: a task that panicked cannot say it itself.
+    running: BTreeMap<Id, String>,
+    permits: Arc<Semaphore>,
+    history: Option<PathBuf>,
+    shutdown_timeout: Duration,
+    /// Runs that wait for their turn don't begin any more.
+    closing: CancellationToken,
+    /// Runs that are under way are cancelled.
+    cancel: CancellationToken,
+}
+
+impl Daemon {
+    fn new(config: Config, clock: Clock, timer: Timer) -> Self {
+        let mut daemon = Daemon {
+            clock,
+            timer,
+            jobs: BTreeMap::new(),
+            runs: JoinSet::new(),
+            running: BTreeMap::new(),
+            permits: Arc::new(Semaphore::new(0)),
+            history: None,
+            shutdown_timeout: Duration::ZERO,
+            closing: CancellationToken::new(),
+            cancel: CancellationToken::new(),
+        };
+        daemon.adopt(config);
+        daemon
+    }
+
+    /// Takes over a configuration; runs that are under way keep what they began with.
+    fn adopt(&mut self, config: Config) {
+        let settings = &config.raw.daemon;
+        self.permits = Arc::new(Semaphore::new(settings.max_concurrent_jobs as usize));
+        self.history.clone_from(&settings.history);
+        self.shutdown_timeout = settings.shutdown_timeout.duration();
+        let mut old = std::mem::take(&mut self.jobs);
+        for job in config.jobs {
+            let running = old.remove(&job.name).is_some_and(|job| job.running);
+            let scheduled = Scheduled {
+                job: Arc::new(job),
+                next: None,
+                running,
+            };
+            self.jobs.insert(scheduled.job.name.clone(), scheduled);
+        }
+    }
+
+    /// One line on the whole, for `systemctl status`.
+    fn status(&self) -> String {
+        let next = self.jobs.values().filter_map(|it| Some((it.next?, &it.job.name))).min();
+        let next = next.map_or_else(String::new, |(time, job)| format!(", next: {job} at {time}"));
+        format!("{} jobs, {} running{next}", self.jobs.len(), self.runs.len())
+    }
+
+    /// Arms the timers of all jobs; `starting` makes up for runs that were missed while nobody was there.
+    async fn schedule_all(&mut self, starting: bool) {
+        for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
+            if starting && self.has_missed_a_run(&name).await {
+                self.begin(&name);
+            }
+            self.schedule(&name);
+        }
+    }
+
+    async fn has_missed_a_run(&self, name: &str) -> bool {
+        let Some(Scheduled { job, .. }) = self.jobs.get(name) else {
+            return false;
+        };
+        let (true, Some(schedule)) = (job.run_missed, &job.schedule) else {
+            return false;
+        };
+        let last = match shelf::inventory(job).await {
+            Ok(inventory) => inventory.last_run(),
+            Err(error) => {
+                tracing::warn!(job = name, "cannot see whether a run was missed: {error:#}");
+                None
+            }
+        };
+        // A job that never ran has missed nothing: its first run is the one that is scheduled.
+        let missed = last.and_then(|last| schedule.missed(last.time(), self.clock.now()));
+        if let Some(due) = missed {
+            tracing::info!(job = name, %due, "making up for a missed run");
+        }
+        missed.is_some()
+    }
+
+    /// Computes when a job is due next and arms its timer.
+    fn schedule(&mut self, name: &str) {
+        let now = self.clock.now();
+        let Some(scheduled) = self.jobs.get_mut(name) else {
+            return;
+        };
+        let schedule = scheduled.job.schedule.as_ref();
+        scheduled.next = schedule.and_then(|schedule| schedule.next_after(now));
+        if let Some(next) = scheduled.next {
+            tracing::debug!(job = name, %next, "scheduled");
+            self.timer.arm(name, next, now);
+        }
+    }
+
+    /// A timer fired: runs the job if its time has really come.
+    fn fire(&mut self, firing: &Firing) {
+        let now = self.clock.now();
+        if self.jobs.get(&firing.job).is_none_or(|it| it.next != Some(firing.due)) {
+            // The job is gone, or is due at another time since the configuration was reread.
+            return;
+        }
+        if now < firing.due {
+            self.timer.arm(&firing.job, firing.due, now);
+            return;
+        }
+        self.begin(&firing.job);
+        self.schedule(&firing.job);
+    }
+
+    /// Fires the jobs whose time has long come: no backup shall depend on a timer alone.
+    fn fire_overdue(&mut self) {
+        let limit = self.clock.now() - OVERDUE;
+        let firing = |(name, scheduled): (&String, &Scheduled)| {
+            let due = scheduled.next.filter(|next| *next < limit)?;
+            let job = name.clone();
+            Some(Firing { job, due })
+        };
+        for firing in self.jobs.iter().filter_map(firing).collect::<Vec<_>>() {
+            tracing::warn!(job = firing.job, "the timer is late");
+            self.fire(&firing);
+        }
+    }
+
+    /// Begins a run as soon as there is room for it.
+    fn begin(&mut self, name: &str) {
+        let Some(scheduled) = self.jobs.get_mut(name) else {
+            return;
+        };
+        if scheduled.running {
+            tracing::warn!(job = name, "skipped: the run before is still under way");
+            return;
+        }
+        scheduled.running = true;
+        let (job, clock) = (Arc::clone(&scheduled.job), self.clock.clone());
+        let (permits, closing, cancel) = (Arc::clone(&self.permits), self.closing.clone(), self.cancel.clone());
+        let run = self.runs.spawn(async move {
+            let permit = tokio::select! {
+                biased;
+                () = closing.cancelled() => return None,
+                permit = permits.acquire_owned() => permit,
+            };
+            let watched = job.name.clone();
+            let watch = Watch::new(move |event| {
+                if let Event::Warning(text) = event {
+                    tracing::warn!(job = watched, "{text}");
+                }
+            });
+            tracing::debug!(job = job.name, "begins");
+            let request = Request {
+                clock,
+                watch,
+                cancel,
+                ..Request::new(&job, Kind::Scheduled)
+            };
+            let outcome = backup::run(&request).await;
+            drop(permit);
+            Some(outcome)
+        });
+        self.running.insert(run.id(), name.to_owned());
+    }
+
+    /// A run ended: one line in the log, one in the history.
+    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, outcome)) => (id, outcome),
+            // A panic is a bug of ours, but the daemon's other jobs have done nothing wrong.
+            Err(error) => (error.id(), Some(Err(error.into()))),
+        };
+        let job = self.running.remove(&id).unwrap_or_default();
+        if let Some(scheduled) = self.jobs.get_mut(&job) {
+            scheduled.running = false;
+        }
+        let Some(outcome) = outcome else {
+            tracing::info!(job, "not begun: the daemon ends");
+            return;
+        };
+        log(&job, &outcome);
+        if let Some(file) = &self.history
+            && let Err(error) = history::Line::of(&job, self.clock.now(), &outcome).append(file)
+        {
+            tracing::warn!("the history is not written: {error:#}");
+        }
+    }
+
+    /// Rereads the configuration.
+    async fn reload(&mut self, load: &(dyn Fn() -> Result<Config> + Send + Sync)) {
+        systemd::reloading();
+        match load() {
+            Ok(config) => {
+                self.adopt(config);
+                self.schedule_all(false).await;
+                tracing::info!(jobs = self.jobs.len(), "the configuration was reread");
+            }
+            Err(error) => tracing::error!("the configuration is refused, and the old one goes on: {error:#}"),
+        }
+        systemd::ready(&self.status());
+    }
+
+    /// Lets the runs finish within the deadline, cancels what is left, and waits for that.
+    async fn stop(mut self, mut heartbeat: tokio::time::Interval) {
+        self.closing.cancel();
+        systemd::stopping(self.shutdown_timeout + CANCEL_GRACE);
+        if !self.runs.is_empty() {
+            tracing::info!(runs = self.runs.len(), "ending: waiting for what is under way");
+        }
+        let deadline = Instant::now() + self.shutdown_timeout;
+        for limit in [deadline, deadline + CANCEL_GRACE] {
+            loop {
+                tokio::select! {
+                    ended = self.runs.join_next_with_id() => match ended {
+                        Some(ended) => self.ended(ended),
+                        None => break,
+                    },
+                    () = tokio::time::sleep_until(limit) => break,
+                    _ = heartbeat.tick() => systemd::alive(),
+                }
+            }
+            self.cancel.cancel();
+        }
+        if !self.runs.is_empty() {
+            tracing::error!(
+                runs = self.runs.len(),
+                "did not end in time; the next run cleans up after them"
+            );
+        }
+        self.timer.stop().await;
+        tracing::info!("ended");
+    }
+}
+
+/// The line that sums up a run.
+fn log(job: &str, outcome: &Result<Report>) {
+    match outcome {
+        Ok(report) => tracing::info!(
+            job,
+            id = %report.manifest.id,
+            tables = report.manifest.tables.len(),
+            rows = report.manifest.rows(),
+            bytes = report.manifest.archive.bytes,
+            seconds = (report.seconds * 10.0).round() / 10.0,
+            pruned = report.pruned.len(),
+            "backed up"
+        ),
+        Err(error) => tracing::error!(
+            job,
+            exit = exit_of(error) as u8,
+            hint = hint_of(error),
+            "failed: {error:#}"
+        ),
+    }
+}

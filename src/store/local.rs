@@ -194,7 +194,7 @@ impl Local {
             let entries = match fs::read_dir(&on_disk) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error).with_context(|| format!("listing {}", on_disk.display())),
+                Err(error) => return Err(error).with_context(|| self.explain("listing the objects")),
             };
             for entry in entries {
                 let entry = entry.with_context(|| format!("listing {}", on_disk.display()))?;

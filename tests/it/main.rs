@@ -6,6 +6,7 @@
 mod archive;
 mod backup;
 mod config;
+mod daemon;
 mod dump;
 mod equal;
 mod restore;

@@ -1,0 +1,83 @@
+//! The history: one JSON line per run, whatever became of it.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::backup::Report;
+use crate::error::{Result, exit_of};
+use crate::manifest::BackupId;
+
+/// One line.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// When the run ended.
+    pub at: DateTime<Utc>,
+    /// Its job.
+    pub job: &'a str,
+    /// Whether there is a backup.
+    pub ok: bool,
+    /// The backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<BackupId>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Size of the archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Rows of all tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Backups that retention deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<usize>,
+    /// Exit class of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<u8>,
+    /// Why the run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl<'a> Line<'a> {
+    /// The line of a run of `job` that ended at `at`.
+    #[must_use]
+    pub fn of(job: &'a str, at: DateTime<Utc>, outcome: &Result<Report>) -> Self {
+        let report = outcome.as_ref().ok();
+        let error = outcome.as_ref().err();
+        Line {
+            at,
+            job,
+            ok: report.is_some(),
+            id: report.map(|report| report.manifest.id),
+            seconds: report.map(|report| report.seconds),
+            bytes: report.map(|report| report.manifest.archive.bytes),
+            rows: report.map(|report| report.manifest.rows()),
+            pruned: report.map(|report| report.pruned.len()),
+            exit: error.map(|error| exit_of(error) as u8),
+            error: error.map(|error| format!("{error:#}")),
+        }
+    }
+
+    /// Appends the line to `file`, in one write.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn append(&self, file: &Path) -> Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(file)
+            .with_context(|| format!("opening the history {}", file.display()))?;
+        Ok(file.write_all(&line)?)
+    }
+}
