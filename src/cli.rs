@@ -47,6 +47,8 @@ pub enum Command {
     Undo(command::undo::Args),
     /// Delete the backups that no retention rule keeps
     Prune(command::prune::Args),
+    /// Check that backups still are what their manifests say
+    Verify(command::verify::Args),
     /// Run all jobs by their schedules until told to end
     Serve(command::serve::Args),
     /// Check the configuration, or show what it comes to

@@ -25,3 +25,4 @@ pub mod schedule;
 pub mod seal;
 pub mod shelf;
 pub mod store;
+pub mod verify;

@@ -20,6 +20,7 @@ pub mod serve;
 mod setup;
 pub mod show;
 pub mod undo;
+pub mod verify;
 
 /// Runs the program.
 #[must_use]
@@ -50,6 +51,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Restore(args) => restore::run(globals, args).await,
         Command::Undo(args) => undo::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
+        Command::Verify(args) => verify::run(globals, args).await,
         Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),
         Command::Completions(args) => completions::run(&args),

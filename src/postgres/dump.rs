@@ -312,7 +312,9 @@ async fn cancel(sessions: &[Arc<Session>]) {
     futures_util::future::join_all(cancels).await;
 }
 
-fn count(entries: &[Entry]) -> BTreeMap<String, u64> {
+/// How many entries of each type there are.
+#[must_use]
+pub fn count(entries: &[Entry]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for entry in entries {
         *counts.entry(entry.desc.clone()).or_default() += 1;
@@ -321,7 +323,8 @@ fn count(entries: &[Entry]) -> BTreeMap<String, u64> {
 }
 
 /// Of everything that says how the database is built, and of nothing that its rows change.
-fn schema_hash(entries: &[Entry]) -> String {
+#[must_use]
+pub fn schema_hash(entries: &[Entry]) -> String {
     let mut hasher = Sha256::new();
     let data = [
         "SEQUENCE SET",

@@ -1,0 +1,180 @@
+//! Whether a backup still is what its manifest says: quickly by its digest, or in full by unpacking everything
+//! and counting and hashing every row again.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::archive::data::Rows;
+use crate::archive::reader::Reader;
+use crate::archive::source::Source;
+use crate::archive::toc::Entry;
+use crate::error::{Exit, Fail, Result, exit_of};
+use crate::manifest::{BackupId, Manifest, Part, Table};
+use crate::postgres::dump::{count, schema_hash};
+use crate::postgres::row_hash::RowHash;
+use crate::shelf::Shelf;
+
+/// What ends the rows of a table in an archive.
+const END_OF_ROWS: &[u8] = b"\\.\n\n\n";
+
+/// How thoroughly to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// Read the files and compare their digests.
+    Quick,
+    /// Unpack the archive as well, and compare every table's rows and every definition.
+    Full,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Findings {
+    /// The backup.
+    pub id: BackupId,
+    /// How thoroughly it was looked at.
+    pub depth: Depth,
+    /// Rows that were counted and hashed again.
+    pub rows: u64,
+    /// What is wrong; empty when the backup is good.
+    pub problems: Vec<String>,
+}
+
+/// Looks at a backup; `read` hears of the bytes as they are read.
+///
+/// # Errors
+/// The store fails. Damage is no error but a finding.
+pub async fn verify(
+    shelf: &Shelf,
+    manifest: &Manifest,
+    depth: Depth,
+    read: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Findings> {
+    let mut findings = Findings {
+        id: manifest.id,
+        depth,
+        rows: 0,
+        problems: Vec::new(),
+    };
+    for file in manifest.globals.iter().chain([&manifest.archive]) {
+        let checked = shelf.check(file, read).await;
+        findings.take(checked)?;
+    }
+    // An archive whose digest is wrong is damaged whatever is in it, but where it is helps to judge.
+    if depth == Depth::Full {
+        let unpacked = unpack(shelf, manifest, &mut findings).await;
+        findings.take(unpacked)?;
+    }
+    Ok(findings)
+}
+
+impl Findings {
+    /// Damage is a problem that was found; anything else keeps us from looking.
+    fn take(&mut self, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Err(error) if exit_of(&error) == Exit::Damaged => {
+                self.problems.push(format!("{error:#}"));
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Reads everything in the archive and compares it with the manifest.
+async fn unpack(shelf: &Shelf, manifest: &Manifest, findings: &mut Findings) -> Result<()> {
+    let path = shelf.path(Part::Archive, manifest.id);
+    if shelf.store().stat(&path).await?.is_none() {
+        return Ok(());
+    }
+    let source = Source::store(shelf.store().clone(), &path).await?;
+    let reader = Reader::from_source(source)
+        .await
+        .map_err(|error| Fail::new(Exit::Damaged, format!("{path}: {error:#}")))?;
+    let entries = reader.entries();
+    if count(entries) != manifest.entries {
+        findings
+            .problems
+            .push("its table of contents has other entries than the manifest".to_owned());
+    }
+    if schema_hash(entries) != manifest.schema_hash {
+        findings
+            .problems
+            .push("its definitions are not those of the manifest".to_owned());
+    }
+    let mut expected: BTreeMap<(&str, &str), &Table> = manifest
+        .tables
+        .iter()
+        .map(|table| ((table.schema.as_str(), table.name.as_str()), table))
+        .collect();
+    for entry in entries.iter().filter(|entry| entry.has_data) {
+        let outcome = if entry.desc == "TABLE DATA" {
+            let table = expected.remove(&(entry.namespace.as_deref().unwrap_or_default(), entry.tag.as_str()));
+            compare(&reader, entry, table, findings).await
+        } else {
+            large_objects(&reader, entry).await
+        };
+        // Whatever keeps an entry from being unpacked, a restore would meet it too.
+        if let Err(error) = outcome {
+            findings
+                .problems
+                .push(format!("{} {}: {error:#}", entry.desc, entry.tag));
+        }
+    }
+    for (schema, name) in expected.keys() {
+        findings
+            .problems
+            .push(format!("the rows of {schema}.{name} are not in the archive"));
+    }
+    Ok(())
+}
+
+/// Counts and hashes the rows of one table.
+async fn compare(reader: &Reader, entry: &Entry, table: Option<&Table>, findings: &mut Findings) -> Result<()> {
+    let found = hash(reader.rows(entry.dump_id).await?).await?;
+    findings.rows += found.rows;
+    let Some(table) = table else {
+        findings
+            .problems
+            .push(format!("the rows of {} are not in the manifest", entry.tag));
+        return Ok(());
+    };
+    if (found.rows, found.bytes, found.hash()) != (table.rows, table.bytes, table.hash.clone()) {
+        let problem = format!(
+            "{}.{} has {found} instead of {} rows, {}",
+            table.schema, table.name, table.rows, table.hash
+        );
+        findings.problems.push(problem);
+    }
+    Ok(())
+}
+
+/// The hash of an entry's rows, without what ends them.
+async fn hash(mut rows: Rows) -> Result<RowHash> {
+    let mut hash = RowHash::default();
+    let mut pending = Vec::new();
+    while let Some(piece) = rows.next().await? {
+        pending.extend_from_slice(&piece);
+        // The hash takes whole rows, and the last bytes may turn out to be the end.
+        let settled = pending.len().saturating_sub(END_OF_ROWS.len());
+        if let Some(last) = pending[..settled].iter().rposition(|byte| *byte == b'\n') {
+            hash.update(&pending[..=last]);
+            pending.drain(..=last);
+        }
+    }
+    let rest = pending
+        .strip_suffix(END_OF_ROWS)
+        .ok_or_else(|| Fail::new(Exit::Damaged, "the rows do not end as rows do"))?;
+    hash.update(rest);
+    Ok(hash)
+}
+
+/// Unpacks all large objects of an entry; that they can be is all that the manifest lets us check.
+async fn large_objects(reader: &Reader, entry: &Entry) -> Result<()> {
+    let mut objects = reader.large_objects(entry.dump_id).await?;
+    while objects.next_object().await?.is_some() {
+        while objects.next().await?.is_some() {}
+    }
+    Ok(())
+}
