@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::config::value::Span;
@@ -47,6 +47,8 @@ pub struct Job {
     pub prune: bool,
     /// What to keep.
     pub policy: Policy,
+    /// How long a database that a restore replaced is kept.
+    pub keep_replaced: TimeDelta,
     /// How to dump.
     pub dump: Request,
 }
@@ -145,6 +147,7 @@ impl Job {
             globals: raw.globals,
             prune: raw.prune,
             policy,
+            keep_replaced: raw.keep_replaced.delta(),
             dump: dump(&raw.dump, &key)?,
         })
     }

@@ -10,6 +10,7 @@ use crate::cli::Globals;
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::Manifest;
+use crate::restore::kept::{self, Remains};
 use crate::shelf::{self, Backup, Claim, Failure, Inventory};
 
 /// Options of `snapback list`.
@@ -29,6 +30,8 @@ struct Listed<'a> {
     failures: &'a [Failure],
     claims: &'a [Claim],
     unreadable: &'a [String],
+    /// What restores have on the server; nothing when it cannot be reached.
+    restores: Option<&'a Remains>,
 }
 
 /// A manifest without its long list of tables.
@@ -82,20 +85,26 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     };
     let mut found = Vec::new();
     for job in jobs {
-        found.push((job, shelf::inventory(job).await?));
+        found.push((job, shelf::inventory(job).await?, remains(job).await));
     }
     if globals.json {
-        let listed: Vec<Listed<'_>> = found.iter().map(|(job, inventory)| listed(job, inventory)).collect();
+        let listed: Vec<Listed<'_>> = found
+            .iter()
+            .map(|(job, inventory, remains)| listed(job, inventory, remains.as_ref()))
+            .collect();
         output::json(&listed)?;
     } else {
-        for (job, inventory) in &found {
+        for (job, inventory, remains) in &found {
             print(job, inventory, found.len() > 1)?;
+            if let Some(remains) = remains {
+                print_remains(remains)?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed<'a>(job: &'a Job, inventory: &'a Inventory) -> Listed<'a> {
+fn listed<'a>(job: &'a Job, inventory: &'a Inventory, restores: Option<&'a Remains>) -> Listed<'a> {
     Listed {
         job: &job.name,
         store: job.store.to_string(),
@@ -103,6 +112,7 @@ fn listed<'a>(job: &'a Job, inventory: &'a Inventory) -> Listed<'a> {
         failures: &inventory.failures,
         claims: &inventory.claims,
         unreadable: &inventory.unreadable,
+        restores,
     }
 }
 
@@ -134,6 +144,44 @@ fn print(job: &Job, inventory: &Inventory, several: bool) -> Result<()> {
         output::line(&table.render())?;
     }
     print_trouble(inventory)
+}
+
+/// What restores have on the server. The backups are in the store, so a server that is away is no failure.
+async fn remains(job: &Job) -> Option<Remains> {
+    match kept::look(job).await {
+        Ok(remains) => Some(remains),
+        Err(error) => {
+            tracing::info!(
+                "the server of job {} cannot be asked for kept databases: {error:#}",
+                job.name
+            );
+            None
+        }
+    }
+}
+
+fn print_remains(remains: &Remains) -> Result<()> {
+    for leftover in &remains.leftovers {
+        output::line(&leftover.to_string())?;
+    }
+    if remains.kept.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["KEPT DATABASE", "REPLACED", ">SIZE", "BY", "SAFETY"]);
+    let id = |id: Option<crate::manifest::BackupId>, none: &str| id.map_or(none.to_owned(), |id| id.to_string());
+    for kept in &remains.kept {
+        table.row([
+            kept.name.clone(),
+            output::ago(kept.since, Utc::now()),
+            kept.bytes
+                .and_then(|bytes| u64::try_from(bytes).ok())
+                .map_or("?".to_owned(), output::bytes),
+            id(kept.replaced_by, "undo"),
+            id(kept.safety, "none: the only copy"),
+        ]);
+    }
+    output::line("")?;
+    output::line(&table.render())
 }
 
 /// What a person should know besides the backups.

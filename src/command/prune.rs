@@ -12,8 +12,9 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::BackupId;
+use crate::restore::kept::{self, Kept};
 use crate::retention::Verdict;
-use crate::shelf;
+use crate::shelf::{self, Inventory};
 
 /// Options of `snapback prune`.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,8 @@ struct Outcome<'a> {
     job: &'a str,
     verdicts: Vec<Verdict>,
     deleted: Vec<BackupId>,
+    /// Replaced databases that have served.
+    dropped: Vec<Kept>,
 }
 
 /// Runs the verb.
@@ -70,10 +73,26 @@ async fn prune(job: &Job, dry_run: bool) -> Result<Outcome<'_>> {
         job: &job.name,
         verdicts,
         deleted,
+        dropped: kept_databases(job, &inventory, &clock, dry_run).await,
     })
 }
 
+/// The replaced databases that are dropped, or would be. The store is pruned also when their server is away.
+async fn kept_databases(job: &Job, inventory: &Inventory, clock: &Clock, dry_run: bool) -> Vec<Kept> {
+    match kept::prune(job, inventory, clock.now(), dry_run).await {
+        Ok(dropped) => dropped,
+        Err(error) => {
+            tracing::warn!("replaced databases of job {} stay for now: {error:#}", job.name);
+            Vec::new()
+        }
+    }
+}
+
 fn print(outcome: &Outcome<'_>, dry_run: bool) -> Result<()> {
+    for kept in &outcome.dropped {
+        let done = if dry_run { "would be dropped" } else { "dropped" };
+        output::line(&format!("replaced database {} {done}", kept.name))?;
+    }
     let going = outcome.verdicts.iter().filter(|verdict| !verdict.keep).count();
     if !dry_run {
         return output::line(&format!(

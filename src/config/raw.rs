@@ -114,6 +114,8 @@ pub struct Job {
     pub prune: bool,
     /// What to keep.
     pub retention: Option<Retention>,
+    /// How long a database that a restore replaced is kept on the server.
+    pub keep_replaced: Span,
     /// What to dump, and how.
     pub dump: Dump,
 }
@@ -133,6 +135,7 @@ impl Default for Job {
             globals: true,
             prune: true,
             retention: None,
+            keep_replaced: Span::seconds(7 * 86_400),
             dump: Dump::default(),
         }
     }

@@ -1,14 +1,19 @@
 //! Databases that a restore or an undo replaced: listed, and removed when they have served.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::lock;
 use super::marker::{self, Marked, Marker, State};
-use super::recover::drop_database;
+use super::recover::{self, Leftover, drop_database};
 use super::target::Target;
 use crate::error::Result;
+use crate::job::Job;
 use crate::manifest::BackupId;
+use crate::postgres::connect::Dsn;
+use crate::shelf::Inventory;
 
 /// A replaced database, as `list` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +57,54 @@ pub async fn list(target: &Target, database: &str) -> Result<Vec<Kept>> {
     let mut found = marker::list(&client, database).await?;
     found.retain(|marked| marked.marker.state == State::Kept);
     Ok(found.into_iter().map(Kept::from).collect())
+}
+
+/// What the restores of a job have on its server.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Remains {
+    /// Replaced databases, the newest first.
+    pub kept: Vec<Kept>,
+    /// What killed restores had left.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// How long a server may take to answer that is only asked on the side.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Looks what the restores of `job` have on its server, and cleans up behind killed ones.
+///
+/// # Errors
+/// The server cannot be reached soon.
+pub async fn look(job: &Job) -> Result<Remains> {
+    let dsn = job.source.dsn()?;
+    let database = dsn.database.clone();
+    let target = Target::new(Dsn {
+        connect_timeout: Some(dsn.connect_timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))),
+        ..dsn
+    });
+    Ok(Remains {
+        leftovers: recover::tidy(&target, &database).await?,
+        kept: list(&target, &database).await?,
+    })
+}
+
+/// Drops the databases of `job` that have served, or with `dry_run` only says which.
+///
+/// # Errors
+/// The server cannot be reached or refuses.
+pub async fn prune(job: &Job, inventory: &Inventory, now: DateTime<Utc>, dry_run: bool) -> Result<Vec<Kept>> {
+    let dsn = job.source.dsn()?;
+    let database = dsn.database.clone();
+    let exists = |id| {
+        let mut backups = inventory.backups.iter();
+        backups.any(|backup| backup.present && backup.manifest.id == id)
+    };
+    let target = Target::new(dsn);
+    if dry_run {
+        let kept = list(&target, &database).await?;
+        return Ok(expired(&kept, job.keep_replaced, now, exists).cloned().collect());
+    }
+    expire(&target, &database, job.keep_replaced, now, exists).await
 }
 
 /// Which of `kept` have served at `now`: older than `keep`, and not the only copy of what they hold, because

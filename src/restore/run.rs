@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use chrono::TimeDelta;
 use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
@@ -90,8 +89,6 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-/// How long what a restore was made of is held against pruning: for as long as people may want to go back.
-const KEPT: TimeDelta = TimeDelta::days(7);
 /// Globals files are small; a larger one is not read for the plan.
 const GLOBALS_LIMIT: u64 = 16 << 20;
 
@@ -211,9 +208,9 @@ impl<'a> Prepared<'a> {
     async fn before(&self, replaces: bool) -> Result<Option<BackupId>> {
         let watch = &self.request.watch;
         watch.step(Step::Check).await;
-        self.shelf
-            .hold(self.manifest.id, self.request.clock.now() + KEPT)
-            .await?;
+        // For as long as people may want to go back, no pruning takes what this restore is made of.
+        let until = self.request.clock.now() + self.request.job.keep_replaced;
+        self.shelf.hold(self.manifest.id, until).await?;
         self.shelf.check(&self.manifest.archive, &|_| ()).await?;
         if !replaces || self.request.as_new.is_some() {
             return Ok(None);
@@ -231,9 +228,7 @@ impl<'a> Prepared<'a> {
             ..backup::Request::new(self.request.job, Kind::Safety)
         };
         let report = backup::run(&request).await.context("the safety snapshot failed")?;
-        self.shelf
-            .hold(report.manifest.id, self.request.clock.now() + KEPT)
-            .await?;
+        self.shelf.hold(report.manifest.id, until).await?;
         Ok(Some(report.manifest.id))
     }
 

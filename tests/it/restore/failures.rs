@@ -90,6 +90,12 @@ fn killed_at_any_step_the_live_database_is_whole_and_the_next_command_cleans_up(
         assert_eq!(who(&site), "old", "killed at {step}");
         assert!(unfinished(&site) <= 1, "killed at {step}: {:?}", site.databases());
     }
+    let listed = site.run(&["list", "app"]).ok().stdout;
+    assert!(
+        listed.contains("was left by a restore that did not end: removed"),
+        "{listed}"
+    );
+    assert_eq!(unfinished(&site), 0);
     let mut child = paused(&site, &["restore", "app", "--yes", "--pause-at", "done"]);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -44,6 +44,12 @@ impl Site {
         Site { server, folder }
     }
 
+    /// Adds a line to the configuration of the job.
+    pub fn configure(&self, line: &str) {
+        let file = self.folder.path().join("snapback.toml");
+        fs::write(&file, fs::read_to_string(&file).unwrap() + line + "\n").unwrap();
+    }
+
     /// The program, in the folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = snapback();

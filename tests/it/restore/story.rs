@@ -79,6 +79,31 @@ fn restore_with_stock_tools(site: &Site, database: &str, name: &str) {
 }
 
 #[test]
+fn kept_databases_are_listed_and_go_when_they_have_served() {
+    let site = Site::new(15, "app");
+    site.configure("keep_replaced = \"1s\"");
+    site.backup();
+    let report = site.restore(&[]);
+    let kept = report["outcome"]["kept"].as_str().unwrap();
+    let safety = report["outcome"]["safety"].as_str().unwrap();
+    let listed = site.run(&["list", "app"]).ok().stdout;
+    let line = listed
+        .lines()
+        .find(|line| line.contains(kept))
+        .unwrap_or_else(|| panic!("{listed}"));
+    assert!(line.contains(safety), "{line}");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let planned = site.run(&["prune", "app", "--dry-run"]).ok().stdout;
+    assert!(planned.contains(&format!("{kept} would be dropped")), "{planned}");
+    assert!(site.databases().contains(&kept.to_owned()));
+    let pruned = site.run(&["prune", "app"]).ok().stdout;
+    assert!(pruned.contains(&format!("{kept} dropped")), "{pruned}");
+    assert_eq!(site.databases(), ["app", "postgres", "template0", "template1"]);
+    let listed: serde_json::Value = serde_json::from_str(&site.run(&["list", "app", "--json"]).ok().stdout).unwrap();
+    assert_eq!(listed[0]["restores"]["kept"], serde_json::json!([]));
+}
+
+#[test]
 fn every_kind_of_object_survives_on_every_version() {
     let database = "My \"odd\" Ünit";
     for major in VERSIONS {
