@@ -91,7 +91,7 @@ pub const OPERATORS: Step = Step {
                  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = f.opfnamespace
                  WHERE d.refobjid = ANY ($1)
                    AND (d.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass OR d.refobjid = o.amopfamily)
-                 ORDER BY d.refclassid, d.refobjid, o.amopstrategy, o.oid",
+                 ORDER BY d.refclassid, d.refobjid, o.amopstrategy, o.amoplefttype, o.amoprighttype",
             )
             .oids(oids)
         })
