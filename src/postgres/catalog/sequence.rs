@@ -228,7 +228,8 @@ fn identity(emit: &Emit, table: &Table, sequence: &Sequence, name: &str) -> Resu
         emit.qualified(owner_object),
         emit.q.id(&column.name)
     );
-    if table.relpersistence != owner.relpersistence {
+    // Until 14 a sequence had no persistence of its own to choose.
+    if emit.cat.server.major() >= 15 && table.relpersistence != owner.relpersistence {
         sql += if table.relpersistence == 'u' {
             "    UNLOGGED\n"
         } else {
