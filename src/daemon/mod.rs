@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::error::{Result, exit_of, hint_of};
 use crate::job::Job;
 use crate::manifest::Kind;
+use crate::restore::kept;
 use crate::shelf;
 use timer::{Firing, Timer};
 
@@ -144,10 +145,21 @@ impl Daemon {
     /// Arms the timers of all jobs; `starting` makes up for runs that were missed while nobody was there.
     async fn schedule_all(&mut self, starting: bool) {
         for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
-            if starting && self.has_missed_a_run(&name).await {
-                self.begin(&name);
+            if starting {
+                self.tend(&name);
+                if self.has_missed_a_run(&name).await {
+                    self.begin(&name);
+                }
             }
             self.schedule(&name);
+        }
+    }
+
+    /// Looks on the side what a restore of the job may have left when it was killed.
+    fn tend(&self, name: &str) {
+        if let Some(Scheduled { job, .. }) = self.jobs.get(name) {
+            let (job, now) = (Arc::clone(job), self.clock.now());
+            tokio::spawn(async move { kept::tend(&job, now).await });
         }
     }
 
@@ -242,12 +254,15 @@ impl Daemon {
             });
             tracing::debug!(job = job.name, "begins");
             let request = Request {
-                clock,
+                clock: clock.clone(),
                 watch,
                 cancel,
                 ..Request::new(&job, Kind::Scheduled)
             };
             let outcome = backup::run(&request).await;
+            if outcome.is_ok() {
+                kept::tend(&job, clock.now()).await;
+            }
             drop(permit);
             Some(outcome)
         });

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::BackupId;
 use crate::postgres::connect::Dsn;
-use crate::shelf::Inventory;
+use crate::shelf::{self, Inventory};
 
 /// A replaced database, as `list` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -86,6 +86,25 @@ pub async fn look(job: &Job) -> Result<Remains> {
         leftovers: recover::tidy(&target, &database).await?,
         kept: list(&target, &database).await?,
     })
+}
+
+/// What the daemon does on the side: cleans up behind killed restores, and drops what has served where the job
+/// prunes. Nothing depends on it, so it only logs.
+pub async fn tend(job: &Job, now: DateTime<Utc>) {
+    let tended = async {
+        for leftover in look(job).await?.leftovers {
+            tracing::warn!(job = job.name, "{leftover}");
+        }
+        if job.prune {
+            for kept in prune(job, &shelf::inventory(job).await?, now, false).await? {
+                tracing::info!(job = job.name, "replaced database {} dropped", kept.name);
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    if let Err(error) = tended.await {
+        tracing::info!(job = job.name, "not looked after what restores left: {error:#}");
+    }
 }
 
 /// Drops the databases of `job` that have served, or with `dry_run` only says which.

@@ -106,6 +106,25 @@ fn killed_at_any_step_the_live_database_is_whole_and_the_next_command_cleans_up(
 }
 
 #[test]
+fn the_daemon_cleans_up_behind_a_killed_restore() {
+    let site = site();
+    site.configure("schedule = \"@yearly\"");
+    let mut child = paused(&site, &["restore", "app", "--yes", "--pause-at", "data"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(unfinished(&site), 1);
+    let mut daemon = site.command(&["serve"]).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while unfinished(&site) > 0 && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert_eq!(unfinished(&site), 0);
+    assert_eq!(who(&site), "old");
+}
+
+#[test]
 fn only_one_restore_at_a_time() {
     let site = site();
     let mut first = paused(&site, &["restore", "app", "--yes", "--pause-at", "data"]);
@@ -232,6 +251,8 @@ fn what_the_server_lacks_is_named_with_what_would_create_it() {
         "{}",
         shown.stderr
     );
+    assert!(shown.stdout.contains("CREATE ROLE gone;"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("CONNECTION LIMIT 5"), "{}", shown.stdout);
     assert!(!shown.stdout.contains("SCRAM"), "{}", shown.stdout);
     site.run(&["restore", "app", &id, "--yes"]).code(FAILURE);
     assert_eq!(site.databases(), ["app", "postgres", "template0", "template1"]);
