@@ -62,6 +62,15 @@ pub struct Args {
     /// Write roles and tablespaces instead of a database, as pg_dumpall --globals-only does
     #[arg(long, help_heading = "Content")]
     pub globals_only: bool,
+    /// Write roles only, as pg_dumpall does
+    #[arg(long, help_heading = "Content", conflicts_with_all = ["globals_only", "tablespaces_only"])]
+    pub roles_only: bool,
+    /// Write tablespaces only, as pg_dumpall does
+    #[arg(long, help_heading = "Content", conflicts_with = "globals_only")]
+    pub tablespaces_only: bool,
+    /// Write roles without their passwords
+    #[arg(long, help_heading = "Content")]
+    pub no_role_passwords: bool,
     /// Dump only the data, not the schema or statistics
     #[arg(short = 'a', long, help_heading = "Content")]
     pub data_only: bool,
@@ -482,9 +491,10 @@ impl Args {
             clean: self.clean,
             if_exists: self.if_exists,
             create: self.create,
+            // Asked for both, pg_dump includes them.
             large_objects: match (self.large_objects, self.no_large_objects) {
-                (_, true) => Some(false),
-                (true, false) => Some(true),
+                (true, _) => Some(true),
+                (false, true) => Some(false),
                 (false, false) => None,
             },
             no_comments: self.no_comments,

@@ -3,21 +3,20 @@
 mod args;
 mod file;
 mod filter;
+mod globals;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::archive::{Format, raw};
+use crate::archive::Format;
 use crate::error::{Exit, Fail, Result};
-use crate::postgres::connect::{self, Dsn, Secret};
+use crate::postgres::connect::{Dsn, Secret};
 use crate::postgres::dump::{Progress, Request, Silent, dump_to};
 use crate::postgres::output::Target;
-use crate::postgres::{globals, snapshot};
 use crate::store::Local;
 
 pub use args::Args;
@@ -52,8 +51,8 @@ fn interrupted() -> anyhow::Error {
 }
 
 async fn attempt(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
-    if args.globals_only {
-        return globals(dsn, request, args).await;
+    if globals::wanted(args) {
+        return globals::write(dsn, request, args).await;
     }
     let progress: &dyn Progress = if args.verbose > 0 { &Verbose } else { &Silent };
     let target = target(request, args.file.as_deref(), !args.no_sync)?;
@@ -61,34 +60,6 @@ async fn attempt(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
     for warning in &dumped.warnings {
         say(&format!("warning: {warning}"));
     }
-    Ok(())
-}
-
-/// Writes what belongs to no database, as `pg_dumpall --globals-only` does.
-async fn globals(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
-    let session = connect::connect(dsn).await?;
-    let server = snapshot::begin(&session, &request.session).await?;
-    let options = globals::Options {
-        no_tablespaces: request.options.no_tablespaces,
-        clean: request.options.clean,
-        if_exists: request.options.if_exists,
-        no_privileges: request.options.no_privileges,
-        no_comments: request.options.no_comments,
-        no_security_labels: request.options.no_security_labels,
-        quote_all_identifiers: request.options.quote_all_identifiers,
-        restrict_key: request.key(&server),
-        ..globals::Options::default()
-    };
-    let written = globals::render(&session, &server, &options).await?;
-    for warning in &written.warnings {
-        say(&format!("warning: {warning}"));
-    }
-    let mut upload = match &args.file {
-        Some(path) => file::create(path, !args.no_sync)?,
-        None => file::stdout(),
-    };
-    upload.write(raw::encode(&written.text).into_owned().into()).await?;
-    upload.finish(Bytes::new()).await?;
     Ok(())
 }
 

@@ -113,10 +113,15 @@ fn wanted_configuration(cat: &Catalog) -> Vec<(DumpId, String)> {
         let Kind::Extension(extension) = &object.kind else {
             continue;
         };
+        // --extension and --exclude-extension have the last word, whatever tables are asked for.
+        let (oid, selection) = (object.catalog_id.oid, &cat.selection);
+        let unlisted = !selection.include_extensions.is_empty() && !selection.include_extensions.contains(&oid);
+        if unlisted || selection.exclude_extensions.contains(&oid) {
+            continue;
+        }
         for (oid, condition) in &extension.configuration {
             let Some(table) = cat.table_id(*oid) else { continue };
             let schema = cat.get(table).and_then(|it| cat.get(it.namespace?));
-            let selection = &cat.selection;
             // Without its extension, only a table that was asked for, or whose schema was.
             let asked = object.wants(Components::DEFINITION)
                 || selection.include_tables.contains(oid)

@@ -14,7 +14,7 @@ use super::options::DumpOptions;
 use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Row, Session};
-use crate::error::Result;
+use crate::error::{Fail, Result};
 
 pub mod access_method;
 pub mod acl;
@@ -333,7 +333,11 @@ impl Catalog {
         });
         let answers = futures_util::future::try_join_all(runs).await?;
         for (step, rows) in steps.iter().zip(answers) {
-            (step.absorb)(self, rows).with_context(|| format!("reading {}", step.what))?;
+            (step.absorb)(self, rows).map_err(|error| match error.is::<Fail>() {
+                // What the user asked for is wrong, not the reading: pg_dump's own words are enough.
+                true => error,
+                false => error.context(format!("reading {}", step.what)),
+            })?;
         }
         Ok(())
     }

@@ -38,12 +38,11 @@ impl Target {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// What pg_dump calls a pattern of this kind with too many dots.
+    fn improper(self) -> &'static str {
         match self {
             Target::Table => "improper relation name",
-            Target::Schema => "improper qualified name",
-            Target::Extension => "improper extension name",
-            Target::ForeignServer => "improper foreign server name",
+            Target::Schema | Target::Extension | Target::ForeignServer => "improper qualified name",
         }
     }
 }
@@ -57,7 +56,7 @@ impl Pattern {
             Target::Extension | Target::ForeignServer => 1,
         };
         if parts.len() > most {
-            let message = format!("{} (too many dotted names): {text}", target.name());
+            let message = format!("{} (too many dotted names): {text}", target.improper());
             return Err(Fail::new(Exit::Usage, message).into());
         }
         let name = parts.pop().map(|part| part.regex).unwrap_or_default();
@@ -255,8 +254,11 @@ fn patterns<'a>(cat: &'a Catalog, lists: &'a [List]) -> impl Iterator<Item = (&'
 fn query(cat: &Catalog, lists: &[List], from: &str) -> Option<Query> {
     let (mut schemas, mut names, mut children) = (Vec::new(), Vec::new(), Vec::new());
     for (list, text) in patterns(cat, lists) {
-        // One that does not parse is reported when the rows are absorbed.
-        let pattern = Pattern::parse(text, list.target, &cat.server.database).ok()?;
+        // One that does not parse is reported when the rows are absorbed; until then it matches nothing.
+        let pattern = Pattern::parse(text, list.target, &cat.server.database).unwrap_or_else(|_| Pattern {
+            schema: String::new(),
+            name: "^()$".to_owned(),
+        });
         schemas.push(pattern.schema);
         names.push(pattern.name);
         children.push(if list.children { "t" } else { "f" }.to_owned());

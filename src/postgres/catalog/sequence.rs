@@ -58,7 +58,7 @@ pub const DETAILS: Step = Step {
 pub const VALUES: Step = Step {
     what: "sequence values",
     query: |cat| {
-        if !cat.options.dump_data() && !cat.options.sequence_data {
+        if !values_wanted(cat) {
             return None;
         }
         // Those of an extension's configuration count too, though the sequence itself is not dumped.
@@ -85,6 +85,11 @@ pub const VALUES: Step = Step {
     },
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb_value(cat, row)),
 };
+
+/// Whether this dump has values of sequences at all.
+fn values_wanted(cat: &Catalog) -> bool {
+    cat.options.dump_data() || cat.options.sequence_data
+}
 
 fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
     let sequence = sequence_mut(cat, row.oid("seqrelid")?)?;
@@ -285,6 +290,11 @@ fn follower(emit: &mut Emit, object: &Object, table: &Table, desc: &str, section
 /// The catalogs are inconsistent.
 pub fn dump_value(emit: &mut Emit, object: &Object, it: &TableData) -> Result<()> {
     if !object.wants(Components::DATA) {
+        return Ok(());
+    }
+    if !values_wanted(emit.cat) {
+        // An extension's configuration has its entry also without data; it is left out of the archive, but counts.
+        emit.new_dump_id();
         return Ok(());
     }
     let sequence = emit.cat.get(it.table).context("the sequence of a value")?;

@@ -37,8 +37,8 @@ pub struct Options {
     pub no_security_labels: bool,
     /// `--quote-all-identifiers`.
     pub quote_all_identifiers: bool,
-    /// The key of `\restrict`, which keeps psql from running commands that a name may hide; pg_dumpall has
-    /// written it since the minor releases of August 2025.
+    /// The key of `\restrict`, which keeps psql from running commands that a name may hide; for servers whose
+    /// pg_dumpall writes it.
     pub restrict_key: Option<String>,
 }
 

@@ -67,12 +67,9 @@ pub(super) fn create(context: &Context, tablespaces: &[Tablespace]) -> Result<St
     }
     for it in tablespaces {
         let name = q.id(&it.name);
-        // A tablespace inside of the data directory has a relative location, which is not for the statement.
-        let location = if it.location.starts_with('/') {
-            it.location.as_str()
-        } else {
-            ""
-        };
+        // A tablespace inside of the data directory has a relative location, which no statement takes.
+        let in_place = context.major >= 17 && !it.location.starts_with('/');
+        let location = if in_place { "" } else { it.location.as_str() };
         text += &format!(
             "CREATE TABLESPACE {name} OWNER {} LOCATION {};\n",
             q.id(&it.owner),

@@ -1,0 +1,141 @@
+//! The database itself: what `--create` writes of it, and selections, compared with pg_dump.
+
+use super::equal::{assert_same, dump, is_text, load};
+use super::support::{Run, Server, VERSIONS, snapback};
+
+const DATABASE: &str = "Strange \"Db\"";
+
+fn create(server: &Server) {
+    for role in ["\"Odd Owner\"", "bob", "\"group staff\""] {
+        server.psql("postgres", &format!("CREATE ROLE {role}"));
+    }
+    let name = "\"Strange \"\"Db\"\"\"";
+    server.psql(
+        "postgres",
+        &format!("CREATE DATABASE {name} TEMPLATE template0 OWNER \"Odd Owner\""),
+    );
+    for statement in [
+        "COMMENT ON DATABASE $ IS 'it''s a \\ database'",
+        "ALTER DATABASE $ CONNECTION LIMIT 7",
+        "ALTER DATABASE $ IS_TEMPLATE true",
+        "ALTER DATABASE $ SET search_path = 'a b', \"C\", pg_catalog",
+        "ALTER DATABASE $ SET my.setting = 'a\\b''c'",
+        "ALTER DATABASE $ SET DateStyle = 'ISO, DMY'",
+        "ALTER ROLE bob IN DATABASE $ SET search_path = ''",
+        "GRANT CONNECT ON DATABASE $ TO bob WITH GRANT OPTION",
+        "REVOKE TEMPORARY ON DATABASE $ FROM PUBLIC",
+        "GRANT CREATE ON DATABASE $ TO \"group staff\"",
+    ] {
+        server.psql("postgres", &statement.replace('$', name));
+    }
+}
+
+#[test]
+fn its_properties_are_pg_dumps_on_all_versions() {
+    for major in VERSIONS {
+        let server = Server::start(major);
+        create(&server);
+        for options in [
+            &["-C"] as &[_],
+            &["-C", "-c", "--if-exists"],
+            &["-C", "--binary-upgrade", "-s"],
+            &["-C", "-x", "-O", "--no-comments"],
+            &[],
+        ] {
+            let what = format!("{options:?} on {major}");
+            let theirs = server.pg_dump(DATABASE, options);
+            assert_same(&what, &theirs, &dump(&server, DATABASE, options), is_text);
+        }
+    }
+}
+
+#[test]
+fn other_locale_providers_and_encodings() {
+    let server = Server::start(15);
+    for (name, options) in [
+        ("icu", "LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' LOCALE 'C'"),
+        ("latin1", "ENCODING 'LATIN1' LOCALE 'C'"),
+        ("ascii", "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'POSIX'"),
+    ] {
+        server.psql(
+            "postgres",
+            &format!("CREATE DATABASE {name} TEMPLATE template0 {options}"),
+        );
+        let theirs = server.pg_dump(name, &["-C"]);
+        assert_same(name, &theirs, &dump(&server, name, &["-C"]), is_text);
+    }
+    let server = Server::start(17);
+    let options = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'";
+    server.psql(
+        "postgres",
+        &format!("CREATE DATABASE builtin TEMPLATE template0 {options}"),
+    );
+    let theirs = server.pg_dump("builtin", &["-C"]);
+    assert_same("builtin", &theirs, &dump(&server, "builtin", &["-C"]), is_text);
+}
+
+#[test]
+fn selections_take_what_pg_dump_takes() {
+    for major in [14, 18] {
+        let server = Server::start(major);
+        for fixture in ["acl", "extensions", "large_objects"] {
+            server.create_database(fixture);
+            load(&server, fixture, fixture);
+        }
+        for (database, options) in [
+            ("acl", &["-t", "acl.t"] as &[_]),
+            ("acl", &["-t", "ACL.[tv]", "--strict-names"]),
+            ("acl", &["-n", "acl"]),
+            ("acl", &["-n", "\"Acl ?chema\"", "-n", "acl*"]),
+            ("acl", &["-N", "acl"]),
+            ("acl", &["-T", "acl.*"]),
+            ("acl", &["-e", "plpgsql"]),
+            ("acl", &["--exclude-table-data", "acl.t*"]),
+            ("acl", &["--quote-all-identifiers"]),
+            ("acl", &["--binary-upgrade", "-s"]),
+            ("extensions", &["-e", "hstore"]),
+            ("extensions", &["-e", "hstore", "-n", "public"]),
+            ("extensions", &["-s"]),
+            ("extensions", &["-t", "settings"]),
+            ("extensions", &["--binary-upgrade", "-s"]),
+            ("large_objects", &["-b", "-s"]),
+            ("large_objects", &["-B"]),
+            ("large_objects", &["-b", "-B"]),
+            ("large_objects", &["-n", "public"]),
+            ("large_objects", &["-b", "-n", "public"]),
+            ("large_objects", &["-a"]),
+            ("large_objects", &["-c", "--if-exists"]),
+        ] {
+            let theirs = server.pg_dump(database, options);
+            let what = format!("{options:?} of {database} on {major}");
+            assert_same(&what, &theirs, &dump(&server, database, options), is_text);
+        }
+    }
+}
+
+#[test]
+fn patterns_fail_in_pg_dumps_words() {
+    let server = Server::start(15);
+    for options in [
+        &["-t", "nothing"] as &[_],
+        &["-n", "nothing"],
+        &["-e", "nothing"],
+        &["--include-foreign-data", "nothing"],
+        &["-t", "a.b.c.d"],
+        &["-n", "a.b.c"],
+        &["-e", "a.b"],
+        &["-t", "other.public.t"],
+        &["-n", "public", "-n", "nothing", "--strict-names"],
+        &["-n", "nothing", "-n", "a.b.c", "--strict-names"],
+    ] {
+        let args = server.connection_args("postgres");
+        let theirs = Run::of(server.tool("pg_dump").args(&args).args(options)).code(1);
+        let ours = Run::of(snapback().arg("dump").args(&args).args(options));
+        assert_ne!(ours.code, Some(0));
+        assert_eq!(
+            ours.stderr.replace("snapback: ", "pg_dump: "),
+            theirs.stderr,
+            "{options:?}"
+        );
+    }
+}
