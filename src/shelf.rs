@@ -196,7 +196,7 @@ impl Shelf {
         let is_wanted = |backup: &Backup| backup.present && backup.manifest.kind != Kind::Safety;
         match inventory.backups.into_iter().find(is_wanted) {
             Some(backup) => Ok(backup.manifest),
-            None => Err(self.not_found("no backup yet")),
+            None => Err(self.not_found("no backup that is whole")),
         }
     }
 

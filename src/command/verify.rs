@@ -39,6 +39,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         let inventory = shelf.inventory().await?;
         let manifests = inventory.backups.into_iter().map(|backup| backup.manifest).collect();
         (manifests, inventory.unreadable)
+    } else if which == "latest" {
+        (vec![newest(&shelf).await?], Vec::new())
     } else {
         (vec![shelf.find(which).await?], Vec::new())
     };
@@ -66,6 +68,14 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     Err(Fail::new(Exit::Damaged, damaged.join("\n"))
         .hint("restore from another backup, and look after the disk or bucket that holds these")
         .into())
+}
+
+/// The newest backup, also if it is damaged: a restore would pass over it, but here it is the one to look at.
+async fn newest(shelf: &Shelf) -> Result<Manifest> {
+    match shelf.inventory().await?.backups.into_iter().next() {
+        Some(backup) => Ok(backup.manifest),
+        None => shelf.find("latest").await,
+    }
 }
 
 async fn look(shelf: &Shelf, manifest: &Manifest, depth: Depth, globals: &Globals) -> Result<Findings> {

@@ -68,7 +68,7 @@ fn an_unknown_database_role_job_or_backup_is_named() {
         3,
         &["yesterday", "20261120T020000Z"],
     );
-    refused(&house, house.run(&["show"]), 3, &["no backup yet"]);
+    refused(&house, house.run(&["show"]), 3, &["no backup that is whole"]);
 }
 
 #[test]

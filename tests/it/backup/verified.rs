@@ -58,7 +58,7 @@ fn damage_is_found_named_and_touches_nothing() {
     fs::remove_file(&archive).unwrap();
     assert!(house.run(&["verify", &id]).code(6).stderr.contains("it is missing"));
     assert!(
-        house.run(&["show"]).code(3).stderr.contains("no backup yet"),
+        house.run(&["show"]).code(3).stderr.contains("no backup that is whole"),
         "latest is the newest that is there"
     );
 
