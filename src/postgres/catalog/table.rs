@@ -60,8 +60,6 @@ pub struct Table {
     pub toast_oid: Oid,
     /// `relfrozenxid` and `relminmxid` of the TOAST table.
     pub toast_frozen: (u32, u32),
-    /// Number of CHECK constraints as `pg_class` says.
-    pub ncheck: i32,
     /// OID of the row type.
     pub reltype: Oid,
     /// OID of the type of a typed table, 0 for others.
@@ -161,7 +159,7 @@ fn relations(cat: &Catalog) -> String {
     };
     format!(
         "SELECT c.tableoid, c.oid, c.relname, c.relnamespace, c.relowner, c.relkind, c.relpersistence,
-                c.relispopulated, c.relreplident, c.relchecks::int4 AS ncheck, c.relhasindex, c.relhasrules,
+                c.relispopulated, c.relreplident, c.relhasindex, c.relhasrules,
                 c.relhastriggers, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.reltype,
                 c.reloftype, c.relpages, c.reltuples::text AS reltuples, c.relallvisible,
                 {allfrozen} AS relallfrozen, {frozen}, c.reloptions,
@@ -258,7 +256,6 @@ fn read(cat: &Catalog, catalog_id: CatalogId, row: &Row) -> Result<Table> {
         frozen: pair(row, "frozenxid", "minmxid")?,
         toast_oid: row.opt_oid("toast_oid")?.unwrap_or_default(),
         toast_frozen: pair(row, "toast_frozenxid", "toast_minmxid")?,
-        ncheck: row.int("ncheck")?,
         reltype: row.oid("reltype")?,
         reloftype: row.oid("reloftype")?,
         foreign_server: row.opt_oid("ftserver")?.unwrap_or_default(),
