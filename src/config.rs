@@ -4,10 +4,12 @@
 //! `./backups` the one store.
 
 pub mod raw;
+mod store;
 pub mod value;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -63,7 +65,11 @@ impl Config {
         }
         if file.is_none() && raw.stores.is_empty() {
             let path = PathBuf::from("backups");
-            raw.stores.insert(DEFAULT.to_owned(), raw::Store { path });
+            let store = raw::Store {
+                path: Some(path),
+                ..raw::Store::default()
+            };
+            raw.stores.insert(DEFAULT.to_owned(), store);
         }
         validate(file, raw, environment, now)
     }
@@ -164,12 +170,21 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
     }
     tracing_subscriber::EnvFilter::try_new(&raw.log.level)
         .map_err(|error| impossible("log.level", &format!("{:?}: {error}", raw.log.level)))?;
+    let mut stores = BTreeMap::new();
     for (name, store) in &mut raw.stores {
         check_name("stores", name)?;
-        if store.path.as_os_str().is_empty() {
-            return Err(impossible(&format!("stores.{name}.path"), "must not be empty"));
+        if let Some(path) = &mut store.path {
+            if path.as_os_str().is_empty() {
+                return Err(impossible(&format!("stores.{name}.path"), "must not be empty"));
+            }
+            absolute(path);
         }
-        absolute(&mut store.path);
+        if let Some(s3) = &mut store.s3 {
+            for file in [&mut s3.access_key_file, &mut s3.secret_key_file, &mut s3.ca_file] {
+                file.as_mut().map(absolute);
+            }
+        }
+        stores.insert(name.clone(), store::open(name, store)?);
     }
     for job in raw.jobs.values_mut() {
         job.password_file.as_mut().map(absolute);
@@ -183,11 +198,11 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
     let mut jobs = Vec::new();
     for (name, job) in &raw.jobs {
         check_name("jobs", name)?;
-        let store = raw.stores.get(&job.store).ok_or_else(|| {
+        let store = stores.get(&job.store).ok_or_else(|| {
             let message = format!("there is no store {:?} (a section [stores.{}])", job.store, job.store);
             impossible(&format!("jobs.{name}.store"), &message)
         })?;
-        jobs.push(Job::new(name, job, store, environment, now)?);
+        jobs.push(Job::new(name, job, Arc::clone(store), environment, now)?);
     }
     Ok(Config { file, raw, jobs })
 }

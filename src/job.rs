@@ -19,7 +19,7 @@ use crate::postgres::snapshot::SessionOptions;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
-use crate::store::{Local, Store};
+use crate::store::Store;
 
 /// More connections than this help no server.
 const MOST_CONNECTIONS: u32 = 64;
@@ -120,7 +120,7 @@ impl Job {
     pub fn new(
         name: &str,
         raw: &raw::Job,
-        store: &raw::Store,
+        store: Arc<dyn Store>,
         environment: &Environment,
         now: DateTime<Utc>,
     ) -> Result<Job> {
@@ -139,7 +139,7 @@ impl Job {
                 dsn: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
                 password: password(raw, environment, &key)?,
             },
-            store: Arc::new(Local::new(&store.path)),
+            store,
             schedule,
             zone,
             run_missed: raw.run_missed,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::store::RawS3;
 use super::value::{ConnectionString, List, Span};
 use crate::postgres::connect::Secret;
 
@@ -79,11 +80,13 @@ impl Default for Daemon {
 }
 
 /// `[stores.NAME]`: where backups live.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// The folder.
-    pub path: PathBuf,
+    /// A folder.
+    pub path: Option<PathBuf>,
+    /// Or a bucket.
+    pub s3: Option<RawS3>,
 }
 
 /// `[jobs.NAME]`: a database and what becomes of it.

@@ -10,6 +10,7 @@
 
 pub mod local;
 mod path;
+pub mod s3;
 
 use std::fmt;
 use std::ops::Range;
@@ -22,6 +23,7 @@ use crate::error::Result;
 
 pub use local::Local;
 pub use path::check_path;
+pub use s3::{S3, S3Options};
 
 /// One object of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +103,9 @@ pub async fn get(store: &dyn Store, path: &str, limit: u64) -> Result<Bytes> {
 /// An object that is being written. Dropped without `finish`, it leaves nothing behind that is listed.
 #[async_trait]
 pub trait Upload: Send {
+    /// Says before the first `write` how many bytes at the start `finish` may rewrite, and about how many will
+    /// come in all. A store that must plan ahead (S3's parts) heeds it.
+    fn expect(&mut self, _head: u64, _total: u64) {}
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
     /// Replaces the first `head.len()` bytes with `head` (empty: leaves them), makes the object durable and

@@ -12,6 +12,7 @@ mod dump;
 mod equal;
 mod globals;
 mod restore;
+mod s3;
 mod store;
 mod support;
 mod tables;

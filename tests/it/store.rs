@@ -9,7 +9,7 @@ use snapback::store::{Local, Missing, Store, Taken, get, put};
 use crate::support::faulty::{Faulty, Op};
 
 /// What `store/mod.rs` promises, tried on an empty store.
-async fn contract(store: &dyn Store) {
+pub async fn contract(store: &dyn Store) {
     appears_only_when_finished(store).await;
     reads_ranges_and_refuses_what_is_not_there(store).await;
     never_overwrites(store).await;

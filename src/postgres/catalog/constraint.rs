@@ -47,13 +47,21 @@ pub const FOREIGN_KEYS: Step = Step {
             .filter(|(object, _)| object.wants(Components::DEFINITION))
             .map(|(_, table)| table.oid)
             .collect();
-        let query = Query::new(
-            "SELECT c.oid, conrelid, conname, confrelid, conindid, pg_catalog.pg_get_constraintdef(c.oid) AS condef
-             FROM unnest($1) AS src(tbloid)
-             JOIN pg_catalog.pg_constraint c ON src.tbloid = c.conrelid
-             WHERE contype = 'f' AND conparentid = 0
-             ORDER BY conrelid, conname",
-        );
+        let columns = "c.oid, conrelid, conname, confrelid, conindid, pg_catalog.pg_get_constraintdef(c.oid) AS condef";
+        let wanted = "contype = 'f' AND conparentid = 0";
+        // Numbers follow the order of the rows. 14 asks table by table, so each is a subquery of its own here.
+        let query = Query::new(match cat.server.major() {
+            ..15 => format!(
+                "SELECT c.* FROM unnest($1) AS src(tbloid), LATERAL (
+                     SELECT {columns} FROM pg_catalog.pg_constraint c
+                     WHERE conrelid = src.tbloid AND {wanted} OFFSET 0) c"
+            ),
+            _ => format!(
+                "SELECT {columns} FROM unnest($1) AS src(tbloid)
+                 JOIN pg_catalog.pg_constraint c ON src.tbloid = c.conrelid
+                 WHERE {wanted} ORDER BY conrelid, conname"
+            ),
+        });
         (!tables.is_empty()).then(|| query.oids(tables))
     },
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb_foreign_key(cat, row)),

@@ -31,20 +31,26 @@ pub const READ: Step = Step {
             .filter(|(object, table)| table.hastriggers && object.wants(Components::DEFINITION))
             .map(|(_, table)| table.oid)
             .collect();
-        // 14 marks the triggers of partitions as internal; since then their parent alone tells.
-        let (of_partition, own) = match cat.server.major() {
-            ..15 => ("t.tgisinternal", "NOT t.tgisinternal"),
-            _ => ("t.tgparentid <> 0", "(NOT t.tgisinternal AND t.tgparentid = 0)"),
-        };
-        let query = Query::new(format!(
-            "SELECT t.oid, t.tgrelid, t.tgname, t.tgenabled, {of_partition} AS tgispartition,
-                    pg_catalog.pg_get_triggerdef(t.oid, false) AS tgdef
-             FROM unnest($1) AS src(tbloid)
-             JOIN pg_catalog.pg_trigger t ON src.tbloid = t.tgrelid
-             LEFT JOIN pg_catalog.pg_trigger u ON u.oid = t.tgparentid
-             WHERE {own} OR t.tgenabled <> u.tgenabled
-             ORDER BY t.tgrelid, t.tgname"
-        ));
+        let columns = "t.oid, t.tgrelid, t.tgname, t.tgenabled, pg_catalog.pg_get_triggerdef(t.oid, false) AS tgdef";
+        // 14 marks the triggers of partitions as internal; since then their parent alone tells. Numbers follow the
+        // order of the rows, and 14 asks table by table, so each is a subquery of its own here.
+        let query = Query::new(match cat.server.major() {
+            ..15 => format!(
+                "SELECT t.* FROM unnest($1) AS src(tbloid), LATERAL (
+                     SELECT {columns}, t.tgisinternal AS tgispartition
+                     FROM pg_catalog.pg_trigger t LEFT JOIN pg_catalog.pg_trigger u ON u.oid = t.tgparentid
+                     WHERE t.tgrelid = src.tbloid AND (NOT t.tgisinternal OR t.tgenabled <> u.tgenabled)
+                     OFFSET 0) t"
+            ),
+            _ => format!(
+                "SELECT {columns}, t.tgparentid <> 0 AS tgispartition
+                 FROM unnest($1) AS src(tbloid)
+                 JOIN pg_catalog.pg_trigger t ON src.tbloid = t.tgrelid
+                 LEFT JOIN pg_catalog.pg_trigger u ON u.oid = t.tgparentid
+                 WHERE (NOT t.tgisinternal AND t.tgparentid = 0) OR t.tgenabled <> u.tgenabled
+                 ORDER BY t.tgrelid, t.tgname"
+            ),
+        });
         (!tables.is_empty()).then(|| query.oids(tables))
     },
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),

@@ -3,6 +3,7 @@
 
 pub mod faulty;
 pub mod program;
+pub mod s3;
 pub mod server;
 
 pub use program::{Run, snapback};

@@ -188,7 +188,8 @@ fn bin_dir(major: u32) -> PathBuf {
         .join("bin")
 }
 
-fn cache_dir() -> PathBuf {
+/// Where `tests/servers` installs what Debian does not have.
+pub fn cache_dir() -> PathBuf {
     if is_root() {
         return PathBuf::from("/var/cache/snapback-tests");
     }

@@ -1,0 +1,127 @@
+//! `[stores.NAME]`: from what was written to a place for backups.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{impossible, raw};
+use crate::error::Result;
+use crate::store::s3::{Checksums, LockMode, Sse};
+use crate::store::{Local, S3, S3Options, Store};
+
+/// `[stores.NAME.s3]`: a bucket of S3 or of one of its compatibles. Credentials come from the AWS chain
+/// (environment, profile, instance or container role) unless two files name them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawS3 {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// What all keys start with.
+    pub prefix: String,
+    /// URL of a compatible server.
+    pub endpoint_url: Option<String>,
+    /// Region.
+    pub region: Option<String>,
+    /// Bucket in the path rather than in the host name.
+    pub force_path_style: bool,
+    /// Profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// File with the access key.
+    pub access_key_file: Option<PathBuf>,
+    /// File with the secret key.
+    pub secret_key_file: Option<PathBuf>,
+    /// Checksums beyond the signed one.
+    pub checksums: Checksums,
+    /// Encryption at rest by the server.
+    pub sse: SseMode,
+    /// Key of KMS.
+    pub sse_kms_key_id: Option<String>,
+    /// Storage class of new objects.
+    pub storage_class: Option<String>,
+    /// Tags of new objects.
+    pub tags: BTreeMap<String, String>,
+    /// The requester pays.
+    pub request_payer: bool,
+    /// PEM file with CAs to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Object Lock of new objects.
+    pub lock_mode: Option<LockMode>,
+    /// Days that new objects are locked for.
+    pub lock_days: Option<u32>,
+}
+
+/// How the server encrypts what it stores.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum SseMode {
+    /// As the bucket says.
+    #[default]
+    Bucket,
+    /// With keys of S3.
+    S3,
+    /// With a key of KMS.
+    Kms,
+}
+
+/// The store that `[stores.NAME]` describes.
+///
+/// # Errors
+/// A value is impossible; the error names its key.
+pub fn open(name: &str, raw: &raw::Store) -> Result<Arc<dyn Store>> {
+    let key = |key: &str| format!("stores.{name}{key}");
+    match (&raw.path, &raw.s3) {
+        (Some(path), None) => Ok(Arc::new(Local::new(path))),
+        (None, Some(s3)) => Ok(Arc::new(S3::new(options(s3, &|k| key(&format!(".s3.{k}")))?))),
+        _ => Err(impossible(&key(""), "set either path (a folder) or s3 (a bucket)")),
+    }
+}
+
+fn options(raw: &RawS3, key: &dyn Fn(&str) -> String) -> Result<S3Options> {
+    if raw.bucket.is_empty() {
+        return Err(impossible(&key("bucket"), "must not be empty"));
+    }
+    if let Some(url) = &raw.endpoint_url
+        && !url.starts_with("https://")
+        && !url.starts_with("http://")
+    {
+        return Err(impossible(&key("endpoint_url"), "must start with https:// or http://"));
+    }
+    let key_files = match (&raw.access_key_file, &raw.secret_key_file) {
+        (Some(access), Some(secret)) => Some((access.clone(), secret.clone())),
+        (None, None) => None,
+        (None, _) => return Err(impossible(&key("access_key_file"), "goes with secret_key_file")),
+        (_, None) => return Err(impossible(&key("secret_key_file"), "goes with access_key_file")),
+    };
+    let lock = match (raw.lock_mode, raw.lock_days) {
+        (Some(_), Some(0)) => return Err(impossible(&key("lock_days"), "must be at least 1")),
+        (Some(mode), Some(days)) => Some((mode, days)),
+        (None, None) => None,
+        (None, _) => return Err(impossible(&key("lock_mode"), "goes with lock_days")),
+        (_, None) => return Err(impossible(&key("lock_days"), "goes with lock_mode")),
+    };
+    if raw.sse != SseMode::Kms && raw.sse_kms_key_id.is_some() {
+        return Err(impossible(&key("sse_kms_key_id"), "goes with sse = \"kms\""));
+    }
+    Ok(S3Options {
+        bucket: raw.bucket.clone(),
+        prefix: raw.prefix.clone(),
+        endpoint_url: raw.endpoint_url.clone(),
+        region: raw.region.clone(),
+        force_path_style: raw.force_path_style,
+        profile: raw.profile.clone(),
+        key_files,
+        checksums: raw.checksums,
+        sse: match raw.sse {
+            SseMode::Bucket => Sse::Bucket,
+            SseMode::S3 => Sse::S3,
+            SseMode::Kms => Sse::Kms(raw.sse_kms_key_id.clone()),
+        },
+        storage_class: raw.storage_class.clone(),
+        tags: raw.tags.clone().into_iter().collect(),
+        request_payer: raw.request_payer,
+        ca_file: raw.ca_file.clone(),
+        lock,
+    })
+}

@@ -1,0 +1,237 @@
+//! From options to a client: endpoint, credentials, TLS, timeouts, retries.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::types::{ObjectLockMode, RequestPayer, StorageClass};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+/// Attempts at one request, the first included; between them the SDK waits, longer each time, with jitter.
+const ATTEMPTS: u32 = 6;
+
+/// Idle connections are dropped before load balancers drop them, which would look like a failed request.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Which store, and how to use it. Debug shows no secret, because there is none in here.
+#[derive(Clone, Debug, Default)]
+pub struct S3Options {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// What all keys start with; slashes at its ends do not count.
+    pub prefix: String,
+    /// URL of a compatible server; `None`: AWS.
+    pub endpoint_url: Option<String>,
+    /// Region; `None`: the AWS chain's, or `us-east-1` where an endpoint is set.
+    pub region: Option<String>,
+    /// `http://host/bucket/key` rather than `http://bucket.host/key`.
+    pub force_path_style: bool,
+    /// Profile of the AWS configuration files; `None`: the AWS chain decides.
+    pub profile: Option<String>,
+    /// Files with the access key and the secret key, which go before the AWS chain.
+    pub key_files: Option<(PathBuf, PathBuf)>,
+    /// Checksums beyond the signed SHA-256 of each request's payload.
+    pub checksums: Checksums,
+    /// Encryption at rest, by the server.
+    pub sse: Sse,
+    /// Storage class of new objects, for example `STANDARD_IA`.
+    pub storage_class: Option<String>,
+    /// Tags of new objects.
+    pub tags: Vec<(String, String)>,
+    /// The requester pays for transfers.
+    pub request_payer: bool,
+    /// PEM file with CAs to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Object Lock of new objects: mode and days.
+    pub lock: Option<(LockMode, u32)>,
+}
+
+/// When the SDK adds checksums of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checksums {
+    /// Where an endpoint is set `WhenRequired`, on AWS `WhenSupported`.
+    #[default]
+    Auto,
+    /// Only where an operation demands one: the SDK's trailing checksums break several compatibles.
+    WhenRequired,
+    /// Wherever an operation can have one.
+    WhenSupported,
+}
+
+/// Who may lift an Object Lock before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockMode {
+    /// Those with a special right.
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+impl LockMode {
+    pub(super) fn object(self) -> ObjectLockMode {
+        match self {
+            LockMode::Governance => ObjectLockMode::Governance,
+            LockMode::Compliance => ObjectLockMode::Compliance,
+        }
+    }
+}
+
+/// Encryption at rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Sse {
+    /// The bucket's own setting.
+    #[default]
+    Bucket,
+    /// Keys of S3 (`AES256`).
+    S3,
+    /// A key of KMS; `None`: the account's default.
+    Kms(Option<String>),
+}
+
+impl S3Options {
+    pub(super) fn payer(&self) -> Option<RequestPayer> {
+        self.request_payer.then_some(RequestPayer::Requester)
+    }
+
+    pub(super) fn class(&self) -> Option<StorageClass> {
+        self.storage_class.as_deref().map(StorageClass::from)
+    }
+
+    /// The tags as a URL query, which is how a request carries them.
+    pub(super) fn tagging(&self) -> Option<String> {
+        let pairs: Vec<_> = self
+            .tags
+            .iter()
+            .map(|(key, value)| format!("{}={}", escape(key), escape(value)))
+            .collect();
+        (!pairs.is_empty()).then(|| pairs.join("&"))
+    }
+
+    /// Whether the SDK's checksums are wanted wherever possible.
+    pub(super) fn checksums_when_supported(&self) -> bool {
+        match self.checksums {
+            Checksums::Auto => self.endpoint_url.is_none(),
+            Checksums::WhenRequired => false,
+            Checksums::WhenSupported => true,
+        }
+    }
+}
+
+fn escape(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes()
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
+}
+
+/// A client for the store that `options` describe.
+pub async fn client(options: &S3Options) -> Result<Client> {
+    let http = http_client(options)?;
+    let mut chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+    if let Some(profile) = &options.profile {
+        chain = chain.profile_name(profile);
+    }
+    if let Some(region) = &options.region {
+        chain = chain.region(Region::new(region.clone()));
+    }
+    if let Some((access, secret)) = &options.key_files {
+        chain = chain.credentials_provider(Credentials::new(
+            read_key(access)?,
+            read_key(secret)?,
+            None,
+            None,
+            "files",
+        ));
+    }
+    let shared = chain.load().await;
+    let mut config = aws_sdk_s3::config::Builder::from(&shared)
+        .force_path_style(options.force_path_style)
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(ATTEMPTS)
+                .with_max_backoff(Duration::from_secs(20)),
+        )
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(10))
+                .read_timeout(Duration::from_secs(120))
+                .build(),
+        )
+        // A slow link is no stalled one: only where nothing at all moves for a minute is the request given up and tried again.
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(Duration::from_secs(60))
+                .build(),
+        );
+    if !options.checksums_when_supported() {
+        config = config
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    }
+    if let Some(endpoint) = &options.endpoint_url {
+        config = config.endpoint_url(endpoint);
+        if shared.region().is_none() {
+            config = config.region(Region::new("us-east-1"));
+        }
+    }
+    Ok(Client::from_conf(config.build()))
+}
+
+fn http_client(options: &S3Options) -> Result<SharedHttpClient> {
+    let mut trust = TrustStore::default();
+    if let Some(file) = &options.ca_file {
+        let pem = std::fs::read(file).with_context(|| format!("reading ca_file {}", file.display()))?;
+        trust = trust.with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .context("setting up TLS for the S3 store")?;
+    Ok(Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(context)
+        .pool_idle_timeout(IDLE)
+        .build_https())
+}
+
+fn read_key(file: &PathBuf) -> Result<String> {
+    let key = std::fs::read_to_string(file).with_context(|| format!("reading the S3 key file {}", file.display()))?;
+    Ok(key.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_escaped() {
+        let options = S3Options {
+            tags: vec![("team".into(), "a&b=c ü".into()), ("env".into(), "prod".into())],
+            ..Default::default()
+        };
+        assert_eq!(options.tagging().unwrap(), "team=a%26b%3Dc%20%C3%BC&env=prod");
+        assert_eq!(S3Options::default().tagging(), None);
+    }
+}

@@ -1,0 +1,96 @@
+//! The S3 store on a real server: the contract of every store, and what is particular to it.
+
+use bytes::Bytes;
+use snapback::error::{Exit, exit_of, hint_of};
+use snapback::store::{S3, Store, get, put};
+
+use crate::store::contract;
+use crate::support::s3::S3Server;
+
+#[tokio::test]
+async fn s3_store_keeps_the_contract() {
+    let server = S3Server::start();
+    contract(&server.store("some/prefix")).await;
+    assert!(
+        !server.bucket().join("one").exists(),
+        "something was written outside the prefix"
+    );
+}
+
+#[tokio::test]
+async fn large_objects_go_in_parts_and_their_head_is_rewritten() {
+    let server = S3Server::start();
+    let store = server.store("");
+    // More than two parts of 8 MiB, in pieces that do not divide them; the head spans the first part's end.
+    let whole: Vec<u8> = (0..21 << 20)
+        .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let head = vec![7_u8; 9 << 20];
+    let mut upload = store.create("job/large").await.unwrap();
+    upload.expect(head.len() as u64, whole.len() as u64);
+    for piece in whole.chunks(700_001) {
+        upload.write(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    let meta = upload.finish(Bytes::from(head.clone())).await.unwrap();
+    assert_eq!(meta.size, whole.len() as u64);
+
+    let read = get(&store, "job/large", u64::MAX).await.unwrap();
+    assert!(read[..head.len()] == head && read[head.len()..] == whole[head.len()..]);
+    let range = (9 << 20) - 5..(9 << 20) + 5;
+    assert_eq!(
+        store.read("job/large", range).await.unwrap(),
+        [&head[..5], &whole[9 << 20..(9 << 20) + 5]].concat()
+    );
+}
+
+#[tokio::test]
+async fn a_given_up_upload_leaves_nothing() {
+    let server = S3Server::start();
+    let store = server.store("");
+    let mut upload = store.create("job/large").await.unwrap();
+    for _ in 0..5 {
+        upload.write(Bytes::from(vec![0; 8 << 20])).await.unwrap();
+    }
+    upload.abort().await.unwrap();
+    assert!(store.list("").await.unwrap().is_empty());
+    // Nothing is left to sweep either, though that would only be swept after a day.
+    assert_eq!(store.clean("").await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn listing_goes_past_one_page() {
+    let server = S3Server::start();
+    for n in 0..1_200 {
+        std::fs::create_dir_all(server.bucket().join("job")).unwrap();
+        std::fs::write(server.bucket().join(format!("job/o{n:04}")), "x").unwrap();
+    }
+    let listed = server.store("").list("job/").await.unwrap();
+    assert_eq!(listed.len(), 1_200);
+    assert!(listed.is_sorted_by(|a, b| a.path < b.path));
+}
+
+#[tokio::test]
+async fn errors_say_what_to_do() {
+    let server = S3Server::start();
+    let mut options = server.options("");
+    options.bucket = "nowhere".into();
+    let store = S3::new(options);
+    let error = put(&store, "object", Bytes::from_static(b"x")).await.unwrap_err();
+    assert_eq!(exit_of(&error), Exit::NotFound, "{error:#}");
+
+    let wrong = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(wrong.path(), "wrong").unwrap();
+    let mut options = server.options("");
+    let (access, _) = options.key_files.unwrap();
+    options.key_files = Some((access, wrong.path().into()));
+    let store = S3::new(options);
+    let error = store.list("").await.unwrap_err();
+    assert_eq!(exit_of(&error), Exit::Permission, "{error:#}");
+    assert!(hint_of(&error).unwrap().contains("AWS_SECRET_ACCESS_KEY"), "{error:#}");
+
+    let mut options = server.options("");
+    options.endpoint_url = Some("http://127.0.0.1:1".into());
+    let store = S3::new(options);
+    let error = store.stat("object").await.unwrap_err();
+    assert!(hint_of(&error).unwrap().contains("endpoint_url"), "{error:#}");
+}
