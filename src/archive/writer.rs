@@ -65,7 +65,7 @@ enum Form {
     Custom(custom::Writer),
     Directory(directory::Writer),
     Tar(tar::Writer),
-    Plain(plain::Writer, Option<Compressor>),
+    Plain(Box<plain::Writer>, Option<Compressor>),
 }
 
 /// Compresses text as a whole.
@@ -96,7 +96,7 @@ impl Writer {
             Format::Directory => Form::Directory(directory::Writer::new(kept(entries, options), codec)),
             Format::Tar => Form::Tar(tar::Writer::new(kept(entries, options), options.clone(), quote)),
             Format::Plain => Form::Plain(
-                plain::Writer::new(entries.into(), options.clone(), quote),
+                Box::new(plain::Writer::new(entries.into(), options.clone(), quote)),
                 Compressor::new(compression)?,
             ),
         };
@@ -132,7 +132,7 @@ impl Writer {
     pub fn output(&mut self) -> Result<Option<Output>> {
         while let Some(pending) = self.queue.front_mut() {
             if let Pending::Spooled(file) = pending
-                && let Some(bytes) = file.next()?
+                && let Some(bytes) = file.read()?
             {
                 return Ok(Some(Output::Bytes(bytes)));
             }

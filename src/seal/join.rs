@@ -66,18 +66,6 @@ impl Joiner {
         }
         Some(Bytes::from(trailer))
     }
-
-    /// How many uncompressed bytes the segments have.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether the segments have no bytes at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }
 
 /// Adler-32 of two byte strings one after the other, from that of each and the length of the second.

@@ -67,20 +67,6 @@ impl Writer {
         with_data.map(|entry| entry.dump_id).collect()
     }
 
-    /// Version of the format that is written: 1.`minor`.
-    #[must_use]
-    pub fn minor(&self) -> u8 {
-        self.minor
-    }
-
-    /// Where the data of each entry lies, as far as it was written.
-    pub fn places(&self) -> impl Iterator<Item = (DumpId, Place)> {
-        self.entries
-            .iter()
-            .map(|entry| entry.dump_id)
-            .zip(self.places.iter().copied())
-    }
-
     /// Header and table of contents, with the offsets that are known by now; its length never changes.
     #[must_use]
     pub fn head(&self, header: &Header) -> Bytes {

@@ -51,7 +51,7 @@ impl Spooled {
     ///
     /// # Errors
     /// Reading the temporary file fails.
-    pub fn next(&mut self) -> Result<Option<Bytes>> {
+    pub fn read(&mut self) -> Result<Option<Bytes>> {
         let mut bytes = vec![0; STEP.min(usize::try_from(self.left)?)];
         self.file.read_exact(&mut bytes).context("reading a temporary file")?;
         self.left -= bytes.len() as u64;
