@@ -25,7 +25,12 @@ fn main() {
     let server = Server::start_with(15, &["shared_buffers=256MB", "max_locks_per_transaction=256"]);
     rows(&server, scale);
     schema(&server, "10,000 tables", (10_000.0 * scale) as u32, 0);
-    schema(&server, "2,400 objects", (400.0 * scale) as u32, (1_000.0 * scale) as u32);
+    schema(
+        &server,
+        "2,400 objects",
+        (400.0 * scale) as u32,
+        (1_000.0 * scale) as u32,
+    );
 }
 
 /// What one program needed.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::catalog::object::Oid;
-use super::catalog::{Catalog, Kind, emit, large_object, table_data};
+use super::catalog::{Catalog, Kind, Sessions, emit, large_object, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
@@ -138,7 +138,12 @@ async fn run(
     let work = async {
         progress.step("reading the catalogs");
         let mut cat = Catalog::new(server, options(request));
-        cat.read(&leader).await?;
+        let mut others = Others::prepare(dsn, &leader, &setup, request).await?;
+        cat.read(Sessions {
+            leader: &leader,
+            helper: others.first().await?,
+        })
+        .await?;
         let sorted = order::sort(&mut cat)?;
         let entries = emit::entries(&cat, &sorted)?;
         let source = identity::read(&leader, dsn).await?;
@@ -146,7 +151,7 @@ async fn run(
         let mut writer = writer(&cat, entries, request)?;
         progress.step("reading rows");
         let plan = plan(&leader, &cat, &writer, progress).await?;
-        let sessions = sessions(dsn, &leader, &setup, request, &plan).await?;
+        let sessions = others.all(&leader, request.jobs.min(plan.units())).await?;
         writer.begin()?;
         target.carry(&mut writer).await?;
         if !writer.head().is_empty() {
@@ -277,30 +282,59 @@ async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)], progress: 
     Ok(())
 }
 
-/// The leader, and as many others in its snapshot as there is work for.
-async fn sessions(
-    dsn: &Dsn,
-    leader: &Arc<Session>,
-    setup: &SessionOptions,
-    request: &Request,
-    plan: &rows::Plan,
-) -> Result<Vec<Arc<Session>>> {
-    let mut sessions = vec![Arc::clone(leader)];
-    let wanted = request.jobs.min(plan.units());
-    if wanted > 1 {
-        let snapshot = snapshot::export(leader).await?;
-        let setup = SessionOptions {
-            snapshot: Some(snapshot),
-            ..setup.clone()
+/// Sessions in the leader's snapshot, connected when they are needed.
+struct Others<'a> {
+    dsn: &'a Dsn,
+    /// How they are set up; `None`: the leader works alone.
+    setup: Option<SessionOptions>,
+    connected: Vec<Arc<Session>>,
+}
+
+impl<'a> Others<'a> {
+    async fn prepare(dsn: &'a Dsn, leader: &Session, setup: &SessionOptions, request: &Request) -> Result<Self> {
+        let setup = match (request.jobs, &setup.snapshot) {
+            (0 | 1, _) => None,
+            (_, Some(_)) => Some(setup.clone()),
+            (_, None) => Some(SessionOptions {
+                snapshot: Some(snapshot::export(leader).await?),
+                ..setup.clone()
+            }),
         };
-        let others = (1..wanted).map(async |_| {
-            let session = connect::connect(dsn).await?;
-            snapshot::begin(&session, &setup).await?;
+        Ok(Others {
+            dsn,
+            setup,
+            connected: Vec::new(),
+        })
+    }
+
+    /// The first of them, if the leader does not work alone.
+    async fn first(&mut self) -> Result<Option<&Session>> {
+        if self.setup.is_some() {
+            self.connect(1).await?;
+        }
+        Ok(self.connected.first().map(AsRef::as_ref))
+    }
+
+    /// The leader and others, `wanted` in all.
+    async fn all(mut self, leader: &Arc<Session>, wanted: usize) -> Result<Vec<Arc<Session>>> {
+        self.connect(wanted.saturating_sub(1)).await?;
+        let mut sessions = vec![Arc::clone(leader)];
+        sessions.extend(self.connected.into_iter().take(wanted.saturating_sub(1)));
+        Ok(sessions)
+    }
+
+    /// Connects until there are `count`.
+    async fn connect(&mut self, count: usize) -> Result<()> {
+        let Some(setup) = &self.setup else { return Ok(()) };
+        let missing = (self.connected.len()..count).map(async |_| {
+            let session = connect::connect(self.dsn).await?;
+            snapshot::begin(&session, setup).await?;
             Ok::<_, anyhow::Error>(Arc::new(session))
         });
-        sessions.extend(futures_util::future::try_join_all(others).await?);
+        let connected = futures_util::future::try_join_all(missing).await?;
+        self.connected.extend(connected);
+        Ok(())
     }
-    Ok(sessions)
 }
 
 /// Tells the server to stop: it would go on sending, or waiting for a lock, for nobody.

@@ -133,6 +133,29 @@ pub struct Step {
     pub absorb: fn(&mut Catalog, Vec<Row>) -> Result<()>,
 }
 
+/// Who answers the queries: the leader, which holds the locks, and another session in its snapshot that helps
+/// where the server has most to do.
+#[derive(Clone, Copy)]
+pub struct Sessions<'a> {
+    /// Holds the locks.
+    pub leader: &'a Session,
+    /// Helps, if there is one.
+    pub helper: Option<&'a Session>,
+}
+
+/// What the helper reads: about half of the server's work in a large database. None of it takes locks on the
+/// tables themselves, for which the helper could wait behind someone who waits for the leader.
+const FOR_HELPER: &[&str] = &["indexes", "columns"];
+
+impl<'a> Sessions<'a> {
+    fn for_step(&self, step: &Step) -> &'a Session {
+        match self.helper {
+            Some(helper) if FOR_HELPER.contains(&step.what) => helper,
+            _ => self.leader,
+        }
+    }
+}
+
 /// Everything that is known of the database.
 pub struct Catalog {
     /// The server and the database.
@@ -322,10 +345,11 @@ impl Catalog {
     ///
     /// # Errors
     /// What the server says, with the name of the step.
-    pub async fn run_batch(&mut self, session: &Session, steps: &[Step]) -> Result<()> {
+    pub async fn run_batch(&mut self, sessions: Sessions<'_>, steps: &[Step]) -> Result<()> {
         let queries: Vec<_> = steps.iter().map(|step| (step.query)(self)).collect();
         let runs = queries.iter().zip(steps).map(async |(query, step)| match query {
-            Some(query) => session
+            Some(query) => sessions
+                .for_step(step)
                 .rows(query)
                 .await
                 .with_context(|| format!("reading {}", step.what)),
@@ -347,11 +371,11 @@ impl Catalog {
     /// # Errors
     /// What the server says; a pattern that matches nothing under `--strict-names`; a table that could not
     /// be locked.
-    pub async fn read(&mut self, session: &Session) -> Result<()> {
-        self.run_batch(session, PATTERNS).await?;
-        self.run_batch(session, IDENTITIES).await?;
-        lock::tables(self, session).await?;
-        self.run_batch(session, DETAILS).await?;
+    pub async fn read(&mut self, sessions: Sessions<'_>) -> Result<()> {
+        self.run_batch(sessions, PATTERNS).await?;
+        self.run_batch(sessions, IDENTITIES).await?;
+        lock::tables(self, sessions.leader).await?;
+        self.run_batch(sessions, DETAILS).await?;
         dependency::add_boundaries(self);
         Ok(())
     }
