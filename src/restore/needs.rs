@@ -50,8 +50,7 @@ impl Needs {
 fn named_roles(sql: &str) -> BTreeSet<String> {
     let mut roles = BTreeSet::new();
     let mut expect = Expect::Nothing;
-    let mut tokens = Tokens(sql).peekable();
-    while let Some(token) = tokens.next() {
+    for token in Tokens(sql) {
         let word = match &token {
             Token::Word(word) => word.as_str(),
             _ => "",

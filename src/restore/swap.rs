@@ -67,11 +67,14 @@ pub async fn swap(target: &Target, swap: &Swap<'_>, watch: &Watch) -> Result<Swa
     let renamer = target.outside(swap.live).await?;
     let bouncer = target.outside(swap.live).await?;
     watch.step(Step::Fence).await;
+    let incoming = oid_of(&renamer, swap.incoming)
+        .await?
+        .with_context(|| format!("database {:?} is gone", swap.incoming))?;
     let mut sessions = Sessions::default();
     let mut attempt = 1;
     loop {
         let began = Instant::now();
-        match try_swap(&renamer, &bouncer, swap, &mut sessions, watch).await {
+        match try_swap(&renamer, &bouncer, swap, incoming, &mut sessions, watch).await {
             Ok(()) => {
                 return Ok(Swapped {
                     away: began.elapsed(),
@@ -83,8 +86,15 @@ pub async fn swap(target: &Target, swap: &Swap<'_>, watch: &Watch) -> Result<Swa
                 attempt += 1;
             }
             Err(error) => {
-                // The transaction ends with its session in any case.
+                // The transaction ends with its session in any case. What is not known when the session broke is
+                // whether it was committed before: then the names tell.
                 let _ = renamer.batch_execute("ROLLBACK").await;
+                if renamer.is_closed() && has_happened(target, swap, incoming).await {
+                    return Ok(Swapped {
+                        away: began.elapsed(),
+                        ended: sessions.ended.len(),
+                    });
+                }
                 return Err(sessions.explain(error, swap.live));
             }
         }
@@ -95,6 +105,7 @@ async fn try_swap(
     renamer: &Client,
     bouncer: &Client,
     swap: &Swap<'_>,
+    incoming: u32,
     sessions: &mut Sessions,
     watch: &Watch,
 ) -> Result<()> {
@@ -105,13 +116,10 @@ async fn try_swap(
          SET LOCAL idle_in_transaction_session_timeout = '5s'",
     )
     .await?;
-    let incoming = oid_of(renamer, swap.incoming)
-        .await?
-        .with_context(|| format!("database {:?} is gone", swap.incoming))?;
-    rename(renamer, bouncer, incoming, swap.incoming, None, sessions).await?;
+    sessions.end_all(bouncer, incoming).await?;
     if let Some(aside) = &swap.aside {
         still_the_same(renamer, swap.live, aside.oid).await?;
-        rename(renamer, bouncer, aside.oid, swap.live, Some(aside.name), sessions).await?;
+        rename(renamer, bouncer, aside.oid, swap.live, aside.name, sessions).await?;
         run(renamer, &aside.marker.statement(&quoted(aside.name))).await?;
     }
     let live = quoted(swap.live);
@@ -131,18 +139,15 @@ async fn try_swap(
     run(renamer, "COMMIT").await
 }
 
-/// Renames a database while everybody inside is ended; without a new name it only empties it.
+/// Renames a database while everybody inside is ended.
 async fn rename(
     renamer: &Client,
     bouncer: &Client,
     oid: u32,
     name: &str,
-    to: Option<&str>,
+    to: &str,
     sessions: &mut Sessions,
 ) -> Result<()> {
-    let Some(to) = to else {
-        return sessions.end_all(bouncer, oid).await.map(|_| ());
-    };
     let statement = format!("ALTER DATABASE {} RENAME TO {}", quoted(name), quoted(to));
     let renamed = run(renamer, &statement);
     tokio::pin!(renamed);
@@ -153,6 +158,15 @@ async fn rename(
             () = tokio::time::sleep(LOOK) => {}
         }
     }
+}
+
+/// Whether the incoming database has the live name.
+async fn has_happened(target: &Target, swap: &Swap<'_>, incoming: u32) -> bool {
+    let look = async {
+        let client = target.outside(swap.live).await?;
+        oid_of(&client, swap.live).await
+    };
+    matches!(look.await, Ok(Some(oid)) if oid == incoming)
 }
 
 async fn oid_of(client: &Client, name: &str) -> Result<Option<u32>> {
@@ -196,6 +210,22 @@ struct Sessions {
 impl Sessions {
     /// Ends every session in the database; those that this role may not end are remembered.
     async fn end_all(&mut self, bouncer: &Client, oid: u32) -> Result<()> {
+        // In the list, not in the condition: there the server might end a session before it looks where it is.
+        let all = "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datid = $1";
+        match bouncer.query(all, &[&oid]).await {
+            Ok(ended) => {
+                for row in ended {
+                    self.ended.insert(row.try_get(0)?);
+                }
+                Ok(())
+            }
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => self.end_each(bouncer, oid).await,
+            Err(error) => Err(error).context("ending sessions"),
+        }
+    }
+
+    /// The same one by one, where some of them are not this role's to end.
+    async fn end_each(&mut self, bouncer: &Client, oid: u32) -> Result<()> {
         let inside = bouncer
             .query(
                 "SELECT pid, COALESCE(usename, '')::text, COALESCE(application_name, '') \
@@ -205,10 +235,8 @@ impl Sessions {
             .await?;
         for row in inside {
             let pid: i32 = row.try_get(0)?;
-            match bouncer
-                .query_one("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid])
-                .await
-            {
+            let end = "SELECT pg_catalog.pg_terminate_backend($1)";
+            match bouncer.query_one(end, &[&pid]).await {
                 Ok(_) => {
                     self.ended.insert(pid);
                 }

@@ -62,7 +62,7 @@ impl Graph {
     }
 
     /// Takes the heaviest entry that can be restored now.
-    pub fn next(&mut self) -> Option<usize> {
+    pub fn take(&mut self) -> Option<usize> {
         let best = *self.ready.iter().find(|(_, i)| !self.is_locked(&self.items[*i]))?;
         self.ready.remove(&best);
         self.running.push(best.1);
@@ -190,23 +190,23 @@ mod tests {
     fn rows_come_first_heavy_ones_before_light_ones() {
         let entries = entries();
         let mut graph = Graph::new(&entries, &[2, 3, 4, 5, 6, 7], |at| if at == 3 { 10 } else { 5 });
-        assert_eq!(graph.next(), Some(3));
-        assert_eq!(graph.next(), Some(2));
-        assert_eq!(graph.next(), None);
+        assert_eq!(graph.take(), Some(3));
+        assert_eq!(graph.take(), Some(2));
+        assert_eq!(graph.take(), None);
         graph.done(2);
         // The constraint locks the table against the indexes, whichever is first.
-        assert_eq!(graph.next(), Some(4));
-        assert_eq!(graph.next(), None);
+        assert_eq!(graph.take(), Some(4));
+        assert_eq!(graph.take(), None);
         graph.done(4);
         // Two indexes of a table can be built together; the foreign key waits for the other table's rows.
-        assert_eq!(graph.next(), Some(5));
-        assert_eq!(graph.next(), Some(6));
-        assert_eq!(graph.next(), None);
+        assert_eq!(graph.take(), Some(5));
+        assert_eq!(graph.take(), Some(6));
+        assert_eq!(graph.take(), None);
         graph.done(3);
-        assert_eq!(graph.next(), None);
+        assert_eq!(graph.take(), None);
         graph.done(5);
         graph.done(6);
-        assert_eq!(graph.next(), Some(7));
+        assert_eq!(graph.take(), Some(7));
         assert!(!graph.is_finished());
         graph.done(7);
         assert!(graph.is_finished() && graph.is_idle());
@@ -219,7 +219,7 @@ mod tests {
             entry(2, "INDEX", Section::PostData, &[1]),
         ];
         let mut graph = Graph::new(&entries, &[0, 1], |_| 0);
-        assert_eq!(graph.next(), None);
+        assert_eq!(graph.take(), None);
         assert!(graph.is_idle() && !graph.is_finished());
     }
 }

@@ -185,7 +185,7 @@ impl Work {
             changed.as_mut().enable();
             {
                 let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(at) = graph.next() {
+                if let Some(at) = graph.take() {
                     return Ok(Some(at));
                 }
                 if graph.is_finished() {

@@ -1,5 +1,7 @@
 //! Rows and large objects on their way to the server.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
@@ -12,7 +14,6 @@ use crate::archive::reader::Reader;
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
-use std::sync::Arc;
 
 /// Pieces of rows that wait for the server, at most.
 const AHEAD: usize = 8;
@@ -152,10 +153,10 @@ mod tests {
         let table = Entry::new(1, "TABLE", "odd \"name", Section::PreData);
         let mut rows = Entry::new(2, "TABLE DATA", "odd \"name", Section::Data);
         rows.copy_stmt = "COPY public.\"odd \"\"name\" (a, b) FROM stdin;\n".to_owned();
-        assert_eq!(own_table(&[table.clone()], &rows), None);
+        assert_eq!(own_table(std::slice::from_ref(&table), &rows), None);
         rows.dependencies = vec![1];
         assert_eq!(
-            own_table(&[table.clone()], &rows).as_deref(),
+            own_table(std::slice::from_ref(&table), &rows).as_deref(),
             Some("public.\"odd \"\"name\"")
         );
         rows.defn = format!("{LOAD_VIA_ROOT}public.root");

@@ -39,6 +39,7 @@ fn who(site: &Site) -> String {
 }
 
 /// Starts the program and waits until it pauses where it was told to.
+#[allow(clippy::zombie_processes)] // who asked for it kills it and waits; a test that fails ends anyway
 fn paused(site: &Site, args: &[&str]) -> Child {
     let mut child = site
         .command(args)
@@ -283,6 +284,41 @@ fn a_role_that_owns_the_database_needs_no_more_than_to_create_databases() {
     assert_eq!(site.server.psql("app", "SELECT am_i FROM own.who"), "new");
     let owner = "SELECT datdba::regrole FROM pg_database WHERE datname = 'app'";
     assert_eq!(site.server.psql("postgres", owner), "tenant");
+}
+
+#[test]
+fn who_cannot_be_ended_is_named() {
+    let server = Server::start(15);
+    server.psql("postgres", "CREATE ROLE tenant LOGIN CREATEDB");
+    server.psql("postgres", "CREATE DATABASE app OWNER tenant");
+    server.psql(
+        "app",
+        "SET ROLE tenant; CREATE SCHEMA own; CREATE TABLE own.who AS SELECT 'new' AS am_i",
+    );
+    let site = Site::on(server, "app", "tenant");
+    site.backup();
+    let mut boss = site.server.tool("psql");
+    boss.args(site.server.connection_args("app"))
+        .args(["-c", "SELECT pg_sleep(600)"]);
+    let mut boss = boss
+        .env("PGAPPNAME", "the boss")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while site.server.psql(
+        "postgres",
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'the boss'",
+    ) != "1"
+    {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let failed = site.run(&["restore", "app", "--yes"]).code(PERMISSION);
+    assert!(failed.stderr.contains("postgres (the boss)"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("nothing was changed"), "{}", failed.stderr);
+    assert_eq!(site.databases(), ["app", "postgres", "template0", "template1"]);
+    boss.kill().unwrap();
+    boss.wait().unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Backup, loss, restore, undo with the real program on real servers.
 
 use super::{Site, project};
-use crate::support::{Run, VERSIONS};
+use crate::support::{Run, Server, VERSIONS};
 
 /// What this version's pg_dump says of a database, but for what differs from dump to dump: among other things
 /// the order of rows, so all lines are sorted.
@@ -76,6 +76,30 @@ fn restore_with_stock_tools(site: &Site, database: &str, name: &str) {
         .args(site.server.connection_args(name))
         .arg(archive);
     Run::of(&mut pg_restore).ok();
+}
+
+#[test]
+fn text_survives_in_every_encoding() {
+    let latin =
+        r#"CREATE TABLE "Größe" ("é" text DEFAULT 'ü' CHECK ("é" <> 'à')); INSERT INTO "Größe" VALUES ('naïve ±')"#;
+    let japanese = r#"CREATE TABLE "表" ("列" text DEFAULT '漢字'); INSERT INTO "表" VALUES ('かな')"#;
+    let no_encoding = r"CREATE TABLE bytes (t text); INSERT INTO bytes VALUES (convert_from('\xff41e9', 'SQL_ASCII'));
+        DO $$ BEGIN EXECUTE convert_from(convert_to('COMMENT ON TABLE bytes IS ''x', 'SQL_ASCII') || '\xff27', 'SQL_ASCII');
+        END $$";
+    for (encoding, setup) in [("LATIN1", latin), ("EUC_JP", japanese), ("SQL_ASCII", no_encoding)] {
+        let site = Site::on(Server::start(15), "app", "postgres");
+        let create = format!("CREATE DATABASE app TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'");
+        site.server.psql("postgres", &create);
+        let file = site.backups().with_file_name("setup.sql");
+        std::fs::create_dir_all(site.backups()).unwrap();
+        std::fs::write(&file, format!("\\encoding UTF8\n{setup};\n")).unwrap();
+        site.server.load("app", &file);
+        let dumped = || site.server.pg_dump("app", &["--restrict-key=x"]);
+        let before = dumped();
+        site.backup();
+        site.restore(&[]);
+        assert!(before == dumped(), "{encoding}: {}", String::from_utf8_lossy(&dumped()));
+    }
 }
 
 #[test]
