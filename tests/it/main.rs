@@ -10,6 +10,7 @@ mod daemon;
 mod database;
 mod dump;
 mod equal;
+mod equal_options;
 mod globals;
 mod restore;
 mod s3;

@@ -107,10 +107,11 @@ fn handlers(emit: &Emit, it: &Language) -> Option<String> {
     Some(out)
 }
 
+/// The name of a function, if anything of it is dumped at all.
 fn dumped_function(cat: &Catalog, oid: Oid) -> Option<String> {
     let function = cat
         .object(class::PG_PROC, oid)
-        .filter(|function| !function.dump.is_none())?;
+        .filter(|function| !(function.dump & function.components).is_none())?;
     let schema = cat.namespace_name(function.namespace)?;
     Some(cat.quote().qualified(schema, &function.name))
 }

@@ -74,7 +74,8 @@ pub fn class_oids(emit: &Emit, oid: Oid, is_index: bool) -> String {
             return;
         }
         sql += &format!("SELECT pg_catalog.binary_upgrade_set_next_{kind}_pg_class_oid('{oid}'::pg_catalog.oid);\n");
-        if keeps_files && node != 0 {
+        // A partitioned index has no file, but pg_dump says so nevertheless.
+        if keeps_files && (node != 0 || is_index) {
             sql +=
                 &format!("SELECT pg_catalog.binary_upgrade_set_next_{kind}_relfilenode('{node}'::pg_catalog.oid);\n");
         }
