@@ -25,4 +25,5 @@ pub mod schedule;
 pub mod seal;
 pub mod shelf;
 pub mod store;
+pub mod stored;
 pub mod verify;

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
-use crate::archive::source::Source;
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::manifest::{BackupId, Manifest, Part, Table};
 use crate::postgres::dump::{count, schema_hash};
 use crate::postgres::row_hash::RowHash;
 use crate::shelf::Shelf;
+use crate::stored;
 
 /// What ends the rows of a table in an archive.
 const END_OF_ROWS: &[u8] = b"\\.\n\n\n";
@@ -88,7 +88,7 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, findings: &mut Findings) -> 
     if shelf.store().stat(&path).await?.is_none() {
         return Ok(());
     }
-    let source = Source::store(shelf.store().clone(), &path).await?;
+    let source = stored::source(shelf.store().clone(), &path).await?;
     let reader = Reader::from_source(source)
         .await
         .map_err(|error| Fail::new(Exit::Damaged, format!("{path}: {error:#}")))?;

@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         int_size: 4,
         offset_size: 8,
     };
-    list::render(&toc.head.header, &facts, &toc.entries, &options);
+    let _ = list::render(&toc.head.header, &facts, &toc.entries, &options);
     let mut writer = plain::Writer::new(toc.entries.into(), options, quote);
     writer.begin(&toc.head.header);
     for id in writer.data().to_vec() {

@@ -7,10 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
 
 use crate::error::Result;
-use crate::store::Store;
+
+/// What a [`Source`] can read that is neither a file nor in memory.
+#[async_trait]
+pub trait Ranges: Send + Sync {
+    /// Reads exactly `range`.
+    async fn read(&self, range: Range<u64>) -> Result<Bytes>;
+}
 
 /// Bytes that can be read from anywhere, again and again; clones read the same.
 #[derive(Clone)]
@@ -22,7 +29,7 @@ pub struct Source {
 #[derive(Clone)]
 enum From {
     File(Arc<File>),
-    Store(Arc<dyn Store>, String),
+    Ranges(Arc<dyn Ranges>),
     Memory(Bytes),
 }
 
@@ -40,17 +47,13 @@ impl Source {
         })
     }
 
-    /// An object of a store.
-    ///
-    /// # Errors
-    /// There is none.
-    pub async fn store(store: Arc<dyn Store>, path: &str) -> Result<Self> {
-        let meta = store.stat(path).await?;
-        let meta = meta.with_context(|| format!("{path} is not in {store}"))?;
-        Ok(Source {
-            from: From::Store(store, path.to_owned()),
-            len: meta.size,
-        })
+    /// `len` bytes that are read by range.
+    #[must_use]
+    pub fn ranges(ranges: Arc<dyn Ranges>, len: u64) -> Self {
+        Source {
+            from: From::Ranges(ranges),
+            len,
+        }
     }
 
     /// Bytes in memory.
@@ -95,7 +98,7 @@ impl Source {
                 };
                 tokio::task::spawn_blocking(read).await?
             }
-            From::Store(store, path) => store.read(path, range).await,
+            From::Ranges(ranges) => ranges.read(range).await,
             From::Memory(bytes) => {
                 let start = usize::try_from(range.start)?;
                 Ok(bytes.slice(start..start + len))

@@ -23,7 +23,6 @@ use super::watch::{Event, Step, Watch};
 use super::{analyse, lock, recover};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
-use crate::archive::source::Source;
 use crate::archive::toc::DumpId;
 use crate::backup;
 use crate::clock::Clock;
@@ -32,7 +31,7 @@ use crate::job::Job;
 use crate::manifest::{BackupId, Kind, Manifest};
 use crate::postgres::load::{self, Load};
 use crate::shelf::Shelf;
-use crate::store;
+use crate::{store, stored};
 
 /// What a person asks for.
 pub struct Request<'a> {
@@ -102,7 +101,7 @@ impl<'a> Prepared<'a> {
         let shelf = Shelf::of(request.job);
         let manifest = shelf.find(request.backup).await?;
         let path = shelf.file_path(&manifest.archive.name);
-        let source = Source::store(Arc::clone(shelf.store()), &path).await?;
+        let source = stored::source(Arc::clone(shelf.store()), &path).await?;
         let reader = Reader::from_source(source)
             .await
             .with_context(|| format!("reading {path} in {}", shelf.store()))?;
