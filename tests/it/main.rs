@@ -11,6 +11,7 @@ mod database;
 mod dump;
 mod equal;
 mod equal_options;
+mod equal_random;
 mod globals;
 mod restore;
 mod s3;
