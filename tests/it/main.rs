@@ -15,6 +15,7 @@ mod equal_random;
 mod globals;
 mod restore;
 mod s3;
+mod scenarios;
 mod store;
 mod support;
 mod tables;
