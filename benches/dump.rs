@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench dump` makes a database of 1.1 GB and one of 10,000 tables, which takes a few minutes;
 //! `SNAPBACK_BENCH_SCALE=0.1` makes them smaller.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unused_imports)]
 
 #[path = "../tests/it/support/mod.rs"]
 mod support;

@@ -13,13 +13,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 mod dsn;
 mod failure;
+mod params;
 mod pgpass;
 mod service;
 mod stream;
 mod tls;
 mod uri;
 
-pub use dsn::{ChannelBinding, Dsn, Host, Params, Secret, SslMode, TargetSession, params};
+pub use dsn::{ChannelBinding, Dsn, Host, Secret, SslMode, TargetSession};
+pub use params::{Params, params};
 
 use super::session::Session;
 use crate::error::{Exit, Fail, Result};

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::dsn::{self, Params, home, usage};
+use super::dsn::home;
+use super::params::{self, Params, usage};
 use crate::error::Result;
 
 /// Fills in what `params` leaves open from the service that it or the environment names.
@@ -66,7 +67,7 @@ fn section(text: &str, service: &str, path: &Path) -> Result<Option<Params>> {
             if keyword.trim() == "service" {
                 return Err(usage(format!("{}: services cannot name services", wrong())));
             }
-            dsn::set(params, keyword.trim(), value.trim().to_owned()).with_context(wrong)?;
+            params::set(params, keyword.trim(), value.trim().to_owned()).with_context(wrong)?;
         }
     }
     Ok(found)

@@ -1,6 +1,6 @@
 //! libpq's connection URIs: `postgresql://user:password@host:port,host:port/database?keyword=value`.
 
-use super::dsn::{Params, set, usage};
+use super::params::{Params, set, usage};
 use crate::error::Result;
 
 /// Takes what follows `postgresql://` apart.

@@ -32,11 +32,7 @@ pub(super) enum Work {
 pub(super) struct Unit {
     /// Its place among all units of the dump.
     pub(super) index: usize,
-    /// The entry that it belongs to.
-    pub(super) entry: DumpId,
     pub(super) work: Work,
-    /// It starts the entry's data.
-    pub(super) first: bool,
     /// It ends the entry's data.
     pub(super) last: bool,
     /// Where what was read goes.
@@ -96,9 +92,7 @@ pub(super) fn cut(data: Vec<(DumpId, Data)>, parallel: bool) -> (Vec<Unit>, Vec<
             let (first, last) = (at == 0, at + 1 == count);
             units.push(Unit {
                 index: units.len(),
-                entry,
                 work,
-                first,
                 last,
                 to,
             });
