@@ -145,10 +145,11 @@ async fn run(
         })
         .await?;
         let sorted = order::sort(&mut cat)?;
-        let entries = emit::entries(&cat, &sorted)?;
+        let restore = restore_options(&cat, request);
+        let entries = emit::entries(&cat, &sorted, &restore)?;
         let source = identity::read(&leader, dsn).await?;
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
-        let mut writer = writer(&cat, entries, request)?;
+        let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
         let plan = plan(&leader, &cat, &writer, progress).await?;
         let sessions = others.all(&leader, request.jobs.min(plan.units())).await?;
@@ -200,21 +201,25 @@ fn session_options(dsn: &Dsn, request: &Request) -> SessionOptions {
     setup
 }
 
-fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request) -> Result<Writer> {
+/// What the archive holds of the database, and how its text is printed.
+fn restore_options(cat: &Catalog, request: &Request) -> RestoreOptions {
+    RestoreOptions {
+        sections: request.sections,
+        superuser: request.superuser.clone(),
+        restrict_key: request.key(&cat.server),
+        verbose: request.verbose,
+        ..RestoreOptions::for_dump(&cat.options)
+    }
+}
+
+fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request, options: &RestoreOptions) -> Result<Writer> {
     let header = Header {
         created: chrono::Local::now().naive_local(),
         database: cat.server.database.clone(),
         server_version: cat.server.version.clone(),
         dumper_version: format!("{} (Snapback {})", cat.server.number(), env!("CARGO_PKG_VERSION")),
     };
-    let options = RestoreOptions {
-        sections: request.sections,
-        superuser: request.superuser.clone(),
-        restrict_key: request.key(&cat.server),
-        verbose: request.verbose,
-        ..RestoreOptions::for_dump(&cat.options)
-    };
-    Writer::new(request.format, header, entries, &options, cat.quote(), request.compress)
+    Writer::new(request.format, header, entries, options, cat.quote(), request.compress)
 }
 
 /// A key for `\restrict` that nobody who wrote into the database could have known.

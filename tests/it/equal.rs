@@ -55,11 +55,29 @@ fn check(fixture: &str, major: u32) {
     let ours = dump(&server, fixture, &[]);
     assert_same("plain text", &server.pg_dump(fixture, &[]), &ours, is_text);
 
+    compare_archives(&server, fixture, &[]);
+    // Where the first two sections are missing, dependencies must not name what is in them.
+    compare_archives(&server, fixture, &["--section=post-data"]);
+}
+
+/// Compares the lists of two archives, with their dependencies, and the text that pg_restore makes of them.
+#[track_caller]
+fn compare_archives(server: &Server, database: &str, options: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (theirs, ours) = (folder.path().join("pg_dump"), folder.path().join("snapback"));
-    let to = |path: &Path| ["-Fc".to_owned(), "-f".to_owned(), path.to_str().unwrap().to_owned()];
-    server.pg_dump(fixture, &to(&theirs).each_ref().map(String::as_str));
-    dump(&server, fixture, &to(&ours).each_ref().map(String::as_str));
+    let to = |path: &Path| {
+        let path = path.to_str().unwrap().to_owned();
+        let options = options.iter().map(|option| (*option).to_owned());
+        options
+            .chain(["-Fc".to_owned(), "-f".to_owned(), path])
+            .collect::<Vec<_>>()
+    };
+    server.pg_dump(database, &to(&theirs).iter().map(String::as_str).collect::<Vec<_>>());
+    dump(
+        server,
+        database,
+        &to(&ours).iter().map(String::as_str).collect::<Vec<_>>(),
+    );
     let restore = |path: &Path, options: &[&str]| output(server.tool("pg_restore").args(options).arg(path));
     assert_same(
         "list of the archive",

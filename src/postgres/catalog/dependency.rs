@@ -3,6 +3,8 @@
 use super::emit::Emit;
 use super::object::{CatalogId, DumpId, Object};
 use super::{Catalog, Kind, Query, Row, Step};
+use crate::archive::options::RestoreOptions;
+use crate::archive::required::required;
 use crate::archive::toc::{Entry, Section};
 use crate::error::Result;
 
@@ -167,11 +169,11 @@ fn section(object: &Object, major: u32) -> Option<Section> {
 /// that has no entry (a view on its rule), it gets that one's dependencies instead.
 ///
 /// Entries that name their dependencies themselves keep those: pg_restore knows what a table's rows, an ACL or
-/// a comment belong to by them.
-pub fn reduce(emit: &mut Emit) {
+/// a comment belong to by them. What `options` leave out of the archive has no entry either.
+pub fn reduce(emit: &mut Emit, options: &RestoreOptions) {
     let mut has_entry = vec![false; usize::try_from(emit.last_dump_id()).unwrap_or_default() + 1];
-    for entry in &emit.entries {
-        if let Ok(slot) = usize::try_from(entry.dump_id) {
+    for (entry, required) in emit.entries.iter().zip(required(&emit.entries, options)) {
+        if let (true, Ok(slot)) = (required.wanted(), usize::try_from(entry.dump_id)) {
             has_entry[slot] = true;
         }
     }

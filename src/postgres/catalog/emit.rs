@@ -2,6 +2,7 @@
 
 use super::object::{DumpId, Object};
 use super::{Catalog, Kind, dependency};
+use crate::archive::options::RestoreOptions;
 use crate::archive::toc::{Entry, Section};
 use crate::error::Result;
 use crate::postgres::quote::Quote;
@@ -125,11 +126,12 @@ impl<'a> Emit<'a> {
     }
 }
 
-/// The whole table of contents of `cat`, its objects in the order `sorted`.
+/// The whole table of contents of `cat`, its objects in the order `sorted`, with the dependencies that they have in
+/// an archive of what `options` want of it.
 ///
 /// # Errors
 /// The catalogs are inconsistent, or hold something that the engine does not cover.
-pub fn entries(cat: &Catalog, sorted: &[DumpId]) -> Result<Vec<Entry>> {
+pub fn entries(cat: &Catalog, sorted: &[DumpId], options: &RestoreOptions) -> Result<Vec<Entry>> {
     let mut emit = Emit::new(cat);
     super::database::dump_settings(&mut emit)?;
     if cat.options.create {
@@ -140,6 +142,6 @@ pub fn entries(cat: &Catalog, sorted: &[DumpId]) -> Result<Vec<Entry>> {
             emit.dump(object)?;
         }
     }
-    dependency::reduce(&mut emit);
+    dependency::reduce(&mut emit, options);
     Ok(emit.entries)
 }

@@ -195,7 +195,7 @@ pub fn dump(emit: &mut Emit, object: &Object, it: &Publication) -> Result<()> {
 }
 
 /// The publication numbered `id` with its object.
-fn publication<'c>(cat: &'c Catalog, id: DumpId) -> Result<(&'c Object, &'c Publication)> {
+fn publication(cat: &Catalog, id: DumpId) -> Result<(&Object, &Publication)> {
     let object = cat.get(id).context("a member of no publication")?;
     match &object.kind {
         Kind::Publication(it) => Ok((object, it)),
