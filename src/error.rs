@@ -92,8 +92,6 @@ fn fails(error: &anyhow::Error) -> impl Iterator<Item = &Fail> {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context as _;
-
     use super::*;
 
     #[test]

@@ -27,6 +27,7 @@ impl CatalogId {
 }
 
 /// OIDs of the system catalogs, which are the same in every version.
+#[allow(missing_docs)] // each constant is named after its catalog
 pub mod class {
     use super::Oid;
     pub const PG_TYPE: Oid = 1247;
@@ -62,15 +63,25 @@ pub mod class {
 pub struct Components(u16);
 
 impl Components {
+    /// Nothing.
     pub const NONE: Self = Components(0);
+    /// The statements that create it.
     pub const DEFINITION: Self = Components(1);
+    /// Its rows.
     pub const DATA: Self = Components(1 << 1);
+    /// Its comments.
     pub const COMMENT: Self = Components(1 << 2);
+    /// Its security labels.
     pub const SECLABEL: Self = Components(1 << 3);
+    /// Its privileges.
     pub const ACL: Self = Components(1 << 4);
+    /// Its row-level security policies.
     pub const POLICY: Self = Components(1 << 5);
+    /// Its user mappings.
     pub const USERMAP: Self = Components(1 << 6);
+    /// The planner's statistics of it.
     pub const STATISTICS: Self = Components(1 << 7);
+    /// Everything.
     pub const ALL: Self = Components(0xFFFF);
 
     /// Whether any part of `other` is in this set.

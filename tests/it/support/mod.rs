@@ -1,5 +1,5 @@
 //! What the tests share: real PostgreSQL servers, the program itself, comparisons.
-#![allow(dead_code)] // no test needs all of it
+#![allow(dead_code, unused_imports)] // no test or bench needs all of it
 
 pub mod faulty;
 pub mod program;
