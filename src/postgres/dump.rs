@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::catalog::object::Oid;
-use super::catalog::{Catalog, Kind, Sessions, emit, large_object, table_data};
+use super::catalog::{Catalog, Kind, Sessions, dependency, emit, large_object, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
@@ -146,7 +146,10 @@ async fn run(
         .await?;
         let sorted = order::sort(&mut cat)?;
         let restore = restore_options(&cat, request);
-        let entries = emit::entries(&cat, &sorted, &restore)?;
+        let mut entries = emit::entries(&cat, &sorted)?;
+        if request.format != Format::Plain {
+            dependency::reduce(&cat, &mut entries, &restore);
+        }
         let source = identity::read(&leader, dsn).await?;
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
         let mut writer = writer(&cat, entries, request, &restore)?;

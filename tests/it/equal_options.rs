@@ -26,6 +26,7 @@ const FIXTURES: &[&str] = &[
 const OPTIONS: &[(u32, &str)] = &[
     (14, ""),
     (14, "-s"),
+    (15, "-s -v"),
     (14, "-a"),
     (14, "-a --disable-triggers"),
     (14, "-a --disable-triggers -S postgres"),

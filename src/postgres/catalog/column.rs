@@ -17,6 +17,8 @@ pub struct Column {
     pub name: String,
     /// Type with modifier, as `format_type` writes it.
     pub type_name: String,
+    /// The type that a domain is made of in the end, only for INSERT: the server sends values of domains as that.
+    pub base_type: Option<String>,
     /// `SET STATISTICS`; -1 is the default.
     pub stattarget: i32,
     /// Storage.
@@ -115,9 +117,22 @@ fn columns(cat: &Catalog) -> String {
     } else {
         "NULL"
     };
+    let base_type = if cat.options.inserts.is_some() {
+        "CASE WHEN t.typtype = 'd' THEN (
+             WITH RECURSIVE base AS (
+                 SELECT t.typbasetype AS oid
+                 UNION ALL
+                 SELECT d.typbasetype FROM base JOIN pg_catalog.pg_type d ON d.oid = base.oid AND d.typtype = 'd'
+             )
+             SELECT pg_catalog.format_type(b.oid, NULL)
+             FROM base JOIN pg_catalog.pg_type b ON b.oid = base.oid AND b.typtype <> 'd'
+         ) END"
+    } else {
+        "NULL"
+    };
     format!(
         "SELECT a.attrelid, a.attnum::int4 AS attnum, a.attname, pg_catalog.format_type(t.oid, a.atttypmod) AS type,
-                a.attstattarget::int4 AS attstattarget, a.attstorage,
+                {base_type} AS base_type, a.attstattarget::int4 AS attstattarget, a.attstorage,
                 coalesce(t.typstorage, a.attstorage) AS typstorage, a.attisdropped, a.attidentity,
                 a.attgenerated, a.attlen::int4 AS attlen, a.attalign, a.attislocal, a.attcompression,
                 pg_catalog.array_to_string(a.attoptions, ', ') AS attoptions,
@@ -172,6 +187,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
     table.columns.push(Column {
         name: column,
         type_name: row.opt_text("type")?.unwrap_or_default(),
+        base_type: row.opt_text("base_type")?,
         stattarget: row.opt_int("attstattarget")?.unwrap_or(-1),
         storage: row.char("attstorage")?,
         type_storage: row.char("typstorage")?,

@@ -1,5 +1,7 @@
 //! What depends on what: pg_depend, and the boundaries between the sections.
 
+use std::collections::HashSet;
+
 use super::emit::Emit;
 use super::object::{CatalogId, DumpId, Object};
 use super::{Catalog, Kind, Query, Row, Step};
@@ -170,33 +172,26 @@ fn section(object: &Object, major: u32) -> Option<Section> {
 ///
 /// Entries that name their dependencies themselves keep those: pg_restore knows what a table's rows, an ACL or
 /// a comment belong to by them. What `options` leave out of the archive has no entry either.
-pub fn reduce(emit: &mut Emit, options: &RestoreOptions) {
-    let mut has_entry = vec![false; usize::try_from(emit.last_dump_id()).unwrap_or_default() + 1];
-    for (entry, required) in emit.entries.iter().zip(required(&emit.entries, options)) {
-        if let (true, Ok(slot)) = (required.wanted(), usize::try_from(entry.dump_id)) {
-            has_entry[slot] = true;
-        }
-    }
-    let reduced: Vec<Vec<DumpId>> = emit
-        .entries
+pub fn reduce(cat: &Catalog, entries: &mut [Entry], options: &RestoreOptions) {
+    let listed: HashSet<DumpId> = entries
         .iter()
-        .map(|entry| of_entry(emit.cat, entry, &has_entry))
+        .zip(required(entries, options))
+        .filter(|(_, required)| required.wanted())
+        .map(|(entry, _)| entry.dump_id)
         .collect();
-    for (entry, dependencies) in emit.entries.iter_mut().zip(reduced) {
-        entry.dependencies = dependencies;
+    for entry in entries {
+        if entry.dependencies.is_empty() {
+            entry.dependencies = of_entry(cat, entry, &listed);
+        }
     }
 }
 
-fn of_entry(cat: &Catalog, entry: &Entry, has_entry: &[bool]) -> Vec<DumpId> {
-    if !entry.dependencies.is_empty() {
-        return entry.dependencies.clone();
-    }
+fn of_entry(cat: &Catalog, entry: &Entry, listed: &HashSet<DumpId>) -> Vec<DumpId> {
     let mut found = Vec::new();
     // A stack instead of recursion, since chains of views can be long. What is pushed last is looked at first.
     let mut pending: Vec<DumpId> = cat.get(entry.dump_id).map(reversed_dependencies).unwrap_or_default();
     while let Some(id) = pending.pop() {
-        let listed = usize::try_from(id).is_ok_and(|slot| has_entry.get(slot).copied().unwrap_or_default());
-        if listed {
+        if listed.contains(&id) {
             found.push(id);
         } else if let Some(object) = cat.get(id) {
             pending.extend(reversed_dependencies(object));

@@ -1,8 +1,7 @@
 //! From sorted objects to the entries of an archive.
 
 use super::object::{DumpId, Object};
-use super::{Catalog, Kind, dependency};
-use crate::archive::options::RestoreOptions;
+use super::{Catalog, Kind};
 use crate::archive::toc::{Entry, Section};
 use crate::error::Result;
 use crate::postgres::quote::Quote;
@@ -36,8 +35,8 @@ impl<'a> Emit<'a> {
         self.last_dump_id
     }
 
-    /// The entry of `object`: its ids, name and schema are filled in, and its dependencies as the catalogs
-    /// have them (they are reduced to entries when all entries are there).
+    /// The entry of `object`: its ids, name and schema are filled in. Its dependencies as the catalogs
+    /// have them are left to [`super::dependency::reduce`], when all entries are there.
     #[must_use]
     pub fn entry(&self, object: &Object, desc: &str, section: Section) -> Entry {
         let mut entry = Entry::new(object.dump_id, desc, object.name.clone(), section);
@@ -45,12 +44,6 @@ impl<'a> Emit<'a> {
         entry.oid = object.catalog_id.oid;
         entry.namespace = self.cat.namespace_name(object.namespace).map(str::to_owned);
         entry
-    }
-
-    /// The highest dump id that was given out.
-    #[must_use]
-    pub fn last_dump_id(&self) -> DumpId {
-        self.last_dump_id
     }
 
     /// Adds an entry.
@@ -126,12 +119,12 @@ impl<'a> Emit<'a> {
     }
 }
 
-/// The whole table of contents of `cat`, its objects in the order `sorted`, with the dependencies that they have in
-/// an archive of what `options` want of it.
+/// The whole table of contents of `cat`, its objects in the order `sorted`. Entries have only the dependencies that
+/// they name themselves: text says no others, and an archive gets them by [`super::dependency::reduce`].
 ///
 /// # Errors
 /// The catalogs are inconsistent, or hold something that the engine does not cover.
-pub fn entries(cat: &Catalog, sorted: &[DumpId], options: &RestoreOptions) -> Result<Vec<Entry>> {
+pub fn entries(cat: &Catalog, sorted: &[DumpId]) -> Result<Vec<Entry>> {
     let mut emit = Emit::new(cat);
     super::database::dump_settings(&mut emit)?;
     if cat.options.create {
@@ -142,6 +135,5 @@ pub fn entries(cat: &Catalog, sorted: &[DumpId], options: &RestoreOptions) -> Re
             emit.dump(object)?;
         }
     }
-    dependency::reduce(&mut emit, options);
     Ok(emit.entries)
 }

@@ -6,6 +6,8 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, DumpId, Object, Oid};
 use super::table::Table;
 use super::{Catalog, Kind, Step, relation_stats};
+use crate::archive::plain::sanitize;
+use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::session::{Query, Row};
@@ -175,7 +177,7 @@ pub struct Source {
 pub struct SourceColumn {
     /// Name, unquoted.
     pub name: String,
-    /// Type with modifier, as `format_type` writes it: INSERT quotes by it.
+    /// Type as `format_type` writes it, and of a domain its base type where INSERTs are made: they quote by it.
     pub type_name: String,
     /// Its value is computed: COPY leaves it out, INSERT writes DEFAULT.
     pub generated: bool,
@@ -224,7 +226,7 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
             .iter()
             .map(|column| SourceColumn {
                 name: column.name.clone(),
-                type_name: column.type_name.clone(),
+                type_name: column.base_type.as_ref().unwrap_or(&column.type_name).clone(),
                 generated: column.generated != '\0',
             })
             .collect(),
@@ -284,7 +286,7 @@ pub fn dump(emit: &mut Emit, object: &Object, it: &TableData) -> Result<()> {
     let mut entry = emit.entry(object, "TABLE DATA", Section::Data);
     entry.owner.clone_from(&table.owner);
     if source.target != source.qualified {
-        entry.defn = format!("-- load via partition root {}", source.target);
+        entry.defn = format!("{LOAD_VIA_ROOT}{}", sanitize(&source.target));
     }
     if emit.cat.options.inserts.is_none() {
         entry.copy_stmt = source.copy_in;

@@ -138,9 +138,6 @@ impl InsertWriter {
     }
 
     fn literal(&self, value: &[u8], out: &mut Vec<u8>) {
-        if !self.std_strings && value.contains(&b'\\') {
-            out.push(b'E');
-        }
         out.push(b'\'');
         for byte in value {
             if *byte == b'\'' || (*byte == b'\\' && !self.std_strings) {
