@@ -1,13 +1,13 @@
 //! One dump, from connection to finished archive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use super::catalog::object::Oid;
+use super::catalog::object::{Oid, class};
 use super::catalog::{Catalog, Kind, Sessions, dependency, emit, large_object, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
@@ -157,6 +157,7 @@ async fn run(
         let plan = plan(&leader, &cat, &writer, progress).await?;
         let sessions = others.all(&leader, request.jobs.min(plan.units())).await?;
         writer.begin()?;
+        target.expect(&writer.head(), plan.bytes);
         target.carry(&mut writer).await?;
         if !writer.head().is_empty() {
             target.head_ends();
@@ -247,9 +248,11 @@ async fn plan(leader: &Session, cat: &Catalog, writer: &Writer, progress: &dyn P
     }
     let tables: Vec<Oid> = data.iter().filter_map(|(_, data)| table_oid(data)).collect();
     preflight::unchanged(leader, &tables).await?;
-    measure(leader, &mut data, progress).await?;
+    let bytes = measure(leader, &mut data).await?;
+    progress.expect(bytes);
     Ok(rows::Plan {
         data,
+        bytes,
         inserts: cat.options.inserts.map(|inserts| Inserts {
             rows: inserts.rows.max(1),
             ..inserts
@@ -266,13 +269,18 @@ fn table_oid(data: &rows::Data) -> Option<Oid> {
 }
 
 /// Finds out how many pages each table really has: statistics may be old, or never have been taken.
-async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)], progress: &dyn Progress) -> Result<()> {
+async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)]) -> Result<u64> {
+    // All large objects lie in one table, however many entries they have.
+    let tables: BTreeSet<Oid> = data
+        .iter()
+        .map(|(_, data)| table_oid(data).unwrap_or(class::PG_LARGEOBJECT))
+        .collect();
     let query = Query::new(
         "SELECT t.oid, pg_catalog.pg_table_size(t.oid) AS bytes, \
                 pg_catalog.pg_relation_size(t.oid) / pg_catalog.current_setting('block_size')::int8 AS pages \
          FROM pg_catalog.unnest($1) AS t(oid)",
     )
-    .oids(data.iter().filter_map(|(_, data)| table_oid(data)));
+    .oids(tables);
     let mut sizes = BTreeMap::new();
     let mut total = 0;
     for row in leader.rows(&query).await? {
@@ -286,8 +294,7 @@ async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)], progress: 
             *pages = u64::try_from(measured).unwrap_or(0);
         }
     }
-    progress.expect(u64::try_from(total).unwrap_or(0));
-    Ok(())
+    Ok(u64::try_from(total).unwrap_or(0))
 }
 
 /// Sessions in the leader's snapshot, connected when they are needed.

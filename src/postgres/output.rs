@@ -101,6 +101,15 @@ impl Target {
         }
     }
 
+    /// Says what will come before anything does: the head that is rewritten, and tables of about `bytes` bytes.
+    pub(super) fn expect(&mut self, head: &Bytes, bytes: u64) {
+        if let Place::One(upload) = &mut self.place {
+            let head = head.len() as u64;
+            // COPY text can be longer than what is stored, and may be written without compression.
+            upload.expect(head, head + bytes.saturating_mul(2));
+        }
+    }
+
     /// Carries what `writer` has made so far.
     pub(super) async fn carry(&mut self, writer: &mut Writer) -> Result<()> {
         while let Some(output) = writer.output()? {

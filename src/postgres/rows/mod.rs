@@ -40,6 +40,8 @@ pub struct Plan {
     pub inserts: Option<Inserts>,
     /// How to quote.
     pub quote: Quote,
+    /// What is read takes about this many bytes on the server's disk.
+    pub bytes: u64,
 }
 
 impl Plan {

@@ -50,6 +50,13 @@ impl Site {
         fs::write(&file, fs::read_to_string(&file).unwrap() + line + "\n").unwrap();
     }
 
+    /// Puts another store in the place of the folder.
+    pub fn use_store(&self, section: &str) {
+        let file = self.folder.path().join("snapback.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("[stores.default]\npath = \"backups\"\n", section)).unwrap();
+    }
+
     /// The program, in the folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = snapback();

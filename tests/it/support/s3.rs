@@ -95,6 +95,15 @@ impl S3Server {
         S3::new(self.options(prefix))
     }
 
+    /// The same as a section of a configuration.
+    pub fn config(&self, prefix: &str) -> String {
+        let (url, dir) = (self.url(), self.dir.path().display());
+        format!(
+            "[stores.default.s3]\nbucket = 'bucket'\nprefix = '{prefix}'\nendpoint_url = '{url}'\nforce_path_style = true\n\
+             access_key_file = '{dir}/access'\nsecret_key_file = '{dir}/secret'\n"
+        )
+    }
+
     /// The folder that the bucket is.
     pub fn bucket(&self) -> PathBuf {
         self.dir.path().join("root/bucket")
