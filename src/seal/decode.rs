@@ -52,7 +52,7 @@ impl Decoder {
         })
     }
 
-    /// Decompresses some of `input` and appends the result to `out`: a [`PIECE`], or an LZ4 block.
+    /// Decompresses some of `input` and appends the result to `out`: a `PIECE`, or an LZ4 block.
     ///
     /// # Errors
     /// The stream is damaged.

@@ -59,7 +59,7 @@ pub struct ColumnStats {
     /// Name of the column.
     pub attname: String,
     /// The arguments of the function that restores them, which are the columns of pg_stats: value by value, where
-    /// there is one, in the order of [`ARGUMENTS`].
+    /// there is one, in the order of `ARGUMENTS`.
     pub values: Vec<Option<String>>,
 }
 

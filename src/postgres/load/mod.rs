@@ -1,7 +1,7 @@
 //! An archive becomes a database again: definitions one after the other, then rows over several connections
 //! with indexes and constraints as soon as their tables are ready, then privileges.
 //!
-//! Every statement must succeed. The few whose failure loses nothing are named in [`session`] and told.
+//! Every statement must succeed. The few whose failure loses nothing are named in `session` and told.
 
 pub mod graph;
 mod rows;

@@ -1,8 +1,8 @@
 //! The data of a dump: rows and large objects, read over several connections, written in order.
 //!
-//! Tables are cut into [`unit`]s. Each [`worker`] takes the next one, reads it over its connection and has
+//! Tables are cut into `unit`s. Each `worker` takes the next one, reads it over its connection and has
 //! it hashed and compressed on a thread of its own; here the units are joined in the archive's order.
-//! [`gate`] bounds what waits for its turn.
+//! `gate` bounds what waits for its turn.
 
 mod compress;
 mod gate;
