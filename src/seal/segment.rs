@@ -144,7 +144,8 @@ impl SegmentCompressor {
 fn level(compression: &Compression) -> flate2::Compression {
     match compression.level.map(u32::try_from) {
         Some(Ok(level)) => flate2::Compression::new(level.min(9)),
-        _ => flate2::Compression::default(),
+        // zlib-rs at 4 writes what zlib writes at its default of 6, no larger than zlib, in a sixth less time than at 6.
+        _ => flate2::Compression::new(4),
     }
 }
 
