@@ -70,6 +70,24 @@ pub struct Missing {
     pub path: String,
 }
 
+/// An object may not be deleted yet, because the store holds it (Object Lock): what `delete` fails with, for
+/// callers that go on with other objects and come back.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is locked in its store {}", until_when(*.until))]
+pub struct Locked {
+    /// The path that was to be deleted.
+    pub path: String,
+    /// When the lock ends; `None` where the store does not say, or where a legal hold has no end.
+    pub until: Option<DateTime<Utc>>,
+}
+
+fn until_when(until: Option<DateTime<Utc>>) -> String {
+    until.map_or_else(
+        || "without an end that it names".to_owned(),
+        |until| format!("until {}", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+    )
+}
+
 /// Stores a small object in one go.
 ///
 /// # Errors
