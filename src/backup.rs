@@ -211,7 +211,7 @@ async fn prepare(request: &Request<'_>, shelf: &Shelf, started: DateTime<Utc>, t
 
     watch.step(Step::Verify).await;
     watch.tell(Event::Total(dumped.written.bytes));
-    let read = |bytes| watch.tell(Event::Read(bytes));
+    let read = |bytes| watch.tell(Event::Done(bytes));
     let name = Part::Archive.name(&job.name, claim.id);
     let archive = shelf
         .read_back(name, &dumped.written, &read)

@@ -27,3 +27,4 @@ pub mod shelf;
 pub mod store;
 pub mod stored;
 pub mod verify;
+pub mod watch;

@@ -73,7 +73,7 @@ async fn one(job: &Job, args: &Args, globals: &Globals, cancel: &CancellationTok
     let watch = Watch::new(move |event| match event {
         Event::Step(step) => shown.step(step.describe()),
         Event::Total(bytes) => shown.total(bytes),
-        Event::Read(bytes) => shown.add(bytes),
+        Event::Done(bytes) => shown.add(bytes),
         Event::Warning(text) => shown.warn(&text),
     });
     let request = Request {

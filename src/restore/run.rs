@@ -382,7 +382,7 @@ struct Teller(Watch);
 
 impl load::Progress for Teller {
     fn loaded(&self, bytes: u64) {
-        self.0.tell(Event::Loaded(bytes));
+        self.0.tell(Event::Done(bytes));
     }
 
     fn tolerated(&self, what: String) {

@@ -130,7 +130,7 @@ pub fn watch(progress: &Progress, pause_at: Option<Step>) -> Watch {
             }
         }
         Event::Total(bytes) => shown.total(bytes),
-        Event::Loaded(bytes) => shown.add(bytes),
+        Event::Done(bytes) => shown.add(bytes),
         Event::Warning(text) => shown.warn(&text),
     });
     watch.pausing_at(pause_at)

@@ -1,0 +1,140 @@
+//! The named steps of a long run, and who is told when one is reached: a backup and a restore share it.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Declares the steps of a run: an enum whose values have a name (for `--pause-at` and reports) and a text for people.
+macro_rules! steps {
+    ($(#[$about:meta])* $of:literal, $($(#[$doc:meta])* $step:ident = $name:literal, $text:literal;)+) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Step {
+            $($(#[$doc])* $step,)+
+        }
+
+        impl Step {
+            /// What happens in the step, for people.
+            #[must_use]
+            pub fn describe(self) -> &'static str {
+                match self {
+                    $(Step::$step => $text,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for Step {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self {
+                    $(Step::$step => $name,)+
+                })
+            }
+        }
+
+        impl std::str::FromStr for Step {
+            type Err = $crate::error::Fail;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($name => Ok(Step::$step),)+
+                    _ => Err($crate::error::Fail::new(
+                        $crate::error::Exit::Usage,
+                        format!("{text:?} is not a step of {}", $of),
+                    )),
+                }
+            }
+        }
+    };
+}
+pub(crate) use steps;
+
+/// What a run tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<S> {
+    /// A step begins.
+    Step(S),
+    /// How much there is to read or to load in this step, about, in bytes.
+    Total(u64),
+    /// So many more bytes of it are done.
+    Done(u64),
+    /// Something that a person should know and that does not stop the run.
+    Warning(String),
+}
+
+/// Whom a run tells what it does.
+pub struct Watch<S> {
+    report: Arc<dyn Fn(Event<S>) + Send + Sync>,
+    pause_at: Option<S>,
+}
+
+impl<S: Copy> Clone for Watch<S> {
+    fn clone(&self) -> Self {
+        Watch {
+            report: Arc::clone(&self.report),
+            pause_at: self.pause_at,
+        }
+    }
+}
+
+impl<S: Copy + PartialEq + fmt::Display> Watch<S> {
+    /// Tells `report`, which must not block.
+    pub fn new(report: impl Fn(Event<S>) + Send + Sync + 'static) -> Self {
+        Watch {
+            report: Arc::new(report),
+            pause_at: None,
+        }
+    }
+
+    /// Tells nobody.
+    #[must_use]
+    pub fn silent() -> Self {
+        Watch::new(|_| ())
+    }
+
+    /// The same, but it stops for ever at `step`: tests kill it there.
+    #[must_use]
+    pub fn pausing_at(mut self, step: Option<S>) -> Self {
+        self.pause_at = step;
+        self
+    }
+
+    /// Says that `step` is reached.
+    pub async fn step(&self, step: S) {
+        tracing::debug!(%step, "reached");
+        self.tell(Event::Step(step));
+        if self.pause_at == Some(step) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Tells something.
+    pub fn tell(&self, event: Event<S>) {
+        (self.report)(event);
+    }
+
+    /// Warns.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.tell(Event::Warning(text.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    steps! {
+        /// Steps.
+        "a walk",
+        /// The left foot.
+        Left = "left", "lifting the left foot";
+        /// The right foot.
+        Right = "right", "lifting the right foot";
+    }
+
+    #[test]
+    fn a_step_is_known_by_its_name() {
+        for step in [Step::Left, Step::Right] {
+            assert_eq!(step.to_string().parse::<Step>().unwrap(), step);
+        }
+        assert_eq!(Step::Right.describe(), "lifting the right foot");
+        let error = "hop".parse::<Step>().unwrap_err();
+        assert_eq!(error.message, "\"hop\" is not a step of a walk");
+    }
+}
