@@ -28,6 +28,8 @@ pub enum Exit {
     Refused = 7,
     /// The role lacks a right that the run needs.
     Permission = 8,
+    /// A backup is encrypted, and no secret key at hand opens it.
+    NoKey = 9,
     /// A signal ended the run.
     Interrupted = 130,
 }

@@ -1,5 +1,6 @@
-//! What happens to bytes between an archive and a store: compression and digests.
+//! What happens to bytes between an archive and a store: compression, encryption and digests.
 
+pub mod age;
 pub mod compression;
 pub mod decode;
 pub mod digest;
