@@ -7,14 +7,19 @@ pub mod raw;
 mod store;
 pub mod value;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
+use crate::postgres::connect::Dsn;
+use crate::store::Store;
 use raw::Raw;
 use value::ConnectionString;
 
@@ -28,7 +33,7 @@ const PLACES: [&str; 2] = ["snapback.toml", "/etc/snapback/config.toml"];
 const DEFAULT: &str = "default";
 
 /// A configuration that makes sense.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The file that it came from.
     pub file: Option<PathBuf>,
@@ -36,6 +41,17 @@ pub struct Config {
     pub raw: Raw,
     /// The jobs, by name.
     pub jobs: Vec<Job>,
+    /// The stores, by name.
+    pub stores: BTreeMap<String, Arc<dyn Store>>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("file", &self.file)
+            .field("raw", &self.raw)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The environment of this process; what is not Unicode is none of ours.
@@ -108,6 +124,54 @@ impl Config {
             }
             (first, second) => Ok((self.job(first)?, second.unwrap_or("latest"))),
         }
+    }
+
+    /// What `--to` names: a job, or a connection string. The latter becomes a job of its own, whose safety snapshots
+    /// go to the store of `beside`, or else to the default one.
+    ///
+    /// # Errors
+    /// It is neither, or there is no store.
+    pub fn destination(
+        &self,
+        to: &str,
+        beside: Option<&Job>,
+        environment: &Environment,
+        now: DateTime<Utc>,
+    ) -> Result<Cow<'_, Job>> {
+        if !to.contains(['=', ':']) {
+            return Ok(Cow::Borrowed(self.job(Some(to))?));
+        }
+        let raw = raw::Job {
+            url: ConnectionString::new(to),
+            ..raw::Job::default()
+        };
+        let store = match (beside, self.stores.get(&raw.store)) {
+            (Some(job), _) => &job.store,
+            (None, Some(store)) => store,
+            (None, None) => {
+                let message = format!("safety snapshots need a store, and there is no [stores.{}]", raw.store);
+                return Err(Fail::new(Exit::Usage, message).into());
+            }
+        };
+        let name = self.name_for(&Dsn::parse(to).context("--to")?.database);
+        let job = Job::new(&name, &raw, Arc::clone(store), environment, now)?;
+        Ok(Cow::Owned(job))
+    }
+
+    /// The name of a job that is not configured: the same for the same database, and no configured one's.
+    fn name_for(&self, database: &str) -> String {
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        };
+        let mut name: String = "to-".chars().chain(database.chars().map(plain)).take(60).collect();
+        while self.jobs.iter().any(|job| job.name == name) {
+            name.push('_');
+        }
+        name
     }
 
     fn job_names(&self) -> String {
@@ -204,7 +268,12 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
         })?;
         jobs.push(Job::new(name, job, Arc::clone(store), environment, now)?);
     }
-    Ok(Config { file, raw, jobs })
+    Ok(Config {
+        file,
+        raw,
+        jobs,
+        stores,
+    })
 }
 
 /// Names become folders, parts of file names and of environment variables.

@@ -130,6 +130,35 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, findings: &mut Findings) -> 
     Ok(())
 }
 
+/// Reads everything in an archive: what there is to know of each table's rows. Rows of one table in several
+/// entries are one.
+///
+/// # Errors
+/// [`Exit::Damaged`]: something cannot be unpacked.
+pub async fn contents(reader: &Reader) -> Result<Vec<Table>> {
+    let mut tables: BTreeMap<(String, String), RowHash> = BTreeMap::new();
+    for entry in reader.entries().iter().filter(|entry| entry.has_data) {
+        let read = async {
+            if entry.desc != "TABLE DATA" {
+                return large_objects(reader, entry).await;
+            }
+            let name = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone());
+            *tables.entry(name).or_default() += hash(reader.rows(entry.dump_id).await?).await?;
+            Ok(())
+        };
+        read.await
+            .map_err(|error| Fail::new(Exit::Damaged, format!("{} {}: {error:#}", entry.desc, entry.tag)))?;
+    }
+    let table = |((schema, name), rows): ((String, String), RowHash)| Table {
+        schema,
+        name,
+        rows: rows.rows,
+        bytes: rows.bytes,
+        hash: rows.hash(),
+    };
+    Ok(tables.into_iter().map(table).collect())
+}
+
 /// Counts and hashes the rows of one table.
 async fn compare(reader: &Reader, entry: &Entry, table: Option<&Table>, findings: &mut Findings) -> Result<()> {
     let found = hash(reader.rows(entry.dump_id).await?).await?;

@@ -8,6 +8,7 @@ pub mod live;
 mod lock;
 pub mod marker;
 pub mod needs;
+pub mod origin;
 pub mod plan;
 mod prove;
 pub mod recover;

@@ -1,6 +1,6 @@
 //! What a restore will do, decided before anything is done: a value that `--dry-run` prints.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
 
 use super::needs::statements_for;
@@ -13,8 +13,11 @@ use crate::postgres::quote::Quote;
 /// A restore, planned.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
-    /// The backup that is restored.
-    pub backup: Backup,
+    /// What is restored.
+    #[serde(flatten)]
+    pub what: What,
+    /// The job whose store gets the safety snapshot, and that can undo it.
+    pub job: String,
     /// The server, for people.
     pub server: String,
     /// The name that the restored database will have.
@@ -31,6 +34,33 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// What keeps it from being done.
     pub obstacles: Vec<Obstacle>,
+}
+
+/// What is restored; in JSON under the name of its kind.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// A backup of a job.
+    Backup(Backup),
+    /// A file that somebody has.
+    File(File),
+}
+
+/// A file, as far as its head tells.
+#[derive(Clone, Debug, Serialize)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// `custom`, `directory` or `tar`.
+    pub format: String,
+    /// The database that it was made of.
+    pub database: String,
+    /// When it was made, in the local time of the machine that made it.
+    pub created: NaiveDateTime,
+    /// Version of the server that it was made on.
+    pub server_version: String,
+    /// Its size in bytes.
+    pub bytes: u64,
 }
 
 /// The backup, as far as a person decides by it.
@@ -116,6 +146,19 @@ impl Obstacle {
     }
 }
 
+/// What a restore is to come to.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal<'a> {
+    /// The job whose database is restored to.
+    pub job: &'a str,
+    /// The server, for people.
+    pub server: &'a str,
+    /// The name that the restored database will have.
+    pub database: &'a str,
+    /// How.
+    pub wishes: Wishes,
+}
+
 /// What a person asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wishes {
@@ -133,17 +176,10 @@ const LOAD_RATE: u64 = 20 << 20;
 const READ_RATE: u64 = 80 << 20;
 
 impl Plan {
-    /// Plans the restore of `manifest` as `database` on the server that was surveyed.
+    /// Plans the restore of `what` on the server that was surveyed; `globals` may have the roles that it lacks.
     #[must_use]
-    pub fn new(
-        manifest: &Manifest,
-        globals: Option<&str>,
-        server: &str,
-        database: &str,
-        survey: &Survey,
-        wishes: Wishes,
-    ) -> Plan {
-        let backup = backup(manifest);
+    pub fn new(what: What, globals: Option<&str>, goal: &Goal<'_>, survey: &Survey) -> Plan {
+        let wishes = goal.wishes;
         let live = survey.live.as_ref();
         let replaces = live.map(|live| Replaces {
             owner: live.database.owner.clone(),
@@ -155,7 +191,7 @@ impl Plan {
         let live_bytes = replaces.as_ref().and_then(|live| live.bytes).unwrap_or(0);
         let space = Space {
             // A table takes about a quarter more than its text, with its indexes more still.
-            needed: (backup.data_bytes / 2 * 3).max(8 << 20),
+            needed: (what.data_bytes() / 2 * 3).max(8 << 20),
             free: survey.free,
         };
         let quote = Quote {
@@ -171,12 +207,13 @@ impl Plan {
         });
         Plan {
             missing_roles: missing_roles.collect(),
-            steps: steps(&backup, u64::try_from(live_bytes).unwrap_or(0), live.is_some(), wishes),
+            steps: steps(&what, u64::try_from(live_bytes).unwrap_or(0), live.is_some(), wishes),
             warnings: warnings(survey, &space, wishes),
-            obstacles: obstacles(manifest, database, survey, wishes),
-            backup,
-            server: server.to_owned(),
-            database: database.to_owned(),
+            obstacles: obstacles(&what, goal, survey),
+            what,
+            job: goal.job.to_owned(),
+            server: goal.server.to_owned(),
+            database: goal.database.to_owned(),
             replaces,
             space,
         }
@@ -195,29 +232,64 @@ impl Plan {
     }
 }
 
-fn backup(manifest: &Manifest) -> Backup {
-    Backup {
-        id: manifest.id,
-        job: manifest.job.clone(),
-        kind: manifest.kind,
-        label: manifest.label.clone(),
-        bytes: manifest.archive.bytes,
-        tables: manifest.tables.len(),
-        rows: manifest.tables.iter().map(|table| table.rows).sum(),
-        data_bytes: manifest.tables.iter().map(|table| table.bytes).sum(),
-        server_version: manifest.source.server_version.clone(),
-        verified: manifest
-            .verified
-            .last()
-            .map(|check| format!("{} at {}", check.how, check.at.format("%Y-%m-%d %H:%M UTC"))),
+impl Backup {
+    /// What `manifest` says.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Backup {
+        Backup {
+            id: manifest.id,
+            job: manifest.job.clone(),
+            kind: manifest.kind,
+            label: manifest.label.clone(),
+            bytes: manifest.archive.bytes,
+            tables: manifest.tables.len(),
+            rows: manifest.tables.iter().map(|table| table.rows).sum(),
+            data_bytes: manifest.tables.iter().map(|table| table.bytes).sum(),
+            server_version: manifest.source.server_version.clone(),
+            verified: manifest
+                .verified
+                .last()
+                .map(|check| format!("{} at {}", check.how, check.at.format("%Y-%m-%d %H:%M UTC"))),
+        }
     }
 }
 
-fn steps(backup: &Backup, live_bytes: u64, replaces: bool, wishes: Wishes) -> Vec<PlannedStep> {
-    let load = backup.data_bytes / LOAD_RATE;
-    let read = backup.data_bytes / READ_RATE;
+/// How much larger the rows of an archive are than the file, about.
+const UNPACKED: u64 = 4;
+
+impl What {
+    /// Bytes on disk.
+    fn bytes(&self) -> u64 {
+        match self {
+            What::Backup(backup) => backup.bytes,
+            What::File(file) => file.bytes,
+        }
+    }
+
+    /// Bytes of rows; of a file a guess.
+    fn data_bytes(&self) -> u64 {
+        match self {
+            What::Backup(backup) => backup.data_bytes,
+            What::File(file) => file.bytes.saturating_mul(UNPACKED),
+        }
+    }
+
+    /// The major version of the server that it was made on, where that is known.
+    fn major(&self) -> Option<u32> {
+        let version = match self {
+            What::Backup(backup) => &backup.server_version,
+            What::File(file) => &file.server_version,
+        };
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    }
+}
+
+fn steps(what: &What, live_bytes: u64, replaces: bool, wishes: Wishes) -> Vec<PlannedStep> {
+    let load = what.data_bytes() / LOAD_RATE;
+    let read = what.data_bytes() / READ_RATE;
     let steps = [
-        (Step::Check, true, backup.bytes / (READ_RATE * 4)),
+        (Step::Check, true, what.bytes() / (READ_RATE * 4)),
         (
             Step::Safety,
             replaces && wishes.swap && wishes.safety,
@@ -273,7 +345,8 @@ fn warnings(survey: &Survey, space: &Space, wishes: Wishes) -> Vec<String> {
     warnings
 }
 
-fn obstacles(manifest: &Manifest, database: &str, survey: &Survey, wishes: Wishes) -> Vec<Obstacle> {
+fn obstacles(what: &What, goal: &Goal<'_>, survey: &Survey) -> Vec<Obstacle> {
+    let (database, wishes) = (goal.database, goal.wishes);
     let mut found = Vec::new();
     if survey.in_recovery {
         found.push(Obstacle::new(
@@ -282,12 +355,14 @@ fn obstacles(manifest: &Manifest, database: &str, survey: &Survey, wishes: Wishe
             "connect to the primary",
         ));
     }
-    let from = manifest.source.server_version_num / 10_000;
-    if survey.major < from && !wishes.force {
+    if let Some(from) = what.major()
+        && survey.major < from
+        && !wishes.force
+    {
         found.push(Obstacle::new(
             Exit::Failure,
             format!(
-                "the backup is of PostgreSQL {from}, and this server is the older {}",
+                "it was made on PostgreSQL {from}, and this server is the older {}",
                 survey.major
             ),
             "restore to a server of the same or a newer version, or try with --force",

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::origin::Expected;
 use super::void::{Head, Void};
 use crate::archive::reader::Reader;
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::source::Source;
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result};
-use crate::manifest::{Manifest, Table};
+use crate::manifest::Table;
 use crate::postgres::connect::Dsn;
 use crate::postgres::dump::{Request, Silent, dump};
 use crate::postgres::row_hash::RowHash;
@@ -20,7 +21,7 @@ use crate::seal::Compression;
 /// What was compared and found equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Proof {
-    /// Tables whose rows and content hashes are the manifest's.
+    /// Tables whose rows are as many as they should be, and of a backup the same by their content hashes.
     pub tables: usize,
     /// Their rows.
     pub rows: u64,
@@ -33,11 +34,11 @@ pub struct Proof {
 /// Differences that are named in a message, at most.
 const NAMED: usize = 5;
 
-/// Compares the database of `dsn` with the backup of `manifest`, whose entries are `entries`.
+/// Compares the database of `dsn` with the rows that are `expected` and with `entries`.
 ///
 /// # Errors
 /// [`Exit::Damaged`]: something is missing or different. Or the database cannot be read.
-pub async fn prove(dsn: &Dsn, manifest: &Manifest, entries: &[Entry], request: &Request) -> Result<Proof> {
+pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &Request) -> Result<Proof> {
     let head = Head::default();
     let request = Request {
         compress: Compression::NONE,
@@ -46,12 +47,12 @@ pub async fn prove(dsn: &Dsn, manifest: &Manifest, entries: &[Entry], request: &
     };
     let dumped = dump(dsn, &request, Box::new(Void::new(head.clone())), &Silent).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
-    let mut differences = tables(&manifest.tables, &dumped.tables, entries);
+    let mut differences = tables(expected, &dumped.tables, entries);
     differences.extend(objects(entries, reader.entries()));
     if differences.is_empty() {
         return Ok(Proof {
-            tables: manifest.tables.len(),
-            rows: manifest.tables.iter().map(|table| table.rows).sum(),
+            tables: expected.tables.len(),
+            rows: expected.tables.iter().map(|table| table.rows).sum(),
             objects: entries.iter().filter(|entry| counts(entry)).count(),
             sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
         });
@@ -74,18 +75,22 @@ pub async fn prove(dsn: &Dsn, manifest: &Manifest, entries: &[Entry], request: &
 
 /// Tables of the manifest that are not there or have other rows. Partitions whose rows were loaded through their
 /// root are compared as one, because which of them a row goes to may depend on the database (hashes of enums do).
-fn tables(wanted: &[Table], found: &[Table], entries: &[Entry]) -> Vec<String> {
+fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> {
     let roots = roots(entries);
     let found = contents(found, &roots);
+    let hashes = wanted.hashes;
     let differ = |(name, wanted): (String, RowHash)| match found.get(&name) {
         None => Some(format!("table {name} is missing")),
         Some(it) if it.rows != wanted.rows => {
             Some(format!("table {name} has {} rows instead of {}", it.rows, wanted.rows))
         }
-        Some(it) if it.hash() != wanted.hash() => Some(format!("table {name} has other rows")),
+        Some(it) if hashes && it.hash() != wanted.hash() => Some(format!("table {name} has other rows")),
         Some(_) => None,
     };
-    contents(wanted, &roots).into_iter().filter_map(differ).collect()
+    contents(&wanted.tables, &roots)
+        .into_iter()
+        .filter_map(differ)
+        .collect()
 }
 
 type Name<'a> = (&'a str, &'a str);
@@ -158,6 +163,13 @@ mod tests {
     use super::*;
     use crate::archive::toc::Section;
 
+    fn exactly(tables: &[Table]) -> Expected {
+        Expected {
+            tables: tables.to_vec(),
+            hashes: true,
+        }
+    }
+
     fn table(name: &str, rows: u64, hash: u128) -> Table {
         Table {
             schema: "public".to_owned(),
@@ -173,14 +185,14 @@ mod tests {
         let wanted = [table("a", 1, 10), table("b", 2, 11), table("c", 3, 12)];
         let found = [table("b", 1, 11), table("c", 3, 13)];
         assert_eq!(
-            tables(&wanted, &found, &[]),
+            tables(&exactly(&wanted), &found, &[]),
             [
                 "table public.a is missing",
                 "table public.b has 1 rows instead of 2",
                 "table public.c has other rows"
             ]
         );
-        assert!(tables(&wanted, &wanted, &[]).is_empty());
+        assert!(tables(&exactly(&wanted), &wanted, &[]).is_empty());
     }
 
     #[test]
@@ -193,8 +205,8 @@ mod tests {
         };
         let entries = [rows("a"), rows("b")];
         let wanted = [table("a", 1, 10), table("b", 1, u128::MAX)];
-        assert!(tables(&wanted, &[table("a", 2, 9), table("b", 0, 0)], &entries).is_empty());
-        let differ = tables(&wanted, &[table("a", 2, 8), table("b", 0, 0)], &entries);
+        assert!(tables(&exactly(&wanted), &[table("a", 2, 9), table("b", 0, 0)], &entries).is_empty());
+        let differ = tables(&exactly(&wanted), &[table("a", 2, 8), table("b", 0, 0)], &entries);
         assert_eq!(differ, ["table public.root has other rows"]);
     }
 

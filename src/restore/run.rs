@@ -1,7 +1,7 @@
 //! The restore from end to end, as named steps. Everything is decided before anything is done; until the swap
 //! the live database is not touched.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +14,8 @@ use super::create::{Archived, create};
 use super::live::{self, Live};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
-use super::plan::{Plan, Wishes};
+use super::origin::{Content, Expected, Origin};
+use super::plan::{Goal, Plan, Wishes};
 use super::prove::{Proof, prove};
 use super::survey::survey;
 use super::swap::{Aside, Swap, swap};
@@ -22,23 +23,20 @@ use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
 use super::{analyse, lock, recover};
 use crate::archive::options::RestoreOptions;
-use crate::archive::reader::Reader;
-use crate::archive::toc::DumpId;
 use crate::backup;
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
-use crate::manifest::{BackupId, Kind, Manifest};
+use crate::manifest::{BackupId, Kind};
 use crate::postgres::load::{self, Load};
 use crate::shelf::Shelf;
-use crate::{store, stored};
 
 /// What a person asks for.
 pub struct Request<'a> {
-    /// The job whose backup is restored.
+    /// What is restored.
+    pub origin: Origin<'a>,
+    /// The job whose database is restored to, and whose store gets the safety snapshot.
     pub job: &'a Job,
-    /// `latest` or an id.
-    pub backup: &'a str,
     /// The name of a database that must not exist yet; `None` replaces the job's own.
     pub as_new: Option<&'a str>,
     /// Whether the live database is backed up first.
@@ -62,9 +60,14 @@ pub struct Prepared<'a> {
     pub plan: Plan,
     target: Target,
     database: String,
-    manifest: Manifest,
-    reader: Arc<Reader>,
-    shelf: Shelf,
+    content: Content,
+}
+
+/// The database that is being made.
+struct New<'a> {
+    name: &'a str,
+    marker: &'a Marker,
+    expected: &'a Expected,
 }
 
 /// How a restore went.
@@ -72,8 +75,8 @@ pub struct Prepared<'a> {
 pub struct Outcome {
     /// The database that holds the backup now.
     pub database: String,
-    /// The backup.
-    pub backup: BackupId,
+    /// The backup; `None` when a file was restored.
+    pub backup: Option<BackupId>,
     /// The safety snapshot of what was replaced.
     pub safety: Option<BackupId>,
     /// Where what was replaced is kept.
@@ -88,52 +91,39 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-/// Globals files are small; a larger one is not read for the plan.
-const GLOBALS_LIMIT: u64 = 16 << 20;
-
 impl<'a> Prepared<'a> {
-    /// Reads the backup and the server, and plans.
+    /// Reads what is to be restored and the server, and plans.
     ///
     /// # Errors
-    /// There is no such backup, it cannot be read, or the server cannot be reached. What is in the way of the
-    /// restore itself is in the plan.
+    /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
+    /// the restore itself is in the plan.
     pub async fn new(request: Request<'a>) -> Result<Prepared<'a>> {
-        let shelf = Shelf::of(request.job);
-        let manifest = shelf.find(request.backup).await?;
-        let path = shelf.file_path(&manifest.archive.name);
-        let source = stored::source(Arc::clone(shelf.store()), &path).await?;
-        let reader = Reader::from_source(source)
-            .await
-            .with_context(|| format!("reading {path} in {}", shelf.store()))?;
+        let content = Content::open(&request.origin).await?;
         let dsn = request.job.source.dsn()?;
         let database = request.as_new.unwrap_or(&dsn.database).to_owned();
         let target = Target::new(dsn);
-        let needs = Needs::of(reader.entries());
+        let needs = Needs::of(content.entries());
         let client = target.outside(&database).await?;
         let survey = survey(&target, &client, &database, &needs).await?;
-        let wishes = Wishes {
-            swap: request.as_new.is_none(),
-            safety: request.safety,
-            force: request.force,
+        let goal = Goal {
+            job: &request.job.name,
+            server: &target.to_string(),
+            database: &database,
+            wishes: Wishes {
+                swap: request.as_new.is_none(),
+                safety: request.safety,
+                force: request.force,
+            },
         };
-        let globals = globals(&shelf, &manifest).await;
-        let mut plan = Plan::new(
-            &manifest,
-            globals.as_deref(),
-            &target.to_string(),
-            &database,
-            &survey,
-            wishes,
-        );
-        plan.warnings.extend(partial(request.job));
+        let globals = content.globals().await;
+        let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
+        plan.warnings.extend(content.warnings.iter().cloned());
         Ok(Prepared {
             request,
             plan,
             target,
             database,
-            manifest,
-            reader: Arc::new(reader),
-            shelf,
+            content,
         })
     }
 
@@ -163,14 +153,19 @@ impl<'a> Prepared<'a> {
                 .into());
         }
         let before = self.until(self.before(live.is_some())).await;
-        let safety = before.context("nothing was changed")?;
+        let (expected, safety) = before.context("nothing was changed")?;
 
         let now = self.request.clock.now();
         let taken = live::names(&client).await?;
         let marker = self.marker(State::Unfinished, now, safety, None);
         let incoming = marker::name(&self.database, "restoring", now, |name| taken.contains(name));
         let aside = marker::name(&self.database, "before", now, |name| taken.contains(name));
-        let built = self.until(self.build(&client, live.as_ref(), &incoming, &marker)).await;
+        let new = New {
+            name: &incoming,
+            marker: &marker,
+            expected: &expected,
+        };
+        let built = self.until(self.build(&client, live.as_ref(), &new)).await;
         let finished = match built {
             Ok(proof) => self
                 .swap_in(live.as_ref(), &incoming, &aside, safety)
@@ -185,7 +180,7 @@ impl<'a> Prepared<'a> {
         watch.step(Step::Done).await;
         Ok(Outcome {
             database: self.database.clone(),
-            backup: self.manifest.id,
+            backup: self.content.backup(),
             safety,
             kept: live.map(|_| aside),
             away_ms: u64::try_from(swapped.away.as_millis()).unwrap_or(u64::MAX),
@@ -203,32 +198,32 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// What comes before anything is created: the archive is whole, and what is live is backed up.
-    async fn before(&self, replaces: bool) -> Result<Option<BackupId>> {
+    /// What comes before anything is created: what is restored is whole, and what is live is backed up.
+    async fn before(&self, replaces: bool) -> Result<(Expected, Option<BackupId>)> {
         let watch = &self.request.watch;
         watch.step(Step::Check).await;
         // For as long as people may want to go back, no pruning takes what this restore is made of.
         let until = self.request.clock.now() + self.request.job.keep_replaced;
-        self.shelf.hold(self.manifest.id, until).await?;
-        self.shelf.check(&self.manifest.archive, &|_| ()).await?;
+        let expected = self.content.check(until).await?;
         if !replaces || self.request.as_new.is_some() {
-            return Ok(None);
+            return Ok((expected, None));
         }
         if !self.request.safety {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
-            return Ok(None);
+            return Ok((expected, None));
         }
         watch.step(Step::Safety).await;
         let request = backup::Request {
-            label: Some(format!("before the restore of {}", self.manifest.id)),
-            protect: BTreeSet::from([self.manifest.id]),
+            label: Some(format!("before the restore of {}", self.content)),
+            protect: self.content.backup().into_iter().collect::<BTreeSet<_>>(),
             clock: self.request.clock.clone(),
             cancel: self.request.cancel.clone(),
             ..backup::Request::new(self.request.job, Kind::Safety)
         };
         let report = backup::run(&request).await.context("the safety snapshot failed")?;
-        self.shelf.hold(report.manifest.id, until).await?;
-        Ok(Some(report.manifest.id))
+        let safety = report.manifest.id;
+        Shelf::of(self.request.job).hold(safety, until).await?;
+        Ok((expected, Some(safety)))
     }
 
     fn marker(
@@ -244,29 +239,28 @@ impl<'a> Prepared<'a> {
             of: self.database.clone(),
             at,
             job: self.request.job.name.clone(),
-            backup: Some(self.manifest.id),
+            backup: self.content.backup(),
             safety,
             comment,
         }
     }
 
     /// Creates, loads, analyses and proves the new database.
-    async fn build(&self, client: &Client, live: Option<&Live>, incoming: &str, marker: &Marker) -> Result<Proof> {
+    async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<Proof> {
         let watch = &self.request.watch;
         watch.step(Step::Create).await;
         let live = live.filter(|_| self.request.as_new.is_none());
-        create(client, incoming, live, self.reader.entries())
+        create(client, new.name, live, self.content.entries())
             .await
-            .with_context(|| format!("creating the database {incoming:?}"))?;
-        run(client, &marker.statement(&quoted(incoming))).await?;
+            .with_context(|| format!("creating the database {:?}", new.name))?;
+        run(client, &new.marker.statement(&quoted(new.name))).await?;
 
-        let weights = self.weights();
+        let weights = new.expected.weights(self.content.entries());
         watch.tell(Event::Total(weights.values().sum()));
-        let dump = &self.request.job.dump;
-        let jobs = self.request.jobs.unwrap_or(dump.jobs);
-        let dsn = self.target.dsn(incoming);
+        let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
+        let dsn = self.target.dsn(new.name);
         let load = Load::new(
-            Arc::clone(&self.reader),
+            Arc::clone(&self.content.reader),
             RestoreOptions::default(),
             dsn.clone(),
             jobs,
@@ -280,33 +274,14 @@ impl<'a> Prepared<'a> {
         watch.step(Step::Privileges).await;
         load.privileges().await?;
         watch.step(Step::Analyse).await;
-        analyse::analyse(&self.target, incoming, jobs, watch).await?;
+        analyse::analyse(&self.target, new.name, jobs, watch).await?;
         watch.step(Step::Prove).await;
-        let proof = prove(&dsn, &self.manifest, self.reader.entries(), dump).await?;
+        let proof = prove(&dsn, new.expected, self.content.entries(), &self.content.dump).await?;
         watch.step(Step::Properties).await;
         if let Some(live) = live {
-            live.apply(client, incoming, watch).await?;
+            live.apply(client, new.name, watch).await?;
         }
         Ok(proof)
-    }
-
-    /// Bytes of rows by entry, as the manifest has them.
-    fn weights(&self) -> HashMap<DumpId, u64> {
-        let tables: HashMap<_, _> = self
-            .manifest
-            .tables
-            .iter()
-            .map(|table| ((table.schema.as_str(), table.name.as_str()), table.bytes))
-            .collect();
-        let weight = |entry: &crate::archive::toc::Entry| {
-            let bytes = tables.get(&(entry.namespace.as_deref()?, entry.tag.as_str()))?;
-            Some((entry.dump_id, *bytes))
-        };
-        let entries = self.reader.entries().iter();
-        entries
-            .filter(|entry| entry.desc == "TABLE DATA")
-            .filter_map(weight)
-            .collect()
     }
 
     async fn swap_in(
@@ -320,7 +295,7 @@ impl<'a> Prepared<'a> {
         let then = match live {
             Some(_) => Vec::new(),
             // Nobody knows better than the archive what the database was like.
-            None => Archived::find(self.reader.entries())?.property_statements(&self.database),
+            None => Archived::find(self.content.entries())?.property_statements(&self.database),
         };
         let request = Swap {
             live: &self.database,
@@ -350,31 +325,6 @@ impl<'a> Prepared<'a> {
             }
         }
     }
-}
-
-/// What a backup of this job never has: a restore replaces the whole database all the same.
-fn partial(job: &Job) -> Option<String> {
-    let options = &job.dump.options;
-    let patterns = [
-        &options.include_schemas,
-        &options.exclude_schemas,
-        &options.include_tables,
-        &options.exclude_tables,
-        &options.exclude_table_data,
-    ];
-    patterns.iter().any(|patterns| !patterns.is_empty()).then(|| {
-        "this job backs up only a part of the database: what is not in the backup will only be in the database \
-         that is kept"
-            .to_owned()
-    })
-}
-
-/// The globals file of the backup, where there is one: it only helps to say what is missing.
-async fn globals(shelf: &Shelf, manifest: &Manifest) -> Option<String> {
-    let file = manifest.globals.as_ref()?;
-    let path = shelf.file_path(&file.name);
-    let text = store::get(shelf.store().as_ref(), &path, GLOBALS_LIMIT).await.ok()?;
-    String::from_utf8(text.to_vec()).ok()
 }
 
 /// Hands on what the load tells.

@@ -2,9 +2,12 @@
 
 mod plan;
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chrono::Utc;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -13,8 +16,11 @@ use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
 use crate::clock::Clock;
+use crate::config::{Config, environment};
 use crate::error::{Exit, Fail, Result};
-use crate::restore::plan::Plan;
+use crate::job::Job;
+use crate::restore::origin::Origin;
+use crate::restore::plan::{Plan, What};
 use crate::restore::run::{Outcome, Prepared, Request};
 use crate::restore::watch::{Event, Step, Watch};
 
@@ -27,6 +33,12 @@ pub struct Args {
     /// Backup to restore: an id, or `latest`
     #[arg(value_name = "BACKUP")]
     backup: Option<String>,
+    /// Restore a dump that anybody made: custom, directory or tar archive
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Restore to another database: a connection string, or a job's
+    #[arg(long, value_name = "URL|JOB")]
+    to: Option<String>,
     /// How the backup becomes a database
     #[arg(long, value_enum, default_value_t)]
     mode: Mode,
@@ -85,11 +97,11 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         .into());
     }
     let config = globals.config()?;
-    let (job, backup) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+    let asked = asked(&config, &args)?;
     let progress = Progress::new(!globals.json);
     let prepared = Prepared::new(Request {
-        job,
-        backup,
+        origin: asked.origin,
+        job: &asked.job,
         as_new: args.as_new.as_deref(),
         safety: !args.no_safety,
         force: args.force,
@@ -116,6 +128,41 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     progress.end();
     report(globals, plan, &outcome?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the command line names.
+struct Asked<'a> {
+    origin: Origin<'a>,
+    /// Whose database it becomes.
+    job: Cow<'a, Job>,
+}
+
+fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
+    let to = args.to.as_deref();
+    let Some(file) = &args.from else {
+        let (job, id) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+        let origin = Origin::Backup { job, id };
+        let job = match to {
+            Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
+            None => Cow::Borrowed(job),
+        };
+        return Ok(Asked { origin, job });
+    };
+    let unused = args.backup.as_ref().or(args.job.as_ref().filter(|_| to.is_some()));
+    if let Some(unused) = unused {
+        let message = format!("{unused:?} says what to restore, and so does --from");
+        return Err(Fail::new(Exit::Usage, message)
+            .hint("with --from only the job is named, or the target by --to")
+            .into());
+    }
+    let job = match to {
+        Some(to) => config.destination(to, None, &environment(), Utc::now())?,
+        None => Cow::Borrowed(config.job(args.job.as_deref())?),
+    };
+    Ok(Asked {
+        origin: Origin::File(file),
+        job,
+    })
 }
 
 /// Shows steps and bytes as a bar, warnings above it.
@@ -183,10 +230,13 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         });
     }
     let proof = &outcome.proof;
+    let (what, equal) = match &plan.what {
+        What::Backup(backup) => (format!("the backup {}", backup.id), "equal what was backed up"),
+        What::File(file) => (file.name.clone(), "are there, as many as in the file"),
+    };
     output::line(&format!(
-        "{} is the backup {} now: {} tables with {} rows, {} objects and {} sequences equal what was backed up ({})",
+        "{} is {what} now: {} tables with {} rows, {} objects and {} sequences {equal} ({})",
         outcome.database,
-        outcome.backup,
         proof.tables,
         output::count(proof.rows),
         proof.objects,
@@ -201,7 +251,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
             "replaced in {} ms, {} sessions ended; what was live is kept as {kept}",
             outcome.away_ms, outcome.ended
         ))?;
-        output::line(&format!("to take it back: snapback undo {}", plan.backup.job))?;
+        output::line(&format!("to take it back: snapback undo {}", plan.job))?;
     }
     Ok(())
 }

@@ -3,35 +3,14 @@
 use chrono::Utc;
 
 use crate::command::output::{ago, bytes, count, seconds};
-use crate::restore::plan::{Plan, Replaces};
+use crate::restore::plan::{Backup, File, Plan, Replaces, What};
 
 /// The plan as text.
 pub fn text(plan: &Plan) -> String {
-    let mut lines = Vec::new();
-    let backup = &plan.backup;
-    let label = backup
-        .label
-        .as_ref()
-        .map(|label| format!(" \"{label}\""))
-        .unwrap_or_default();
-    lines.push(format!(
-        "Restore backup {}{label} of job {} ({}, {}) from PostgreSQL {}:",
-        backup.id,
-        backup.job,
-        backup.kind,
-        ago(backup.id.time(), Utc::now()),
-        backup.server_version,
-    ));
-    lines.push(format!(
-        "  {} tables, {} rows, {} in the archive, {}",
-        backup.tables,
-        count(backup.rows),
-        bytes(backup.bytes),
-        backup
-            .verified
-            .as_ref()
-            .map_or("never verified".to_owned(), |check| format!("verified ({check})")),
-    ));
+    let mut lines = match &plan.what {
+        What::Backup(backup) => of_backup(backup),
+        What::File(file) => of_file(file),
+    };
     match &plan.replaces {
         Some(replaced) => lines.extend(replaces(plan, replaced)),
         None => lines.push(format!("as the new database {} on {}", plan.database, plan.server)),
@@ -54,6 +33,46 @@ pub fn text(plan: &Plan) -> String {
         lines.push(format!("    {}", obstacle.hint));
     }
     lines.join("\n") + "\n"
+}
+
+fn of_backup(backup: &Backup) -> Vec<String> {
+    let label = backup
+        .label
+        .as_ref()
+        .map(|label| format!(" \"{label}\""))
+        .unwrap_or_default();
+    let head = format!(
+        "Restore backup {}{label} of job {} ({}, {}) from PostgreSQL {}:",
+        backup.id,
+        backup.job,
+        backup.kind,
+        ago(backup.id.time(), Utc::now()),
+        backup.server_version,
+    );
+    let facts = format!(
+        "  {} tables, {} rows, {} in the archive, {}",
+        backup.tables,
+        count(backup.rows),
+        bytes(backup.bytes),
+        backup
+            .verified
+            .as_ref()
+            .map_or("never verified".to_owned(), |check| format!("verified ({check})")),
+    );
+    vec![head, facts]
+}
+
+fn of_file(file: &File) -> Vec<String> {
+    let head = format!(
+        "Restore {} ({} format, {}), made of database {} on PostgreSQL {} at {}",
+        file.name,
+        file.format,
+        bytes(file.bytes),
+        file.database,
+        file.server_version,
+        file.created,
+    );
+    vec![head]
 }
 
 fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {

@@ -1,0 +1,216 @@
+//! Where what is restored comes from: a backup of a job, or a file that somebody has.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+
+use super::plan;
+use crate::archive::reader::Reader;
+use crate::archive::toc::{DumpId, Entry};
+use crate::error::{Exit, Fail, Result};
+use crate::job::Job;
+use crate::manifest::{BackupId, Manifest, Table};
+use crate::postgres::dump;
+use crate::shelf::Shelf;
+use crate::{store, stored, verify};
+
+/// What a person names.
+#[derive(Clone, Debug)]
+pub enum Origin<'a> {
+    /// A backup of a job.
+    Backup {
+        /// The job.
+        job: &'a Job,
+        /// `latest` or an id.
+        id: &'a str,
+    },
+    /// A dump that pg_dump or another program made.
+    File(&'a Path),
+}
+
+/// What is restored, opened but not yet read as a whole.
+pub struct Content {
+    /// Its table of contents and its rows.
+    pub reader: Arc<Reader>,
+    /// How the new database is dumped to compare it.
+    pub dump: dump::Request,
+    /// What a person should know of it before.
+    pub warnings: Vec<String>,
+    from: From,
+}
+
+enum From {
+    Backup { shelf: Shelf, manifest: Manifest },
+    File(PathBuf),
+}
+
+/// What the new database must hold.
+pub struct Expected {
+    /// The rows of each table.
+    pub tables: Vec<Table>,
+    /// Whether the hashes of the rows count: those of another server's text may differ for equal rows.
+    pub hashes: bool,
+}
+
+/// Globals files are small; a larger one is not read for the plan.
+const GLOBALS_LIMIT: u64 = 16 << 20;
+
+impl Content {
+    /// Opens what `origin` names.
+    ///
+    /// # Errors
+    /// There is none such, or it cannot be read.
+    pub async fn open(origin: &Origin<'_>) -> Result<Content> {
+        match origin {
+            Origin::Backup { job, id } => Content::of_backup(job, id).await,
+            Origin::File(path) => Content::of_file(path).await,
+        }
+    }
+
+    async fn of_backup(job: &Job, id: &str) -> Result<Content> {
+        let shelf = Shelf::of(job);
+        let manifest = shelf.find(id).await?;
+        let path = shelf.file_path(&manifest.archive.name);
+        let source = stored::source(Arc::clone(shelf.store()), &path).await?;
+        let reader = Reader::from_source(source)
+            .await
+            .with_context(|| format!("reading {path} in {}", shelf.store()))?;
+        Ok(Content {
+            reader: Arc::new(reader),
+            dump: job.dump.clone(),
+            warnings: partial(job).into_iter().collect(),
+            from: From::Backup { shelf, manifest },
+        })
+    }
+
+    async fn of_file(path: &Path) -> Result<Content> {
+        if let Err(error) = std::fs::metadata(path) {
+            let message = format!("cannot read {}: {error}", path.display());
+            return Err(Fail::new(Exit::NotFound, message).into());
+        }
+        Ok(Content {
+            reader: Arc::new(Reader::open(path).await?),
+            dump: dump::Request::default(),
+            warnings: Vec::new(),
+            from: From::File(path.to_owned()),
+        })
+    }
+
+    /// The entries of its table of contents.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        self.reader.entries()
+    }
+
+    /// The backup that it is.
+    #[must_use]
+    pub fn backup(&self) -> Option<BackupId> {
+        match &self.from {
+            From::Backup { manifest, .. } => Some(manifest.id),
+            From::File(_) => None,
+        }
+    }
+
+    /// What the plan says of it.
+    #[must_use]
+    pub fn describe(&self) -> plan::What {
+        match &self.from {
+            From::Backup { manifest, .. } => plan::What::Backup(plan::Backup::of(manifest)),
+            From::File(path) => plan::What::File(plan::File {
+                name: path.display().to_string(),
+                format: self.reader.facts().format.to_ascii_lowercase(),
+                database: self.reader.header().database.clone(),
+                created: self.reader.header().created,
+                server_version: self.reader.header().server_version.clone(),
+                bytes: size(path),
+            }),
+        }
+    }
+
+    /// The globals file of a backup, where there is one: it only helps to say what is missing.
+    pub async fn globals(&self) -> Option<String> {
+        let From::Backup { shelf, manifest } = &self.from else {
+            return None;
+        };
+        let path = shelf.file_path(&manifest.globals.as_ref()?.name);
+        let text = store::get(shelf.store().as_ref(), &path, GLOBALS_LIMIT).await.ok()?;
+        String::from_utf8(text.to_vec()).ok()
+    }
+
+    /// Reads it once as a whole, before anything is touched. A backup is kept from being pruned until `until`.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub async fn check(&self, until: DateTime<Utc>) -> Result<Expected> {
+        match &self.from {
+            From::Backup { shelf, manifest } => {
+                shelf.hold(manifest.id, until).await?;
+                shelf.check(&manifest.archive, &|_| ()).await?;
+                Ok(Expected {
+                    tables: manifest.tables.clone(),
+                    hashes: true,
+                })
+            }
+            From::File(path) => Ok(Expected {
+                tables: verify::contents(&self.reader)
+                    .await
+                    .with_context(|| format!("reading {}", path.display()))?,
+                hashes: false,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.from {
+            From::Backup { manifest, .. } => manifest.id.fmt(f),
+            From::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Expected {
+    /// Bytes of rows by entry of the archive.
+    #[must_use]
+    pub fn weights(&self, entries: &[Entry]) -> HashMap<DumpId, u64> {
+        let table = |table: &Table| ((table.schema.clone(), table.name.clone()), table.bytes);
+        let tables: HashMap<_, _> = self.tables.iter().map(table).collect();
+        let weight = |entry: &Entry| {
+            let bytes = tables.get(&(entry.namespace.clone()?, entry.tag.clone()))?;
+            Some((entry.dump_id, *bytes))
+        };
+        let rows = entries.iter().filter(|entry| entry.desc == "TABLE DATA");
+        rows.filter_map(weight).collect()
+    }
+}
+
+/// Bytes of a file, or of all files of a folder.
+fn size(path: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(path) else {
+        return std::fs::metadata(path).map_or(0, |file| file.len());
+    };
+    let sizes = files.flatten().filter_map(|file| Some(file.metadata().ok()?.len()));
+    sizes.sum()
+}
+
+/// What a backup of this job never has: a restore replaces the whole database all the same.
+fn partial(job: &Job) -> Option<String> {
+    let options = &job.dump.options;
+    let patterns = [
+        &options.include_schemas,
+        &options.exclude_schemas,
+        &options.include_tables,
+        &options.exclude_tables,
+        &options.exclude_table_data,
+    ];
+    patterns.iter().any(|patterns| !patterns.is_empty()).then(|| {
+        "this job backs up only a part of the database: what is not in the backup will only be in the database \
+         that is kept"
+            .to_owned()
+    })
+}
