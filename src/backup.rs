@@ -1,13 +1,14 @@
 //! One run of a job: preflight, dump, read back, globals, manifest, prune.
 //!
 //! A run may end at any instant. Until the manifest is there nothing of it counts; what it leaves is known by
-//! its claim, and the next run, which holds the lock that no living run has, removes it.
+//! its claim, and the next run, which holds the lock that no living run has, removes it. With several stores this
+//! holds for each: one export, and in each store a whole copy or none.
 
+mod copies;
 mod lock;
 mod watch;
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,8 +27,10 @@ use crate::postgres::dump::{Dumped, dump, random_key};
 use crate::postgres::globals;
 use crate::postgres::session::Query;
 use crate::postgres::snapshot::{self, SessionOptions};
-use crate::retention::{self, Candidate, Situation, Verdict};
-use crate::shelf::{Failure, Inventory, Shelf};
+use crate::prune::{Pruned, prune};
+use crate::shelf::{Failure, Pin, Shelf};
+use copies::Copies;
+pub use copies::Made;
 use lock::JobLock;
 pub use watch::{Event, Step, Watch};
 
@@ -80,26 +83,46 @@ pub struct Report {
     pub seconds: f64,
     /// What earlier, killed runs had left and was cleaned up.
     pub cleaned: Vec<String>,
-    /// Backups that retention deleted.
-    pub pruned: Vec<BackupId>,
+    /// What became of the copy in each store of the job.
+    pub copies: Vec<Made>,
+    /// What retention did, by the name of the store.
+    pub pruned: BTreeMap<String, Pruned>,
     /// What went wrong after the backup existed: it is whole all the same.
     pub afterwards: Vec<String>,
 }
 
-/// What is known of a run from outside, when it failed or was dropped.
-#[derive(Default)]
-struct Trail {
-    claimed: Mutex<Option<BackupId>>,
+impl Report {
+    /// How many backups retention deleted, in all stores.
+    #[must_use]
+    pub fn deleted(&self) -> usize {
+        self.pruned.values().map(|pruned| pruned.deleted.len()).sum()
+    }
+
+    /// The stores that have a copy.
+    pub fn stores(&self) -> impl Iterator<Item = &str> {
+        let made = self.copies.iter().filter(|copy| copy.error.is_none());
+        made.map(|copy| copy.store.as_str())
+    }
+
+    /// The stores that have no copy, each with the reason.
+    pub fn lacking(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.copies
+            .iter()
+            .filter_map(|copy| Some((copy.store.as_str(), copy.error.as_deref()?)))
+    }
 }
 
-impl Trail {
-    fn claim(&self) -> Option<BackupId> {
-        *self.claimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+/// The files of a backup, as its manifest names them.
+struct Files {
+    archive: File,
+    globals: Option<File>,
+}
 
-    fn set(&self, id: BackupId) {
-        *self.claimed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(id);
-    }
+/// When what was done.
+struct Times {
+    started: DateTime<Utc>,
+    finished: DateTime<Utc>,
+    read_back: DateTime<Utc>,
 }
 
 /// A dump that only lacks its manifest.
@@ -117,29 +140,43 @@ struct Prepared {
 pub async fn run(request: &Request<'_>) -> Result<Report> {
     let started = request.clock.now();
     let begun = std::time::Instant::now();
-    let shelf = Shelf::of(request.job);
-    let trail = Trail::default();
+    let mut copies = Copies::of(request.job, request.watch.clone());
     let (prepared, interrupted) = tokio::select! {
-        prepared = prepare(request, &shelf, started, &trail) => (prepared, false),
+        prepared = prepare(request, &mut copies, started) => (prepared, false),
         error = interruption(request) => (Err(error), true),
     };
     // From here on nothing can be interrupted: a manifest is either not begun or brought to its end.
     let published = match prepared {
-        Ok(prepared) => publish(request, &shelf, prepared).await,
+        Ok(prepared) => publish(request, &mut copies, prepared).await,
         Err(error) => Err(error),
     };
     match published {
-        Ok((manifest, cleaned)) => Ok(finish(request, &shelf, manifest, cleaned, begun).await),
+        Ok((manifest, cleaned)) => Ok(finish(request, copies, manifest, cleaned, begun).await),
         Err(error) => {
             if interrupted {
                 end_sessions(request.job, started).await;
             }
-            if let Some(id) = trail.claim() {
-                clear_away(&shelf, id, interrupted).await;
+            // That another run of the job was in the way is no failure.
+            if exit_of(&error) != Exit::Busy {
+                let failure = failure(
+                    request,
+                    copies.id().unwrap_or(BackupId::at(started)),
+                    format!("{error:#}"),
+                );
+                copies.clear_away(&failure, true, interrupted).await;
             }
-            record(request, &shelf, trail.claim().unwrap_or(BackupId::at(started)), &error).await;
             Err(error)
         }
+    }
+}
+
+/// The record of a failed run.
+fn failure(request: &Request<'_>, id: BackupId, error: String) -> Failure {
+    Failure {
+        id,
+        kind: request.kind,
+        failed: request.clock.now(),
+        error,
     }
 }
 
@@ -190,45 +227,42 @@ async fn interruption(request: &Request<'_>) -> anyhow::Error {
 }
 
 /// Everything up to the manifest.
-async fn prepare(request: &Request<'_>, shelf: &Shelf, started: DateTime<Utc>, trail: &Trail) -> Result<Prepared> {
-    let (job, watch) = (request.job, &request.watch);
+async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTime<Utc>) -> Result<Prepared> {
+    let (job, watch, now) = (request.job, &request.watch, &request.clock);
     let dsn = named(job, started)?;
 
     watch.step(Step::Lock).await;
     let lock = JobLock::take(&dsn, &job.name).await?;
 
     watch.step(Step::Clean).await;
-    let cleaned = shelf.clean(&lock.source).await?;
+    let source = &lock.source;
+    let clean = |shelf: Shelf| async move { shelf.clean(source, started).await };
+    let cleaned = copies.each(clean).await?.concat();
 
-    let claim = shelf.claim(&lock.source, started).await?;
-    trail.set(claim.id);
+    let id = copies.claim(source, started).await?;
     watch.step(Step::Claim).await;
 
     watch.step(Step::Dump).await;
-    let upload = shelf.store().create(&shelf.path(Part::Archive, claim.id)).await?;
-    let dumped = dump(&dsn, &job.dump, upload, watch).await?;
-    let finished = request.clock.now();
+    let (upload, losses) = copies.upload(|shelf| shelf.path(Part::Archive, id)).await?;
+    let dumped = dump(&dsn, &job.dump, upload, watch).await;
+    copies.note(&losses)?;
+    let dumped = dumped?;
+    let finished = now.now();
 
     watch.step(Step::Verify).await;
-    watch.tell(Event::Total(dumped.written.bytes));
-    let read = |bytes| watch.tell(Event::Done(bytes));
-    let name = Part::Archive.name(&job.name, claim.id);
-    let archive = shelf
-        .read_back(name, &dumped.written, &read)
-        .await
-        .context("reading back what was written")?;
-    let verified = Verification {
-        how: "written".to_owned(),
-        at: request.clock.now(),
-    };
+    let archive = check(request, copies, id, &dumped).await?;
+    let read_back = now.now();
 
     watch.step(Step::Globals).await;
-    let mut warnings = dumped.warnings.clone();
-    let globals = store_globals(request, shelf, &dsn, claim.id, &mut warnings).await?;
+    let (globals, warnings) = store_globals(request, copies, &dsn, id).await?;
 
-    let manifest = describe(
-        request, claim.id, started, finished, dumped, archive, globals, warnings, verified,
-    );
+    let times = Times {
+        started,
+        finished,
+        read_back,
+    };
+    let mut manifest = describe(request, id, times, dumped, Files { archive, globals });
+    manifest.warnings.extend(warnings);
     Ok(Prepared {
         lock,
         manifest,
@@ -236,17 +270,30 @@ async fn prepare(request: &Request<'_>, shelf: &Shelf, started: DateTime<Utc>, t
     })
 }
 
-/// Stores roles and tablespaces, if the job wants them. They belong to the cluster and not to the snapshot, so
-/// they have a session of their own.
+/// Reads all copies of the archive back.
+async fn check(request: &Request<'_>, copies: &mut Copies<'_>, id: BackupId, dumped: &Dumped) -> Result<File> {
+    let watch = &request.watch;
+    let name = &Part::Archive.name(&request.job.name, id);
+    watch.tell(Event::Total(dumped.written.bytes * copies.shelves().count() as u64));
+    let read = &|bytes| watch.tell(Event::Done(bytes));
+    let back = |shelf: Shelf| async move {
+        let back = shelf.read_back(name.clone(), &dumped.written, read).await;
+        back.context("reading back what was written")
+    };
+    let files = copies.each(back).await?;
+    files.into_iter().next().context("there is no copy")
+}
+
+/// Stores roles and tablespaces, if the job wants them; also returns what to warn of. They belong to the cluster and
+/// not to the snapshot, so they have a session of their own.
 async fn store_globals(
     request: &Request<'_>,
-    shelf: &Shelf,
+    copies: &mut Copies<'_>,
     dsn: &Dsn,
     id: BackupId,
-    warnings: &mut Vec<String>,
-) -> Result<Option<File>> {
+) -> Result<(Option<File>, Vec<String>)> {
     if !request.job.globals {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
     let session = connect::connect(dsn).await?;
     let server = snapshot::begin(&session, &SessionOptions::default()).await?;
@@ -257,171 +304,110 @@ async fn store_globals(
     let globals = globals::render(&session, &server, &options)
         .await
         .context("reading roles and tablespaces")?;
-    warnings.extend(globals.warnings);
-    let text = Bytes::from(raw::encode(&globals.text).into_owned());
-    Ok(Some(shelf.write(Part::Globals, id, text).await?))
+    let text = &Bytes::from(raw::encode(&globals.text).into_owned());
+    let write = |shelf: Shelf| async move { shelf.write(Part::Globals, id, text.clone()).await };
+    let files = copies.each(write).await?;
+    Ok((files.into_iter().next(), globals.warnings))
 }
 
-/// Writes the manifest: afterwards the backup exists.
-async fn publish(request: &Request<'_>, shelf: &Shelf, prepared: Prepared) -> Result<(Manifest, Vec<String>)> {
+/// Writes the manifests: afterwards the backup exists.
+async fn publish(
+    request: &Request<'_>,
+    copies: &mut Copies<'_>,
+    prepared: Prepared,
+) -> Result<(Manifest, Vec<String>)> {
     let Prepared {
         lock,
         manifest,
         cleaned,
     } = prepared;
+    let pin = request.pinned.then(|| Pin {
+        id: manifest.id,
+        at: Some(request.clock.now()),
+        reason: manifest.label.clone(),
+    });
     request.watch.step(Step::Publish).await;
     // Had the lock been lost, another run might have taken this one for dead and removed its files.
     lock.assert_held().await?;
-    anyhow::ensure!(
-        shelf.is_claimed(manifest.id).await?,
-        "the claim of this run was taken away: another run took it for dead"
-    );
-    shelf.publish(&manifest).await?;
+    let (manifest, pin) = (&manifest, &pin);
+    let publish = |shelf: Shelf| async move {
+        anyhow::ensure!(
+            shelf.claim_of(manifest.id).await?.is_some(),
+            "the claim of this run was taken away: another run took it for dead"
+        );
+        // Before the manifest, so that there is no instant at which the backup could be pruned.
+        if let Some(pin) = pin {
+            shelf.pin(pin).await?;
+        }
+        shelf.publish(manifest).await
+    };
+    copies.each(publish).await?;
     request.watch.step(Step::Release).await;
-    Ok((manifest, cleaned))
+    Ok((manifest.clone(), cleaned))
 }
 
 /// What comes after the backup exists; no failure here makes it less of a backup.
 async fn finish(
     request: &Request<'_>,
-    shelf: &Shelf,
+    mut copies: Copies<'_>,
     manifest: Manifest,
     cleaned: Vec<String>,
     begun: std::time::Instant,
 ) -> Report {
     let mut afterwards = Vec::new();
-    if let Err(error) = shelf.release(manifest.id).await {
+    if let Err(error) = copies.release().await {
         afterwards.push(format!("the claim of the run stays until the next one: {error:#}"));
     }
-    let mut pruned = Vec::new();
+    let failed = failure(request, manifest.id, String::new());
+    copies.clear_away(&failed, false, false).await;
+    let mut pruned = BTreeMap::new();
     if request.job.prune {
         request.watch.step(Step::Prune).await;
         let mut protect = request.protect.clone();
         protect.insert(manifest.id);
-        match prune(request.job, &request.clock, &protect, &mut pruned).await {
-            Ok(()) => {}
-            Err(error) => afterwards.push(format!("retention was not applied: {error:#}")),
+        // Only where this run has a copy: nothing goes where the last one failed.
+        for (destination, _) in copies.shelves() {
+            let pruned = pruned.entry(destination.name.clone()).or_default();
+            if let Err(error) = prune(request.job, destination, &protect, &request.clock, pruned).await {
+                afterwards.push(format!("retention was not applied in {destination}: {error:#}"));
+            }
         }
     }
     for warning in &afterwards {
-        request.watch.tell(Event::Warning(warning.clone()));
+        request.watch.warn(warning.as_str());
     }
     Report {
         manifest,
         seconds: begun.elapsed().as_secs_f64(),
         cleaned,
+        copies: copies.made(),
         pruned,
         afterwards,
     }
 }
 
-/// Removes what a failed run left.
-async fn clear_away(shelf: &Shelf, id: BackupId, interrupted: bool) {
-    let mut cleared = shelf.discard(id).await;
-    // After an interruption a thread may still be finishing a file: the claim stays, and the next run looks again.
-    if cleared.is_ok() && !interrupted {
-        cleared = shelf.release(id).await;
-    }
-    if let Err(error) = cleared {
-        tracing::warn!("what the failed run {id} left stays until the next one: {error:#}");
-    }
-}
-
-/// Records why a run failed; that another run of the job was in the way is no failure.
-async fn record(request: &Request<'_>, shelf: &Shelf, id: BackupId, error: &anyhow::Error) {
-    if exit_of(error) == Exit::Busy {
-        return;
-    }
-    let failure = Failure {
-        id,
-        kind: request.kind,
-        failed: request.clock.now(),
-        error: format!("{error:#}"),
-    };
-    if let Err(error) = shelf.record_failure(&failure).await {
-        tracing::warn!("the failure cannot be recorded in {}: {error:#}", shelf.store());
-    }
-}
-
-#[allow(clippy::too_many_arguments)] // a manifest is made of all of this, once
-fn describe(
-    request: &Request<'_>,
-    id: BackupId,
-    started: DateTime<Utc>,
-    finished: DateTime<Utc>,
-    dumped: Dumped,
-    archive: File,
-    globals: Option<File>,
-    warnings: Vec<String>,
-    verified: Verification,
-) -> Manifest {
+/// The manifest of what was dumped and read back at `times`.
+fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, files: Files) -> Manifest {
     Manifest {
         format_version: FORMAT_VERSION,
         id,
         job: request.job.name.clone(),
         kind: request.kind,
         label: request.label.clone(),
-        pinned: request.pinned,
         source: dumped.source,
-        started,
-        finished,
+        started: times.started,
+        finished: times.finished,
         snapback: env!("CARGO_PKG_VERSION").to_owned(),
-        archive,
-        globals,
+        archive: files.archive,
+        globals: files.globals,
         compression: dumped.compression,
         entries: dumped.entries,
         tables: dumped.tables,
         schema_hash: dumped.schema_hash,
-        warnings,
-        verified: vec![verified],
+        warnings: dumped.warnings,
+        verified: vec![Verification {
+            how: "written".to_owned(),
+            at: times.read_back,
+        }],
     }
-}
-
-/// Decides what retention would do now.
-///
-/// # Errors
-/// The policy is empty.
-pub fn plan_prune(
-    job: &Job,
-    inventory: &Inventory,
-    protect: &BTreeSet<BackupId>,
-    now: DateTime<Utc>,
-) -> Result<Vec<Verdict>> {
-    let candidates: Vec<Candidate> = inventory
-        .backups
-        .iter()
-        .map(|backup| Candidate::new(&backup.manifest, backup.present))
-        .collect();
-    let held = inventory
-        .holds
-        .iter()
-        .filter(|hold| hold.until > now)
-        .map(|hold| hold.id);
-    let in_use = held.chain(protect.iter().copied()).collect();
-    let situation = Situation {
-        now,
-        zone: job.zone,
-        last_run_failed: inventory.last_run_failed(),
-        in_use: &in_use,
-    };
-    retention::plan(&candidates, &job.policy, &situation)
-}
-
-/// Applies retention; `pruned` has what is gone even when it fails halfway.
-///
-/// # Errors
-/// The store fails.
-pub async fn prune(job: &Job, clock: &Clock, protect: &BTreeSet<BackupId>, pruned: &mut Vec<BackupId>) -> Result<()> {
-    let shelf = Shelf::of(job);
-    let inventory = shelf.inventory().await?;
-    let verdicts = plan_prune(job, &inventory, protect, clock.now())?;
-    // The oldest first: whenever this stops, what is left is a valid history.
-    for verdict in verdicts.iter().rev().filter(|verdict| !verdict.keep) {
-        let backup = inventory.backups.iter().find(|backup| backup.manifest.id == verdict.id);
-        if let Some(backup) = backup {
-            shelf.remove(&backup.manifest).await?;
-            pruned.push(verdict.id);
-        }
-    }
-    shelf.forget_old_failures(&inventory).await
 }

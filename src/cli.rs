@@ -47,6 +47,10 @@ pub enum Command {
     Undo(command::undo::Args),
     /// Delete the backups that no retention rule keeps
     Prune(command::prune::Args),
+    /// Keep a backup whatever retention says
+    Pin(command::pin::PinArgs),
+    /// Let retention decide on a backup again
+    Unpin(command::pin::UnpinArgs),
     /// Check that backups still are what their manifests say
     Verify(command::verify::Args),
     /// Run all jobs by their schedules until told to end

@@ -4,14 +4,13 @@
 //! `./backups` the one store.
 
 pub mod raw;
-mod store;
+pub mod store;
 pub mod value;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -19,9 +18,9 @@ use chrono::{DateTime, Utc};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::postgres::connect::Dsn;
-use crate::store::Store;
 use raw::Raw;
-use value::ConnectionString;
+use store::Opened;
+use value::{ConnectionString, List};
 
 /// The environment, as a value: tests have their own.
 pub type Environment = BTreeMap<String, String>;
@@ -42,7 +41,7 @@ pub struct Config {
     /// The jobs, by name.
     pub jobs: Vec<Job>,
     /// The stores, by name.
-    pub stores: BTreeMap<String, Arc<dyn Store>>,
+    pub stores: BTreeMap<String, Opened>,
 }
 
 impl fmt::Debug for Config {
@@ -127,7 +126,7 @@ impl Config {
     }
 
     /// What `--to` names: a job, or a connection string. The latter becomes a job of its own, whose safety snapshots
-    /// go to the store of `beside`, or else to the default one.
+    /// go to the stores of `beside`, or else to the default one.
     ///
     /// # Errors
     /// It is neither, or there is no store.
@@ -141,20 +140,18 @@ impl Config {
         if !to.contains(['=', ':']) {
             return Ok(Cow::Borrowed(self.job(Some(to))?));
         }
-        let raw = raw::Job {
+        let mut raw = raw::Job {
             url: ConnectionString::new(to),
             ..raw::Job::default()
         };
-        let store = match (beside, self.stores.get(&raw.store)) {
-            (Some(job), _) => &job.store,
-            (None, Some(store)) => store,
-            (None, None) => {
-                let message = format!("safety snapshots need a store, and there is no [stores.{}]", raw.store);
-                return Err(Fail::new(Exit::Usage, message).into());
-            }
-        };
+        if let Some(job) = beside {
+            raw.stores = List(job.destinations.iter().map(|it| it.name.clone()).collect());
+        } else if !self.stores.contains_key(DEFAULT) {
+            let message = format!("safety snapshots need a store, and there is no [stores.{DEFAULT}]");
+            return Err(Fail::new(Exit::Usage, message).into());
+        }
         let name = self.name_for(&Dsn::parse(to).context("--to")?.database);
-        let job = Job::new(&name, &raw, Arc::clone(store), environment, now)?;
+        let job = Job::new(&name, &raw, &self.stores, environment, now)?;
         Ok(Cow::Owned(job))
     }
 
@@ -262,11 +259,7 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
     let mut jobs = Vec::new();
     for (name, job) in &raw.jobs {
         check_name("jobs", name)?;
-        let store = stores.get(&job.store).ok_or_else(|| {
-            let message = format!("there is no store {:?} (a section [stores.{}])", job.store, job.store);
-            impossible(&format!("jobs.{name}.store"), &message)
-        })?;
-        jobs.push(Job::new(name, job, Arc::clone(store), environment, now)?);
+        jobs.push(Job::new(name, job, &stores, environment, now)?);
     }
     Ok(Config {
         file,

@@ -1,5 +1,6 @@
-//! What a job is: a source, a store, a schedule, a retention policy and the options of its dumps.
+//! What a job is: a source, its stores, a schedule, what is kept where, and the options of its dumps.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use crate::config::value::Span;
+use crate::config::store::Opened;
+use crate::config::value::{List, Span};
 use crate::config::{Environment, about, impossible, raw};
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::connect::{Dsn, Secret};
@@ -31,8 +33,8 @@ pub struct Job {
     pub name: String,
     /// The database.
     pub source: SourceConfig,
-    /// Where its backups live, under a folder of the job's name.
-    pub store: Arc<dyn Store>,
+    /// Where its backups live, each under a folder of the job's name: at least one, the nearest first.
+    pub destinations: Vec<Destination>,
     /// When it runs; by hand only without.
     pub schedule: Option<Schedule>,
     /// The time zone of its days, weeks and months.
@@ -45,8 +47,6 @@ pub struct Job {
     pub globals: bool,
     /// Whether retention is applied after each successful run.
     pub prune: bool,
-    /// What to keep.
-    pub policy: Policy,
     /// How long a database that a restore replaced is kept.
     pub keep_replaced: TimeDelta,
     /// How to dump.
@@ -58,8 +58,31 @@ impl fmt::Debug for Job {
         f.debug_struct("Job")
             .field("name", &self.name)
             .field("source", &self.source)
-            .field("store", &self.store.to_string())
+            .field("destinations", &self.destinations)
             .finish_non_exhaustive()
+    }
+}
+
+/// A store of a job.
+#[derive(Clone)]
+pub struct Destination {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What to keep of the job there.
+    pub policy: Policy,
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self)
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.store)
     }
 }
 
@@ -120,7 +143,7 @@ impl Job {
     pub fn new(
         name: &str,
         raw: &raw::Job,
-        store: Arc<dyn Store>,
+        stores: &BTreeMap<String, Opened>,
         environment: &Environment,
         now: DateTime<Utc>,
     ) -> Result<Job> {
@@ -131,7 +154,7 @@ impl Job {
         })?;
         let schedule = raw.schedule.as_deref().map(|text| Schedule::parse(text, zone, now));
         let schedule = schedule.transpose().map_err(about(&key("schedule")))?;
-        let policy = policy(raw.retention.as_ref());
+        let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
         policy.check().map_err(about(&key("retention")))?;
         Ok(Job {
             name: name.to_owned(),
@@ -139,16 +162,30 @@ impl Job {
                 dsn: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
                 password: password(raw, environment, &key)?,
             },
-            store,
+            destinations: destinations(&raw.stores, stores, &policy).map_err(about(&key("stores")))?,
             schedule,
             zone,
             run_missed: raw.run_missed,
             timeout: raw.timeout.map(Span::duration),
             globals: raw.globals,
             prune: raw.prune,
-            policy,
             keep_replaced: raw.keep_replaced.delta(),
             dump: dump(&raw.dump, &key)?,
+        })
+    }
+}
+
+impl Job {
+    /// The store of this job that is called `name`.
+    ///
+    /// # Errors
+    /// The job has none of that name.
+    pub fn destination(&self, name: &str) -> Result<&Destination, Fail> {
+        let found = self.destinations.iter().find(|destination| destination.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.destinations.iter().map(|it| it.name.as_str()).collect();
+            Fail::new(Exit::NotFound, format!("job {} has no store {name:?}", self.name))
+                .hint(format!("its stores are {}", names.join(", ")))
         })
     }
 }
@@ -174,11 +211,33 @@ fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> Str
     Ok(first)
 }
 
-/// The policy that was written; the default one only where none was.
-fn policy(raw: Option<&raw::Retention>) -> Policy {
-    let Some(raw) = raw else {
-        return Policy::default();
-    };
+/// The stores that a job names. What is near is read first, so folders go before buckets, and each kind stays in the
+/// order that was written.
+fn destinations(names: &List, stores: &BTreeMap<String, Opened>, policy: &Policy) -> Result<Vec<Destination>, Fail> {
+    let usage = |message: String| Fail::new(Exit::Usage, message);
+    if names.0.is_empty() {
+        return Err(usage("a job needs a store for its backups".to_owned()));
+    }
+    let mut found: Vec<Destination> = Vec::new();
+    for name in &names.0 {
+        let opened = stores
+            .get(name)
+            .ok_or_else(|| usage(format!("there is no store {name:?} (a section [stores.{name}])")))?;
+        if found.iter().any(|other| other.name == *name) {
+            return Err(usage(format!("{name:?} is named twice")));
+        }
+        found.push(Destination {
+            name: name.clone(),
+            store: Arc::clone(&opened.store),
+            policy: opened.policy.clone().unwrap_or_else(|| policy.clone()),
+        });
+    }
+    found.sort_by_key(|destination| !destination.store.is_local());
+    Ok(found)
+}
+
+/// The policy that was written: only what is set applies.
+pub(crate) fn policy(raw: &raw::Retention) -> Policy {
     let none = Policy::none();
     Policy {
         keep_last: raw.keep_last.unwrap_or(0),

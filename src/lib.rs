@@ -19,6 +19,7 @@ pub mod error;
 pub mod job;
 pub mod manifest;
 pub mod postgres;
+pub mod prune;
 pub mod restore;
 pub mod retention;
 pub mod schedule;

@@ -86,6 +86,10 @@ pub enum Part {
     Failure,
     /// The wish of a restore or another run that the backup stays.
     Hold,
+    /// The wish of a person that the backup stays.
+    Pin,
+    /// The intent to delete the backup: what a killed deletion leaves is deleted later.
+    Removal,
 }
 
 impl Part {
@@ -97,6 +101,8 @@ impl Part {
             Part::Claim => "run",
             Part::Failure => "failed",
             Part::Hold => "hold",
+            Part::Pin => "pin",
+            Part::Removal => "removal",
         }
     }
 
@@ -154,9 +160,6 @@ pub struct Manifest {
     /// A name that a person gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Retention leaves it alone.
-    #[serde(default)]
-    pub pinned: bool,
     /// The database that it is of.
     pub source: Source,
     /// When the export started and ended.
@@ -259,10 +262,29 @@ pub struct Table {
     pub hash: String,
 }
 
-/// One check that a backup passed.
+/// How thoroughly a backup was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Depth {
+    /// The files were read and their digests compared.
+    Quick,
+    /// The archive was unpacked as well, and every table's rows and every definition compared.
+    Full,
+}
+
+impl fmt::Display for Depth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Depth::Quick => "quick",
+            Depth::Full => "full",
+        })
+    }
+}
+
+/// One check that a backup passed before its manifest was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// `written` (read back after the export), `quick`, `full` or `restored`.
+    /// `written`: read back after the export. Later checks are records of their own.
     pub how: String,
     /// When.
     pub at: DateTime<Utc>,
@@ -276,7 +298,16 @@ mod tests {
     fn names_tell_parts_apart() {
         let id: BackupId = "20261120T020000Z".parse().unwrap();
         assert_eq!(Part::Archive.name("app", id), "app_20261120T020000Z.dump");
-        for part in [Part::Archive, Part::Globals, Part::Manifest, Part::Claim, Part::Failure] {
+        for part in [
+            Part::Archive,
+            Part::Globals,
+            Part::Manifest,
+            Part::Claim,
+            Part::Failure,
+            Part::Hold,
+            Part::Pin,
+            Part::Removal,
+        ] {
             let name = part.name("a_b", id);
             assert_eq!(part.parse("a_b", &name), Some(id));
             assert_eq!(part.parse("a", &name), None);

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use serde::{Serialize, Serializer};
 
 use crate::error::{Exit, Fail, Result};
-use crate::manifest::{BackupId, Kind, Manifest, Source};
+use crate::manifest::{BackupId, Kind, Source};
 
 /// How far ahead of the clock a backup may be before it counts as one from a wrong clock.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
@@ -132,7 +132,7 @@ pub enum Reason {
     Minimum,
     /// It is of another database than the newest backup.
     OtherSource,
-    /// Its archive is missing or has another size: no good as a backup, and for a person to judge.
+    /// Its archive is missing or has another size, or it failed a check: no good as a backup, and for a person to judge.
     Damaged,
     /// It is from the future, so the clock was or is wrong.
     Future,
@@ -181,32 +181,11 @@ pub struct Candidate {
     pub kind: Kind,
     /// Whether a person pinned it.
     pub pinned: bool,
-    /// Whether it passed a check after it was written.
-    pub verified: bool,
-    /// Whether its archive is there, as large as its manifest says.
-    pub present: bool,
+    /// Whether a restore could rely on it: its archive is there, it passed a check after it was written, and no
+    /// later one failed.
+    pub good: bool,
     /// The database that it is of.
     pub source: Source,
-}
-
-impl Candidate {
-    /// The backup of `manifest`; `present` says whether its archive is there.
-    #[must_use]
-    pub fn new(manifest: &Manifest, present: bool) -> Self {
-        Candidate {
-            id: manifest.id,
-            kind: manifest.kind,
-            pinned: manifest.pinned,
-            verified: !manifest.verified.is_empty(),
-            present,
-            source: manifest.source.clone(),
-        }
-    }
-
-    /// Whether a restore could rely on it, as far as is known.
-    fn is_good(&self) -> bool {
-        self.present && self.verified
-    }
 }
 
 /// What else decides.
@@ -243,13 +222,13 @@ pub fn plan(backups: &[Candidate], policy: &Policy, situation: &Situation<'_>) -
     backups.sort_by_key(|backup| std::cmp::Reverse(backup.id));
 
     let is_future = |backup: &Candidate| backup.id.time() > situation.now + CLOCK_TOLERANCE;
-    let newest = backups.iter().find(|b| b.is_good() && !is_future(b)).copied();
+    let newest = backups.iter().find(|b| b.good && !is_future(b)).copied();
     let set_aside = |backup: &Candidate| {
         let mut reasons = Vec::new();
         if newest.is_some_and(|newest| !newest.source.same_database(&backup.source)) {
             reasons.push(Reason::OtherSource);
         }
-        if !backup.is_good() {
+        if !backup.good {
             reasons.push(Reason::Damaged);
         }
         if is_future(backup) {

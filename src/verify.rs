@@ -1,6 +1,7 @@
 //! Whether a backup still is what its manifest says: quickly by its digest, or in full by unpacking everything
 //! and counting and hashing every row again.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -9,24 +10,14 @@ use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result, exit_of};
-use crate::manifest::{BackupId, Manifest, Part, Table};
+use crate::manifest::{BackupId, Depth, Manifest, Part, Table};
 use crate::postgres::dump::{count, schema_hash};
 use crate::postgres::row_hash::RowHash;
-use crate::shelf::Shelf;
+use crate::shelf::{Copy, Shelf};
 use crate::stored;
 
 /// What ends the rows of a table in an archive.
 const END_OF_ROWS: &[u8] = b"\\.\n\n\n";
-
-/// How thoroughly to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Depth {
-    /// Read the files and compare their digests.
-    Quick,
-    /// Unpack the archive as well, and compare every table's rows and every definition.
-    Full,
-}
 
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +30,17 @@ pub struct Findings {
     pub rows: u64,
     /// What is wrong; empty when the backup is good.
     pub problems: Vec<String>,
+}
+
+/// The copies to look at when only `percent` of them shall be, rounded up: those that nobody has looked at for the
+/// longest time as thoroughly as `depth`, the newest first where nobody ever has. So sample after sample comes round to
+/// every copy, which dice would not.
+#[must_use]
+pub fn sample(mut copies: Vec<Copy>, percent: u8, depth: Depth) -> Vec<Copy> {
+    copies.sort_by_key(|copy| (copy.backup.last_look(depth), Reverse(copy.backup.manifest.id)));
+    let wanted = (copies.len() * usize::from(percent)).div_ceil(100);
+    copies.truncate(wanted);
+    copies
 }
 
 /// Looks at a backup; `read` hears of the bytes as they are read.

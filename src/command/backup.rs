@@ -9,7 +9,7 @@ use super::output;
 use super::progress::Progress;
 use crate::backup::{self, Event, Report, Request, Step, Watch};
 use crate::cli::Globals;
-use crate::error::{Result, exit_of};
+use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::Kind;
 
@@ -64,7 +64,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         }
     }
     print(globals, &reports)?;
-    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+    let outcome = failed.map_or(Ok(ExitCode::SUCCESS), Err);
+    outcome.and_then(|code| reports.iter().try_for_each(complete).map(|()| code))
 }
 
 async fn one(job: &Job, args: &Args, globals: &Globals, cancel: &CancellationToken) -> Result<Report> {
@@ -86,6 +87,24 @@ async fn one(job: &Job, args: &Args, globals: &Globals, cancel: &CancellationTok
     let outcome = backup::run(&request).await;
     progress.end();
     outcome
+}
+
+/// A backup that is not in every store of its job is there, but not as it should be.
+fn complete(report: &Report) -> Result<()> {
+    let lacking: Vec<&str> = report.lacking().map(|(store, _)| store).collect();
+    let Some(first) = lacking.first() else {
+        return Ok(());
+    };
+    let (id, job) = (report.manifest.id, &report.manifest.job);
+    let stores = lacking.join(", ");
+    Err(Fail::new(
+        Exit::Incomplete,
+        format!("the backup {id} of job {job} is whole, but there is no copy in {stores}"),
+    )
+    .hint(format!(
+        "when the store works again: snapback copy {job} {id} --to {first}"
+    ))
+    .into())
 }
 
 fn print(globals: &Globals, reports: &[Report]) -> Result<()> {
@@ -110,8 +129,8 @@ fn print(globals: &Globals, reports: &[Report]) -> Result<()> {
             output::bytes(manifest.archive.bytes),
             output::seconds(report.seconds),
         ))?;
-        if !report.pruned.is_empty() {
-            output::line(&format!("retention deleted {} older backups", report.pruned.len()))?;
+        if report.deleted() > 0 {
+            output::line(&format!("retention deleted {} older backups", report.deleted()))?;
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ struct Checked {
 #[derive(Serialize)]
 struct CheckedJob {
     job: String,
-    store: String,
+    stores: Vec<String>,
     schedule: Option<String>,
     next: Option<String>,
 }
@@ -52,7 +52,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
             let now = Utc::now();
             let checked = |job: &crate::job::Job| CheckedJob {
                 job: job.name.clone(),
-                store: job.store.to_string(),
+                stores: job.destinations.iter().map(ToString::to_string).collect(),
                 schedule: job.schedule.as_ref().map(ToString::to_string),
                 next: job
                     .schedule
@@ -82,11 +82,11 @@ fn print(globals: &Globals, checked: &Checked) -> Result<()> {
     if checked.jobs.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["JOB", "STORE", "SCHEDULE", "NEXT RUN"]);
+    let mut table = Table::new(&["JOB", "STORES", "SCHEDULE", "NEXT RUN"]);
     for job in &checked.jobs {
         table.row([
             job.job.clone(),
-            job.store.clone(),
+            job.stores.join(", "),
             job.schedule.clone().unwrap_or_else(|| "by hand".to_owned()),
             job.next.clone().unwrap_or_default(),
         ]);

@@ -1,17 +1,18 @@
 //! `snapback list`: the backups that there are.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
 use crate::error::Result;
 use crate::job::Job;
-use crate::manifest::Manifest;
+use crate::manifest::{BackupId, Kind};
 use crate::restore::kept::{self, Remains};
-use crate::shelf::{self, Backup, Claim, Failure, Inventory};
+use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock};
 
 /// Options of `snapback list`.
 #[derive(Debug, clap::Args)]
@@ -25,58 +26,108 @@ pub struct Args {
 #[derive(Serialize)]
 struct Listed<'a> {
     job: &'a str,
-    store: String,
+    stores: Vec<Place<'a>>,
     backups: Vec<Row<'a>>,
-    failures: &'a [Failure],
-    claims: &'a [Claim],
-    unreadable: &'a [String],
+    failures: Vec<&'a Failure>,
+    claims: Vec<&'a Claim>,
+    unreadable: Vec<&'a String>,
     /// What restores have on the server; nothing when it cannot be reached.
     restores: Option<&'a Remains>,
 }
 
-/// A manifest without its long list of tables.
+/// A store of the job.
+#[derive(Serialize)]
+struct Place<'a> {
+    store: &'a str,
+    at: String,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// A manifest without its long list of tables, and where it is.
 #[derive(Serialize)]
 struct Row<'a> {
-    id: String,
-    kind: String,
+    id: BackupId,
+    kind: Kind,
     label: Option<&'a str>,
     pinned: bool,
+    /// Whether it is whole in some store, as far as can be seen.
     present: bool,
     database: &'a str,
     server_version: &'a str,
-    started: String,
+    started: DateTime<Utc>,
     seconds: f64,
     bytes: u64,
     tables: usize,
     rows: u64,
-    verified: Option<&'a str>,
+    /// What last proved it, and when.
+    verified: Option<String>,
+    verified_at: Option<DateTime<Utc>>,
+    copies: Vec<InStore<'a>>,
+}
+
+/// One copy.
+#[derive(Serialize)]
+struct InStore<'a> {
+    store: &'a str,
+    present: bool,
+    pin: Option<&'a Pin>,
+    proven: Option<Proven>,
+    failed_check: Option<&'a Mark>,
 }
 
 impl<'a> Row<'a> {
-    fn of(backup: &'a Backup) -> Self {
-        let manifest = &backup.manifest;
-        Row {
-            id: manifest.id.to_string(),
-            kind: manifest.kind.to_string(),
+    fn of(stock: &'a Stock, id: BackupId) -> Option<Self> {
+        let copies: Vec<(&Shelf, &Backup)> = stock.copies(id).collect();
+        let manifest = &copies.first()?.1.manifest;
+        let proven = best_proof(&copies);
+        Some(Row {
+            id,
+            kind: manifest.kind,
             label: manifest.label.as_deref(),
-            pinned: manifest.pinned,
-            present: backup.present,
+            pinned: copies.iter().any(|(_, backup)| backup.pin.is_some()),
+            present: copies.iter().any(|(_, backup)| backup.present),
             database: &manifest.source.database,
             server_version: &manifest.source.server_version,
-            started: manifest.started.to_rfc3339(),
+            started: manifest.started,
             seconds: manifest.seconds(),
             bytes: manifest.archive.bytes,
             tables: manifest.tables.len(),
             rows: manifest.rows(),
-            verified: manifest.verified.last().map(|check| check.how.as_str()),
+            verified: proven.as_ref().map(|proven| proven.how.clone()),
+            verified_at: proven.as_ref().map(|proven| proven.at),
+            copies: copies
+                .iter()
+                .map(|(shelf, backup)| InStore::of(shelf, backup))
+                .collect(),
+        })
+    }
+}
+
+impl<'a> InStore<'a> {
+    fn of(shelf: &'a Shelf, backup: &'a Backup) -> Self {
+        InStore {
+            store: shelf.place(),
+            present: backup.present,
+            pin: backup.pin.as_ref(),
+            proven: backup.proven(),
+            failed_check: backup.failed_check(),
         }
     }
+}
+
+/// The newest proof of a copy that is good.
+fn best_proof(copies: &[(&Shelf, &Backup)]) -> Option<Proven> {
+    let good = copies.iter().filter(|(_, backup)| backup.is_good());
+    good.filter_map(|(_, backup)| backup.proven())
+        .max_by_key(|proven| proven.at)
 }
 
 /// Runs the verb.
 ///
 /// # Errors
-/// The job does not exist or its store cannot be read.
+/// The job does not exist or none of its stores can be read.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
     let jobs: Vec<&Job> = match (&args.job, config.jobs.len()) {
@@ -85,17 +136,19 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     };
     let mut found = Vec::new();
     for job in jobs {
-        found.push((job, shelf::inventory(job).await?, remains(job).await));
+        let stock = Stock::read(job).await?;
+        stock.warn();
+        found.push((job, stock, remains(job).await));
     }
     if globals.json {
         let listed: Vec<Listed<'_>> = found
             .iter()
-            .map(|(job, inventory, remains)| listed(job, inventory, remains.as_ref()))
+            .map(|(job, stock, remains)| listed(job, stock, remains.as_ref()))
             .collect();
         output::json(&listed)?;
     } else {
-        for (job, inventory, remains) in &found {
-            print(job, inventory, found.len() > 1)?;
+        for (job, stock, remains) in &found {
+            print(job, stock, found.len() > 1)?;
             if let Some(remains) = remains {
                 print_remains(remains)?;
             }
@@ -104,46 +157,88 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed<'a>(job: &'a Job, inventory: &'a Inventory, restores: Option<&'a Remains>) -> Listed<'a> {
+fn listed<'a>(job: &'a Job, stock: &'a Stock, restores: Option<&'a Remains>) -> Listed<'a> {
+    let unreadable = stock.unreachable.iter().map(|(shelf, error)| (shelf, Some(error)));
+    let stores = stock.shelves.iter().map(|(shelf, _)| (shelf, None)).chain(unreadable);
+    let place = |(shelf, error): (&'a Shelf, Option<&anyhow::Error>)| Place {
+        store: shelf.place(),
+        at: shelf.store().to_string(),
+        error: error.map(|error| format!("{error:#}")),
+    };
     Listed {
         job: &job.name,
-        store: job.store.to_string(),
-        backups: inventory.backups.iter().map(Row::of).collect(),
-        failures: &inventory.failures,
-        claims: &inventory.claims,
-        unreadable: &inventory.unreadable,
+        stores: stores.map(place).collect(),
+        backups: stock.ids().into_iter().filter_map(|id| Row::of(stock, id)).collect(),
+        failures: stock.inventories().flat_map(|inventory| &inventory.failures).collect(),
+        claims: stock.inventories().flat_map(|inventory| &inventory.claims).collect(),
+        unreadable: stock
+            .inventories()
+            .flat_map(|inventory| &inventory.unreadable)
+            .collect(),
         restores,
     }
 }
 
-fn print(job: &Job, inventory: &Inventory, several: bool) -> Result<()> {
+fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
+    let places: Vec<String> = job.destinations.iter().map(|it| it.store.to_string()).collect();
+    let places = places.join(", ");
     if several {
-        output::line(&format!("{} in {}", job.name, job.store))?;
+        output::line(&format!("{} in {places}", job.name))?;
     }
-    let now = Utc::now();
-    if inventory.backups.is_empty() {
-        output::line(&format!("job {} has no backups in {}", job.name, job.store))?;
-    } else {
-        let mut table = Table::new(&[
-            "ID", "AGE", "KIND", ">SIZE", ">TABLES", ">ROWS", ">TOOK", "STATE", "LABEL",
-        ]);
-        for backup in &inventory.backups {
-            let manifest = &backup.manifest;
-            table.row([
-                manifest.id.to_string(),
-                output::ago(manifest.id.time(), now),
-                manifest.kind.to_string(),
-                output::bytes(manifest.archive.bytes),
-                output::count(manifest.tables.len() as u64),
-                output::count(manifest.rows()),
-                output::seconds(manifest.seconds()),
-                state(backup),
-                manifest.label.clone().unwrap_or_default(),
-            ]);
+    let ids = stock.ids();
+    if ids.is_empty() {
+        output::line(&format!("job {} has no backups in {places}", job.name))?;
+        return print_trouble(stock);
+    }
+    let mut headings = vec!["ID", "AGE", "KIND", ">SIZE", ">TABLES", ">ROWS", ">TOOK"];
+    let in_stores = job.destinations.len() > 1;
+    if in_stores {
+        headings.push("STORES");
+    }
+    headings.extend(["STATE", "LABEL"]);
+    let mut table = Table::new(&headings);
+    for id in ids {
+        let copies: Vec<(&Shelf, &Backup)> = stock.copies(id).collect();
+        if let Some(row) = row(&copies, in_stores.then_some(stock)) {
+            table.row(row);
         }
-        output::line(&table.render())?;
     }
-    print_trouble(inventory)
+    output::line(&table.render())?;
+    print_trouble(stock)
+}
+
+/// The cells of one backup.
+fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String>> {
+    let manifest = &copies.first()?.1.manifest;
+    let now = Utc::now();
+    let mut row = vec![
+        manifest.id.to_string(),
+        output::ago(manifest.id.time(), now),
+        manifest.kind.to_string(),
+        output::bytes(manifest.archive.bytes),
+        output::count(manifest.tables.len() as u64),
+        output::count(manifest.rows()),
+        output::seconds(manifest.seconds()),
+    ];
+    row.extend(stock.map(|stock| stores(copies, stock)));
+    row.push(state(copies, now));
+    row.push(manifest.label.clone().unwrap_or_default());
+    Some(row)
+}
+
+/// Where a backup is, and where it should be and is not.
+fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
+    let here = |shelf: &&Shelf| copies.iter().any(|(other, _)| other.place() == shelf.place());
+    let shelves = || stock.shelves.iter().map(|(shelf, _)| shelf);
+    let names = |found: Vec<&Shelf>| found.iter().map(|shelf| shelf.place()).collect::<Vec<_>>().join(", ");
+    let (there, missing) = (
+        shelves().filter(here).collect(),
+        names(shelves().filter(|it| !here(it)).collect()),
+    );
+    match missing.as_str() {
+        "" => names(there),
+        missing => format!("{} (not in {missing})", names(there)),
+    }
 }
 
 /// What restores have on the server. The backups are in the store, so a server that is away is no failure.
@@ -168,7 +263,7 @@ fn print_remains(remains: &Remains) -> Result<()> {
         return Ok(());
     }
     let mut table = Table::new(&["KEPT DATABASE", "REPLACED", ">SIZE", "BY", "SAFETY"]);
-    let id = |id: Option<crate::manifest::BackupId>, none: &str| id.map_or(none.to_owned(), |id| id.to_string());
+    let id = |id: Option<BackupId>, none: &str| id.map_or(none.to_owned(), |id| id.to_string());
     for kept in &remains.kept {
         table.row([
             kept.name.clone(),
@@ -185,30 +280,56 @@ fn print_remains(remains: &Remains) -> Result<()> {
 }
 
 /// What a person should know besides the backups.
-fn print_trouble(inventory: &Inventory) -> Result<()> {
-    let newest = inventory.backups.first().map(|backup| backup.manifest.id);
-    for failure in inventory.failures.iter().filter(|failure| Some(failure.id) > newest) {
-        output::line(&format!("run {} failed: {}", failure.id, failure.error))?;
+fn print_trouble(stock: &Stock) -> Result<()> {
+    let newest = stock.ids().first().copied();
+    let failures = stock.inventories().flat_map(|inventory| &inventory.failures);
+    let mut said = BTreeSet::new();
+    for failure in failures.filter(|failure| Some(failure.id) > newest) {
+        if said.insert(failure.id) {
+            output::line(&format!("run {} failed: {}", failure.id, failure.error))?;
+        }
     }
-    for claim in &inventory.claims {
-        output::line(&format!("run {} is under way, or was killed ({})", claim.id, claim.by))?;
+    let mut said = BTreeSet::new();
+    for claim in stock.inventories().flat_map(|inventory| &inventory.claims) {
+        if said.insert(claim.id) {
+            let what = if claim.copied { "copy" } else { "run" };
+            output::line(&format!(
+                "{what} {} is under way, or was killed ({})",
+                claim.id, claim.by
+            ))?;
+        }
     }
-    for reason in &inventory.unreadable {
+    for reason in stock.inventories().flat_map(|inventory| &inventory.unreadable) {
         output::line(&format!("damaged: {reason}"))?;
     }
     Ok(())
 }
 
 /// The state of a backup in a few words.
-fn state(backup: &Backup) -> String {
-    let Manifest { verified, pinned, .. } = &backup.manifest;
-    let mut state = match verified.last() {
-        _ if !backup.present => "DAMAGED: archive missing or cut".to_owned(),
-        Some(check) => format!("verified ({})", check.how),
-        None => "not verified".to_owned(),
+fn state(copies: &[(&Shelf, &Backup)], now: DateTime<Utc>) -> String {
+    let damage = |(shelf, backup): &(&Shelf, &Backup)| {
+        let what = match backup.failed_check() {
+            _ if !backup.present => "archive missing or cut".to_owned(),
+            Some(mark) => format!("failed a {} check {}", mark.depth, output::ago(mark.at, now)),
+            None => return None,
+        };
+        Some(match copies.len() {
+            1 => format!("DAMAGED: {what}"),
+            _ => format!("DAMAGED in {}: {what}", shelf.place()),
+        })
     };
-    if *pinned {
-        state.push_str(", pinned");
+    let mut state: Vec<String> = copies.iter().filter_map(damage).collect();
+    match best_proof(copies) {
+        Some(proven) if proven.how == "written" => state.push("verified (written)".to_owned()),
+        Some(proven) => state.push(format!("verified ({}, {})", proven.how, output::ago(proven.at, now))),
+        None if state.is_empty() => state.push("not verified".to_owned()),
+        None => {}
     }
-    state
+    if let Some(pin) = copies.iter().find_map(|(_, backup)| backup.pin.as_ref()) {
+        state.push(match &pin.reason {
+            Some(reason) => format!("pinned: {reason}"),
+            None => "pinned".to_owned(),
+        });
+    }
+    state.join(", ")
 }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod dump;
 pub mod list;
 pub mod output;
+pub mod pin;
 pub mod progress;
 pub mod prune;
 pub mod restore;
@@ -51,6 +52,8 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Restore(args) => restore::run(globals, args).await,
         Command::Undo(args) => undo::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
+        Command::Pin(args) => pin::pin(globals, args).await,
+        Command::Unpin(args) => pin::unpin(globals, args).await,
         Command::Verify(args) => verify::run(globals, args).await,
         Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),

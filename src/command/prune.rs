@@ -6,15 +6,14 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::output::{self, Table};
-use crate::backup;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::job::Job;
-use crate::manifest::BackupId;
+use crate::job::{Destination, Job};
+use crate::prune::{self, Pruned};
 use crate::restore::kept::{self, Kept};
 use crate::retention::Verdict;
-use crate::shelf::{self, Inventory};
+use crate::shelf::{Shelf, Stock};
 
 /// Options of `snapback prune`.
 #[derive(Debug, clap::Args)]
@@ -31,16 +30,25 @@ pub struct Args {
 #[derive(Serialize)]
 struct Outcome<'a> {
     job: &'a str,
-    verdicts: Vec<Verdict>,
-    deleted: Vec<BackupId>,
+    stores: Vec<InStore>,
     /// Replaced databases that have served.
     dropped: Vec<Kept>,
+}
+
+#[derive(Serialize)]
+struct InStore {
+    store: String,
+    #[serde(skip)]
+    title: String,
+    verdicts: Vec<Verdict>,
+    #[serde(flatten)]
+    pruned: Pruned,
 }
 
 /// Runs the verb.
 ///
 /// # Errors
-/// A store fails.
+/// A store fails: the first failure, after all stores had their turn.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
     let jobs: Vec<&Job> = match &args.job {
@@ -48,8 +56,11 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         Some(name) => vec![config.job(Some(name))?],
     };
     let mut outcomes = Vec::new();
+    let mut failed = None;
     for job in jobs {
-        outcomes.push(prune(job, args.dry_run).await?);
+        let (outcome, failure) = prune(job, args.dry_run).await;
+        outcomes.push(outcome);
+        failed = failed.or(failure);
     }
     if globals.json {
         output::json(&outcomes)?;
@@ -58,28 +69,55 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
             print(outcome, args.dry_run)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-async fn prune(job: &Job, dry_run: bool) -> Result<Outcome<'_>> {
+/// Prunes all stores of a job; also returns the first failure, which keeps no other store from its turn.
+async fn prune(job: &Job, dry_run: bool) -> (Outcome<'_>, Option<anyhow::Error>) {
     let clock = Clock::system();
-    let inventory = shelf::inventory(job).await?;
-    let verdicts = backup::plan_prune(job, &inventory, &BTreeSet::new(), clock.now())?;
-    let mut deleted = Vec::new();
-    if !dry_run {
-        backup::prune(job, &clock, &BTreeSet::new(), &mut deleted).await?;
+    let mut stores = Vec::new();
+    let mut failed = None;
+    for destination in &job.destinations {
+        match prune_store(job, destination, &clock, dry_run).await {
+            Ok(done) => stores.push(done),
+            Err(error) => {
+                tracing::warn!(job = job.name, "{destination} is not pruned: {error:#}");
+                failed.get_or_insert(error);
+            }
+        }
     }
-    Ok(Outcome {
+    let outcome = Outcome {
         job: &job.name,
+        stores,
+        dropped: kept_databases(job, &clock, dry_run).await,
+    };
+    (outcome, failed)
+}
+
+async fn prune_store(job: &Job, destination: &Destination, clock: &Clock, dry_run: bool) -> Result<InStore> {
+    let inventory = Shelf::new(job, destination).inventory().await?;
+    let nothing = BTreeSet::new();
+    let verdicts = prune::plan(job, destination, &inventory, &nothing, clock.now())?;
+    let mut pruned = Pruned::default();
+    if !dry_run {
+        prune::prune(job, destination, &nothing, clock, &mut pruned).await?;
+    }
+    let several = job.destinations.len() > 1;
+    Ok(InStore {
+        store: destination.name.clone(),
+        title: match several {
+            true => format!("job {} in {destination}", job.name),
+            false => format!("job {}", job.name),
+        },
         verdicts,
-        deleted,
-        dropped: kept_databases(job, &inventory, &clock, dry_run).await,
+        pruned,
     })
 }
 
-/// The replaced databases that are dropped, or would be. The store is pruned also when their server is away.
-async fn kept_databases(job: &Job, inventory: &Inventory, clock: &Clock, dry_run: bool) -> Vec<Kept> {
-    match kept::prune(job, inventory, clock.now(), dry_run).await {
+/// The replaced databases that are dropped, or would be. The stores are pruned also when their server is away.
+async fn kept_databases(job: &Job, clock: &Clock, dry_run: bool) -> Vec<Kept> {
+    let dropped = async { kept::prune(job, &Stock::read(job).await?, clock.now(), dry_run).await };
+    match dropped.await {
         Ok(dropped) => dropped,
         Err(error) => {
             tracing::warn!("replaced databases of job {} stay for now: {error:#}", job.name);
@@ -93,22 +131,32 @@ fn print(outcome: &Outcome<'_>, dry_run: bool) -> Result<()> {
         let done = if dry_run { "would be dropped" } else { "dropped" };
         output::line(&format!("replaced database {} {done}", kept.name))?;
     }
-    let going = outcome.verdicts.iter().filter(|verdict| !verdict.keep).count();
-    if !dry_run {
-        return output::line(&format!(
-            "job {}: {} backups deleted",
-            outcome.job,
-            outcome.deleted.len()
-        ));
+    for store in &outcome.stores {
+        print_store(store, dry_run)?;
     }
-    if !outcome.verdicts.is_empty() {
-        output::line(&render(&outcome.verdicts))?;
+    Ok(())
+}
+
+fn print_store(done: &InStore, dry_run: bool) -> Result<()> {
+    let InStore {
+        title,
+        verdicts,
+        pruned,
+        ..
+    } = done;
+    if dry_run {
+        if !verdicts.is_empty() {
+            output::line(&render(verdicts))?;
+        }
+        let going = verdicts.iter().filter(|verdict| !verdict.keep).count();
+        let all = verdicts.len();
+        return output::line(&format!("{title}: {going} of {all} backups would be deleted"));
     }
-    output::line(&format!(
-        "job {}: {going} of {} backups would be deleted",
-        outcome.job,
-        outcome.verdicts.len()
-    ))
+    output::line(&format!("{title}: {} backups deleted", pruned.deleted.len()))?;
+    for held in &pruned.locked {
+        output::line(&held.to_string())?;
+    }
+    Ok(())
 }
 
 fn render(verdicts: &[Verdict]) -> String {

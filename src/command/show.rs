@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::output::{self, Table};
 use crate::cli::Globals;
 use crate::error::Result;
 use crate::manifest::Manifest;
-use crate::shelf::Shelf;
+use crate::shelf::{Check, Copy, Pin, Stock};
 
 /// Options of `snapback show`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +21,25 @@ pub struct Args {
     backup: Option<String>,
 }
 
+/// What programs read: the manifest, and what is known of its copies.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    copies: Vec<InStore<'a>>,
+}
+
+/// One copy.
+#[derive(Serialize)]
+struct InStore<'a> {
+    store: &'a str,
+    archive: String,
+    present: bool,
+    pin: Option<&'a Pin>,
+    /// How it did whenever it was looked at, the newest last.
+    checks: Vec<Check>,
+}
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -26,17 +47,45 @@ pub struct Args {
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
     let (job, which) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
-    let shelf = Shelf::of(job);
-    let manifest = shelf.find(which).await?;
+    let stock = Stock::read(job).await?;
+    stock.warn();
+    let copies = stock.find(which)?;
+    let Some(first) = copies.first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut shown = Shown {
+        manifest: &first.backup.manifest,
+        copies: Vec::new(),
+    };
+    for copy in &copies {
+        shown.copies.push(in_store(copy).await?);
+    }
     if globals.json {
-        output::json(&manifest)?;
+        output::json(&shown)?;
     } else {
-        output::line(&render(&manifest, &shelf.store().to_string()))?;
+        output::line(&render(&shown))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(manifest: &Manifest, store: &str) -> String {
+async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
+    let Copy { shelf, backup } = copy;
+    let mut checks = Vec::new();
+    for mark in &backup.checks {
+        checks.push(shelf.check_record(backup.manifest.id, *mark).await?);
+    }
+    let path = shelf.file_path(&backup.manifest.archive.name);
+    Ok(InStore {
+        store: shelf.place(),
+        archive: format!("{}/{path}", shelf.store()),
+        present: backup.present,
+        pin: backup.pin.as_ref(),
+        checks,
+    })
+}
+
+fn render(shown: &Shown<'_>) -> String {
+    let manifest = shown.manifest;
     let mut facts = Table::new(&["", ""]);
     let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
     let Manifest { source, archive, .. } = manifest;
@@ -44,8 +93,9 @@ fn render(manifest: &Manifest, store: &str) -> String {
     if let Some(label) = &manifest.label {
         fact("label", label.clone());
     }
-    if manifest.pinned {
-        fact("pinned", "retention leaves it alone".to_owned());
+    if let Some(pin) = shown.copies.iter().find_map(|copy| copy.pin) {
+        let reason = pin.reason.as_deref().unwrap_or("retention leaves it alone");
+        fact("pinned", reason.to_owned());
     }
     fact(
         "database",
@@ -54,7 +104,10 @@ fn render(manifest: &Manifest, store: &str) -> String {
     fact("server", format!("PostgreSQL {}", source.server_version));
     fact("started", manifest.started.to_rfc3339());
     fact("took", output::seconds(manifest.seconds()));
-    fact("archive", format!("{store}/{}/{}", manifest.job, archive.name));
+    for copy in &shown.copies {
+        let missing = if copy.present { "" } else { " (MISSING or cut)" };
+        fact("archive", format!("{}{missing}", copy.archive));
+    }
     fact(
         "size",
         format!("{} ({})", output::bytes(archive.bytes), manifest.compression),
@@ -71,6 +124,18 @@ fn render(manifest: &Manifest, store: &str) -> String {
     fact("snapback", manifest.snapback.clone());
     for check in &manifest.verified {
         fact("verified", format!("{} ({})", check.at.to_rfc3339(), check.how));
+    }
+    for copy in &shown.copies {
+        for check in &copy.checks {
+            let (at, depth, by, store) = (check.at.to_rfc3339(), check.depth, &check.by, copy.store);
+            match check.problems.is_empty() {
+                true => fact("verified", format!("{at} ({depth}, {by}, {store})")),
+                false => fact(
+                    "DAMAGED",
+                    format!("{at} ({depth}, {by}, {store}): {}", check.problems.join("; ")),
+                ),
+            }
+        }
     }
     for warning in &manifest.warnings {
         fact("warning", warning.clone());

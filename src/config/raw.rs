@@ -87,6 +87,8 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// Or a bucket.
     pub s3: Option<RawS3>,
+    /// What to keep in this store, instead of what its jobs say.
+    pub retention: Option<Retention>,
 }
 
 /// `[jobs.NAME]`: a database and what becomes of it.
@@ -101,8 +103,9 @@ pub struct Job {
     pub password_file: Option<PathBuf>,
     /// Name of the systemd credential whose first line is the password.
     pub password_credential: Option<String>,
-    /// Name of the store.
-    pub store: String,
+    /// Names of the stores; `store` is the short form for one.
+    #[serde(alias = "store")]
+    pub stores: List,
     /// Cron expression; without one the job runs by hand only.
     pub schedule: Option<String>,
     /// IANA name of the time zone of schedule and retention.
@@ -130,7 +133,7 @@ impl Default for Job {
             password: None,
             password_file: None,
             password_credential: None,
-            store: "default".to_owned(),
+            stores: List(vec!["default".to_owned()]),
             schedule: None,
             time_zone: "UTC".to_owned(),
             run_missed: true,
@@ -144,7 +147,7 @@ impl Default for Job {
     }
 }
 
-/// `[jobs.NAME.retention]`: restic's keys.
+/// `[jobs.NAME.retention]` and `[stores.NAME.retention]`: restic's keys.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {

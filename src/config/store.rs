@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{impossible, raw};
+use super::{about, impossible, raw};
 use crate::error::Result;
+use crate::job;
+use crate::retention::Policy;
 use crate::store::s3::{Checksums, LockMode, Sse};
 use crate::store::{Local, S3, S3Options, Store};
 
@@ -65,17 +67,31 @@ pub enum SseMode {
     Kms,
 }
 
+/// A store as jobs find it.
+#[derive(Clone)]
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// What it keeps of every job, whatever the job says.
+    pub policy: Option<Policy>,
+}
+
 /// The store that `[stores.NAME]` describes.
 ///
 /// # Errors
 /// A value is impossible; the error names its key.
-pub fn open(name: &str, raw: &raw::Store) -> Result<Arc<dyn Store>> {
+pub fn open(name: &str, raw: &raw::Store) -> Result<Opened> {
     let key = |key: &str| format!("stores.{name}{key}");
-    match (&raw.path, &raw.s3) {
-        (Some(path), None) => Ok(Arc::new(Local::new(path))),
-        (None, Some(s3)) => Ok(Arc::new(S3::new(options(s3, &|k| key(&format!(".s3.{k}")))?))),
-        _ => Err(impossible(&key(""), "set either path (a folder) or s3 (a bucket)")),
+    let store: Arc<dyn Store> = match (&raw.path, &raw.s3) {
+        (Some(path), None) => Arc::new(Local::new(path)),
+        (None, Some(s3)) => Arc::new(S3::new(options(s3, &|k| key(&format!(".s3.{k}")))?)),
+        _ => return Err(impossible(&key(""), "set either path (a folder) or s3 (a bucket)")),
+    };
+    let policy = raw.retention.as_ref().map(job::policy);
+    if let Some(policy) = &policy {
+        policy.check().map_err(about(&key(".retention")))?;
     }
+    Ok(Opened { store, policy })
 }
 
 fn options(raw: &RawS3, key: &dyn Fn(&str) -> String) -> Result<S3Options> {

@@ -1,5 +1,6 @@
 //! The history: one JSON line per run, whatever became of it.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -37,12 +38,20 @@ pub struct Line<'a> {
     /// Backups that retention deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pruned: Option<usize>,
+    /// Stores that have no copy, each with the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lacking: BTreeMap<String, String>,
     /// Exit class of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<u8>,
     /// Why the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+fn lacking(report: &Report) -> BTreeMap<String, String> {
+    let owned = |(store, why): (&str, &str)| (store.to_owned(), why.to_owned());
+    report.lacking().map(owned).collect()
 }
 
 impl<'a> Line<'a> {
@@ -59,7 +68,8 @@ impl<'a> Line<'a> {
             seconds: report.map(|report| report.seconds),
             bytes: report.map(|report| report.manifest.archive.bytes),
             rows: report.map(|report| report.manifest.rows()),
-            pruned: report.map(|report| report.pruned.len()),
+            pruned: report.map(|report| report.deleted()),
+            lacking: report.map(lacking).unwrap_or_default(),
             exit: error.map(|error| exit_of(error) as u8),
             error: error.map(|error| format!("{error:#}")),
         }

@@ -25,7 +25,7 @@ use crate::error::{Result, exit_of, hint_of};
 use crate::job::Job;
 use crate::manifest::Kind;
 use crate::restore::kept;
-use crate::shelf;
+use crate::shelf::Stock;
 use timer::{Firing, Timer};
 
 /// How long a cancelled run may take to clear away what it began.
@@ -170,8 +170,8 @@ impl Daemon {
         let (true, Some(schedule)) = (job.run_missed, &job.schedule) else {
             return false;
         };
-        let last = match shelf::inventory(job).await {
-            Ok(inventory) => inventory.last_run(),
+        let last = match Stock::read(job).await {
+            Ok(stock) => stock.last_run(),
             Err(error) => {
                 tracing::warn!(job = name, "cannot see whether a run was missed: {error:#}");
                 None
@@ -348,7 +348,8 @@ fn log(job: &str, outcome: &Result<Report>) {
             rows = report.manifest.rows(),
             bytes = report.manifest.archive.bytes,
             seconds = (report.seconds * 10.0).round() / 10.0,
-            pruned = report.pruned.len(),
+            pruned = report.deleted(),
+            lacking = report.lacking().map(|(store, _)| store).collect::<Vec<_>>().join(", "),
             "backed up"
         ),
         Err(error) => tracing::error!(

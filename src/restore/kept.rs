@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::BackupId;
 use crate::postgres::connect::Dsn;
-use crate::shelf::{self, Inventory};
+use crate::shelf::Stock;
 
 /// A replaced database, as `list` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -96,7 +96,7 @@ pub async fn tend(job: &Job, now: DateTime<Utc>) {
             tracing::warn!(job = job.name, "{leftover}");
         }
         if job.prune {
-            for kept in prune(job, &shelf::inventory(job).await?, now, false).await? {
+            for kept in prune(job, &Stock::read(job).await?, now, false).await? {
                 tracing::info!(job = job.name, "replaced database {} dropped", kept.name);
             }
         }
@@ -111,13 +111,10 @@ pub async fn tend(job: &Job, now: DateTime<Utc>) {
 ///
 /// # Errors
 /// The server cannot be reached or refuses.
-pub async fn prune(job: &Job, inventory: &Inventory, now: DateTime<Utc>, dry_run: bool) -> Result<Vec<Kept>> {
+pub async fn prune(job: &Job, stock: &Stock, now: DateTime<Utc>, dry_run: bool) -> Result<Vec<Kept>> {
     let dsn = job.source.dsn()?;
     let database = dsn.database.clone();
-    let exists = |id| {
-        let mut backups = inventory.backups.iter();
-        backups.any(|backup| backup.present && backup.manifest.id == id)
-    };
+    let exists = |id| stock.has(id);
     let target = Target::new(dsn);
     if dry_run {
         let kept = list(&target, &database).await?;

@@ -11,11 +11,11 @@ use chrono::{DateTime, Utc};
 use super::plan;
 use crate::archive::reader::Reader;
 use crate::archive::toc::{DumpId, Entry};
-use crate::error::{Exit, Fail, Result};
+use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
-use crate::manifest::{BackupId, Manifest, Table};
+use crate::manifest::{BackupId, Depth, Manifest, Table};
 use crate::postgres::dump;
-use crate::shelf::Shelf;
+use crate::shelf::{Check, Copy, Shelf, Stock};
 use crate::{store, stored, verify};
 
 /// What a person names.
@@ -44,7 +44,12 @@ pub struct Content {
 }
 
 enum From {
-    Backup { shelf: Shelf, manifest: Manifest },
+    /// A copy of a backup, and those to take instead should it be damaged, the nearest first.
+    Backup {
+        shelf: Shelf,
+        manifest: Manifest,
+        others: Vec<Copy>,
+    },
     File(PathBuf),
 }
 
@@ -72,18 +77,20 @@ impl Content {
     }
 
     async fn of_backup(job: &Job, id: &str) -> Result<Content> {
-        let shelf = Shelf::of(job);
-        let manifest = shelf.find(id).await?;
-        let path = shelf.file_path(&manifest.archive.name);
-        let source = stored::source(Arc::clone(shelf.store()), &path).await?;
-        let reader = Reader::from_source(source)
-            .await
-            .with_context(|| format!("reading {path} in {}", shelf.store()))?;
+        let stock = Stock::read(job).await?;
+        let mut warnings: Vec<String> = partial(job).into_iter().collect();
+        warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
+        let mut others = stock.find(id)?;
+        let (copy, reader) = nearest(&mut others, &mut |text| warnings.push(text)).await?;
         Ok(Content {
             reader: Arc::new(reader),
             dump: job.dump.clone(),
-            warnings: partial(job).into_iter().collect(),
-            from: From::Backup { shelf, manifest },
+            warnings,
+            from: From::Backup {
+                shelf: copy.shelf,
+                manifest: copy.backup.manifest,
+                others,
+            },
         })
     }
 
@@ -133,7 +140,7 @@ impl Content {
 
     /// The globals file of a backup, where there is one: it only helps to say what is missing.
     pub async fn globals(&self) -> Option<String> {
-        let From::Backup { shelf, manifest } = &self.from else {
+        let From::Backup { shelf, manifest, .. } = &self.from else {
             return None;
         };
         let path = shelf.file_path(&manifest.globals.as_ref()?.name);
@@ -141,15 +148,42 @@ impl Content {
         String::from_utf8(text.to_vec()).ok()
     }
 
-    /// Reads it once as a whole, before anything is touched. A backup is kept from being pruned until `until`.
+    /// Takes note that all of it was restored and proven.
+    pub async fn proved(&self, now: DateTime<Utc>) {
+        if let From::Backup { shelf, manifest, .. } = &self.from {
+            remember(shelf, manifest.id, now, Vec::new()).await;
+        }
+    }
+
+    /// Reads it once as a whole, before anything is touched. A backup is kept from being pruned until `until`; where
+    /// a copy of it turns out to be damaged `now`, that is remembered, and the next one is taken with a warning.
     ///
     /// # Errors
     /// It is damaged.
-    pub async fn check(&self, until: DateTime<Utc>) -> Result<Expected> {
-        match &self.from {
-            From::Backup { shelf, manifest } => {
-                shelf.hold(manifest.id, until).await?;
-                shelf.check(&manifest.archive, &|_| ()).await?;
+    pub async fn check(
+        &mut self,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+        warn: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Expected> {
+        match &mut self.from {
+            From::Backup {
+                shelf,
+                manifest,
+                others,
+            } => {
+                while let Err(error) = check(shelf, manifest, until).await {
+                    if exit_of(&error) == Exit::Damaged {
+                        remember(shelf, manifest.id, now, vec![format!("{error:#}")]).await;
+                    }
+                    if others.is_empty() {
+                        return Err(error);
+                    }
+                    warn(format!("passing over the copy in {shelf}: {error:#}"));
+                    let (copy, reader) = nearest(others, &mut |text| warn(text)).await?;
+                    self.reader = Arc::new(reader);
+                    (*shelf, *manifest) = (copy.shelf, copy.backup.manifest);
+                }
                 Ok(Expected {
                     tables: manifest.tables.clone(),
                     hashes: true,
@@ -162,6 +196,26 @@ impl Content {
                 hashes: false,
             }),
         }
+    }
+}
+
+/// Holds a copy and compares its digest.
+async fn check(shelf: &Shelf, manifest: &Manifest, until: DateTime<Utc>) -> Result<()> {
+    shelf.hold(manifest.id, until).await?;
+    shelf.check(&manifest.archive, &|_| ()).await
+}
+
+/// Remembers what a restore found out about a copy: a restore that was proven has proven its backup.
+async fn remember(shelf: &Shelf, id: BackupId, at: DateTime<Utc>, problems: Vec<String>) {
+    let check = Check {
+        id,
+        at,
+        depth: if problems.is_empty() { Depth::Full } else { Depth::Quick },
+        problems,
+        by: "restore".to_owned(),
+    };
+    if let Err(error) = shelf.record_check(&check).await {
+        tracing::warn!("what was found cannot be remembered in {shelf}: {error:#}");
     }
 }
 
@@ -187,6 +241,30 @@ impl Expected {
         let rows = entries.iter().filter(|entry| entry.desc == "TABLE DATA");
         rows.filter_map(weight).collect()
     }
+}
+
+/// Takes the nearest copy that can be opened out of `copies`, and those before it, of which it warns.
+async fn nearest(copies: &mut Vec<Copy>, warn: &mut (dyn FnMut(String) + Send)) -> Result<(Copy, Reader)> {
+    let mut failed = None;
+    while !copies.is_empty() {
+        let copy = copies.remove(0);
+        match open(&copy).await {
+            Ok(reader) => return Ok((copy, reader)),
+            Err(error) => {
+                warn(format!("passing over the copy in {}: {error:#}", copy.shelf));
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| anyhow::anyhow!("the backup has no further copy")))
+}
+
+async fn open(copy: &Copy) -> Result<Reader> {
+    let path = copy.shelf.file_path(&copy.backup.manifest.archive.name);
+    let store = copy.shelf.store();
+    let source = stored::source(Arc::clone(store), &path).await?;
+    let reader = Reader::from_source(source).await;
+    reader.with_context(|| format!("reading {path} in {store}"))
 }
 
 /// Bytes of a file, or of all files of a folder.

@@ -132,7 +132,7 @@ impl<'a> Prepared<'a> {
     /// # Errors
     /// Whatever keeps the backup from being restored. Before the swap nothing has changed then, and the
     /// unfinished database is removed.
-    pub async fn run(&self) -> Result<Outcome> {
+    pub async fn run(&mut self) -> Result<Outcome> {
         let begun = Instant::now();
         self.plan.check()?;
         let watch = &self.request.watch;
@@ -152,8 +152,9 @@ impl<'a> Prepared<'a> {
                 .hint("choose another name with --as")
                 .into());
         }
-        let before = self.until(self.before(live.is_some())).await;
-        let (expected, safety) = before.context("nothing was changed")?;
+        let expected = self.check().await.context("nothing was changed")?;
+        let safety = self.until(self.back_up(live.is_some())).await;
+        let safety = safety.context("nothing was changed")?;
 
         let now = self.request.clock.now();
         let taken = live::names(&client).await?;
@@ -177,7 +178,8 @@ impl<'a> Prepared<'a> {
             Ok(finished) => finished,
             Err(error) => return Err(self.give_up(&incoming, error).await),
         };
-        watch.step(Step::Done).await;
+        self.content.proved(self.request.clock.now()).await;
+        self.request.watch.step(Step::Done).await;
         Ok(Outcome {
             database: self.database.clone(),
             backup: self.content.backup(),
@@ -192,25 +194,32 @@ impl<'a> Prepared<'a> {
 
     /// Runs a part of the restore unless it is cancelled meanwhile.
     async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::select! {
-            result = work => result,
-            () = self.request.cancel.cancelled() => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
-        }
+        unless(&self.request.cancel, work).await
     }
 
-    /// What comes before anything is created: what is restored is whole, and what is live is backed up.
-    async fn before(&self, replaces: bool) -> Result<(Expected, Option<BackupId>)> {
+    /// For as long as people may want to go back, no pruning takes what this restore is made of.
+    fn held_until(&self) -> chrono::DateTime<chrono::Utc> {
+        self.request.clock.now() + self.request.job.keep_replaced
+    }
+
+    /// Makes sure that what is restored is whole.
+    async fn check(&mut self) -> Result<Expected> {
+        let (now, until) = (self.request.clock.now(), self.held_until());
         let watch = &self.request.watch;
         watch.step(Step::Check).await;
-        // For as long as people may want to go back, no pruning takes what this restore is made of.
-        let until = self.request.clock.now() + self.request.job.keep_replaced;
-        let expected = self.content.check(until).await?;
+        let warn = |text| watch.warn(text);
+        unless(&self.request.cancel, self.content.check(now, until, &warn)).await
+    }
+
+    /// Backs up what is live.
+    async fn back_up(&self, replaces: bool) -> Result<Option<BackupId>> {
+        let watch = &self.request.watch;
         if !replaces || self.request.as_new.is_some() {
-            return Ok((expected, None));
+            return Ok(None);
         }
         if !self.request.safety {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
-            return Ok((expected, None));
+            return Ok(None);
         }
         watch.step(Step::Safety).await;
         let request = backup::Request {
@@ -222,8 +231,14 @@ impl<'a> Prepared<'a> {
         };
         let report = backup::run(&request).await.context("the safety snapshot failed")?;
         let safety = report.manifest.id;
-        Shelf::of(self.request.job).hold(safety, until).await?;
-        Ok((expected, Some(safety)))
+        for (store, why) in report.lacking() {
+            watch.warn(format!("the safety snapshot {safety} has no copy in {store}: {why}"));
+        }
+        for store in report.stores() {
+            let shelf = Shelf::new(self.request.job, self.request.job.destination(store)?);
+            shelf.hold(safety, self.held_until()).await?;
+        }
+        Ok(Some(safety))
     }
 
     fn marker(
@@ -324,6 +339,14 @@ impl<'a> Prepared<'a> {
                 error.context(format!("the restore failed; {:?} is as it was; {left}", self.database))
             }
         }
+    }
+}
+
+/// Does `work` unless it is cancelled meanwhile.
+async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        result = work => result,
+        () = cancel.cancelled() => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
     }
 }
 

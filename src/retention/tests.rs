@@ -19,8 +19,7 @@ fn backup(time: DateTime<Utc>) -> Candidate {
         id: BackupId::at(time),
         kind: Kind::Scheduled,
         pinned: false,
-        verified: true,
-        present: true,
+        good: true,
         source: source(1),
     }
 }
@@ -133,8 +132,8 @@ fn pinned_used_foreign_damaged_and_future_backups_stay_and_are_not_counted() {
     let mut backups: Vec<_> = (0..8).map(|day| backup(at(day, 0))).collect();
     backups[0].pinned = true;
     backups[1].source = source(2);
-    backups[2].present = false;
-    backups[3].verified = false;
+    backups[2].good = false;
+    backups[3].good = false;
     backups.push(backup(at(90, 0)));
     let verdicts = decide(&backups, &last(1), at(8, 0), &[backups[4].id], false);
     let gone: Vec<_> = verdicts.iter().filter(|v| !v.keep).map(|v| v.id).collect();
@@ -192,7 +191,7 @@ impl World {
                 let mut new = backup(self.now);
                 new.kind = *self.rng.choice(&[Kind::Scheduled, Kind::Manual, Kind::Safety]).unwrap();
                 new.pinned = self.rng.u32(0..15) == 0;
-                new.present = self.rng.u32(0..10) > 0;
+                new.good = self.rng.u32(0..10) > 0;
                 new.source = source(u32::from(self.rng.u32(0..12) == 0));
                 if self.backups.iter().all(|old| old.id != new.id) {
                     self.backups.push(new);
@@ -221,15 +220,15 @@ impl World {
             return;
         }
         assert!(!self.failed, "deleted while the last run failed");
-        let in_time = |b: &&Candidate| b.is_good() && b.id.time() <= self.now + CLOCK_TOLERANCE;
+        let in_time = |b: &&Candidate| b.good && b.id.time() <= self.now + CLOCK_TOLERANCE;
         let newest = self.backups.iter().filter(in_time).max_by_key(|b| b.id).unwrap();
         let left = self
             .backups
             .iter()
-            .filter(|b| !gone(b) && b.is_good() && b.source == newest.source);
+            .filter(|b| !gone(b) && b.good && b.source == newest.source);
         assert!(left.count() >= policy.minimum as usize, "fewer than the minimum");
         for backup in deleted {
-            assert!(!backup.pinned && backup.is_good() && backup.id < newest.id && backup.source == newest.source);
+            assert!(!backup.pinned && backup.good && backup.id < newest.id && backup.source == newest.source);
         }
         self.backups = self.backups.iter().filter(|b| !gone(b)).cloned().collect();
     }
@@ -247,7 +246,7 @@ fn no_sequence_of_runs_failures_clock_jumps_and_prunes_loses_the_last_good_backu
         let mut had_good = false;
         for _ in 0..500 {
             world.step();
-            let has_good = world.backups.iter().any(Candidate::is_good);
+            let has_good = world.backups.iter().any(|backup| backup.good);
             assert!(has_good || !had_good, "seed {seed}");
             had_good = has_good;
         }

@@ -1,4 +1,4 @@
-//! The small records beside a job's backups: claims of runs, failures, holds.
+//! The small records beside a job's backups: claims of runs, failures, holds, pins.
 //!
 //! A record is an object of its own that is written once: nothing in a store is ever changed.
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Inventory, RECORD_LIMIT, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Kind, Part, Source};
-use crate::store::{self, Taken};
+use crate::store::{self, Missing, Taken};
 
 /// How many records of failed runs are kept.
 const FAILURES_KEPT: usize = 20;
@@ -26,6 +26,32 @@ pub struct Claim {
     pub started: DateTime<Utc>,
     /// Process and machine, for people.
     pub by: String,
+    /// Whether it is no run but a copy from another store, which holds no lock.
+    #[serde(default)]
+    pub copied: bool,
+}
+
+/// A backup that a person wants to stay until they say otherwise: no pruning deletes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The backup.
+    pub id: BackupId,
+    /// Since when; `None` where the record cannot be read any more.
+    pub at: Option<DateTime<Utc>>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Pin {
+    /// A pin of which nothing but the backup is known.
+    pub(super) fn nameless(id: BackupId) -> Self {
+        Pin {
+            id,
+            at: None,
+            reason: None,
+        }
+    }
 }
 
 /// A backup that somebody needs for a while: no pruning deletes it.
@@ -53,10 +79,14 @@ pub struct Failure {
 }
 
 impl Shelf {
-    /// A small record; one that cannot be read is only a record less.
-    pub(super) async fn record<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
-        let text = store::get(self.store.as_ref(), path, RECORD_LIMIT).await.ok()?;
-        serde_json::from_slice(&text).ok()
+    /// A small record; `None` when it is gone, or is none. That the store cannot be read is an error: what it hides
+    /// may be a reason to keep a backup.
+    pub(super) async fn record<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        match store::get(self.store.as_ref(), path, RECORD_LIMIT).await {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(error) if error.is::<Missing>() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn put(&self, part: Part, id: BackupId, record: &impl Serialize) -> Result<()> {
@@ -66,27 +96,25 @@ impl Shelf {
         Ok(())
     }
 
-    /// Announces a run at `now`, under the first id that nothing has.
+    /// Announces a run or a copy; `false` when something has its id already.
     ///
     /// # Errors
     /// The store cannot be written to.
-    pub async fn claim(&self, source: &Source, now: DateTime<Utc>) -> Result<Claim> {
-        let mut id = BackupId::at(now);
-        loop {
-            let claim = Claim {
-                id,
-                source: source.clone(),
-                started: now,
-                by: this_process(),
-            };
-            match self.put(Part::Claim, id, &claim).await {
-                Ok(()) if !self.is_used(id).await? => return Ok(claim),
-                Ok(()) => self.release(id).await?,
-                Err(error) if error.is::<Taken>() => {}
-                Err(error) => return Err(error),
-            }
-            id = id.next();
+    pub async fn claim(&self, claim: &Claim) -> Result<bool> {
+        match self.put(Part::Claim, claim.id, claim).await {
+            Ok(()) if !self.is_used(claim.id).await? => Ok(true),
+            Ok(()) => self.release(claim.id).await.map(|()| false),
+            Err(error) if error.is::<Taken>() => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    /// The claim of a run or a copy that makes the backup `id`.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn claim_of(&self, id: BackupId) -> Result<Option<Claim>> {
+        self.record(&self.path(Part::Claim, id)).await
     }
 
     /// Whether a backup or a part of one has this id.
@@ -158,6 +186,52 @@ impl Shelf {
         }
     }
 
+    /// Pins a backup; `false` when it was pinned before, which stays as it was.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn pin(&self, pin: &Pin) -> Result<bool> {
+        match self.put(Part::Pin, pin.id, pin).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is::<Taken>() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the backup `id` does not exist (any more).
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn is_gone(&self, id: BackupId) -> Result<bool> {
+        Ok(self.store.stat(&self.path(Part::Manifest, id)).await?.is_none())
+    }
+
+    /// Takes a pin away.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn unpin(&self, id: BackupId) -> Result<()> {
+        self.store.delete(&self.path(Part::Pin, id)).await
+    }
+
+    /// Whether somebody wants a backup to stay at `now`: asked once more before it is deleted.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn is_wanted(&self, id: BackupId, now: DateTime<Utc>) -> Result<bool> {
+        let pinned = self.store.stat(&self.path(Part::Pin, id)).await?.is_some();
+        let hold: Option<Hold> = self.record(&self.path(Part::Hold, id)).await?;
+        Ok(pinned || hold.is_some_and(|hold| hold.until > now))
+    }
+
+    /// Says that a backup is about to be deleted.
+    pub(super) async fn announce_removal(&self, id: BackupId) -> Result<()> {
+        match self.put(Part::Removal, id, &this_process()).await {
+            Err(error) if !error.is::<Taken>() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends a hold.
     ///
     /// # Errors
@@ -168,7 +242,7 @@ impl Shelf {
 }
 
 /// This process, for people who look at a claim.
-fn this_process() -> String {
+pub fn this_process() -> String {
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("process {} on {node}", std::process::id())
 }

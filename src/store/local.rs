@@ -55,6 +55,10 @@ impl fmt::Display for Local {
 
 #[async_trait]
 impl Store for Local {
+    fn is_local(&self) -> bool {
+        true
+    }
+
     async fn create(&self, path: &str) -> Result<Box<dyn Upload>> {
         check_path(path)?;
         let (store, path) = (self.clone(), path.to_owned());

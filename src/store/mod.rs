@@ -8,6 +8,7 @@
 //! - What is being written is not listed, not read, not counted; what a killed run left is cleaned later.
 //! - `delete` of what is not there succeeds: a deletion that was killed can be repeated.
 
+mod fan_out;
 pub mod local;
 mod path;
 pub mod s3;
@@ -21,6 +22,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 
+pub use fan_out::{FanOut, Losses};
 pub use local::Local;
 pub use path::check_path;
 pub use s3::{S3, S3Options};
@@ -39,6 +41,10 @@ pub struct ObjectMeta {
 /// A place for objects. Display names it in logs and errors, without secrets.
 #[async_trait]
 pub trait Store: fmt::Display + Send + Sync {
+    /// Whether it is on this machine, and so nearer than one across a network.
+    fn is_local(&self) -> bool {
+        false
+    }
     /// Starts a new object.
     async fn create(&self, path: &str) -> Result<Box<dyn Upload>>;
     /// Reads `range` of an object; fails when the object ends before the range does.

@@ -101,7 +101,7 @@ fn the_defaults_in_the_example_are_the_defaults() {
     for (key, default) in dump {
         assert_eq!(&example["jobs"]["app"]["dump"][key], default, "dump.{key}");
     }
-    for key in ["store", "run_missed", "globals", "prune"] {
+    for key in ["stores", "run_missed", "globals", "prune"] {
         assert_eq!(example["jobs"]["app"][key], job[key], "{key}");
     }
 }
@@ -128,8 +128,11 @@ fn environment_beats_file() {
     let job = config.job(Some("app")).unwrap();
     assert_eq!(job.source.dsn().unwrap().password.unwrap().expose(), "0123");
     assert_eq!(job.dump.options.include_schemas, ["a", "b"]);
-    assert_eq!(job.policy.keep_within, Some(chrono::TimeDelta::weeks(4)));
-    assert_eq!(job.policy.keep_last, 0);
+    assert_eq!(
+        job.destinations[0].policy.keep_within,
+        Some(chrono::TimeDelta::weeks(4))
+    );
+    assert_eq!(job.destinations[0].policy.keep_last, 0);
     assert!(!job.prune);
 }
 
@@ -143,8 +146,14 @@ fn database_url_alone_is_enough() {
     let error = Config::load(Some(&none), &environment(&url), now()).unwrap_err();
     assert!(format!("{error:#}").contains("jobs.default.store"), "{error:#}");
     let config = Config::load(None, &environment(&url), now()).unwrap();
-    assert_eq!(config.job(None).unwrap().store.to_string(), "backups");
-    assert_eq!(config.job(None).unwrap().policy, snapback::retention::Policy::default());
+    assert_eq!(
+        config.job(None).unwrap().destinations[0].to_string(),
+        "default (backups)"
+    );
+    assert_eq!(
+        config.job(None).unwrap().destinations[0].policy,
+        snapback::retention::Policy::default()
+    );
 }
 
 #[test]

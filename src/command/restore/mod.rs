@@ -99,7 +99,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
     let asked = asked(&config, &args)?;
     let progress = Progress::new(!globals.json);
-    let prepared = Prepared::new(Request {
+    let mut prepared = Prepared::new(Request {
         origin: asked.origin,
         job: &asked.job,
         as_new: args.as_new.as_deref(),
@@ -126,7 +126,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     }
     let outcome = prepared.run().await;
     progress.end();
-    report(globals, plan, &outcome?)?;
+    report(globals, &prepared.plan, &outcome?)?;
     Ok(ExitCode::SUCCESS)
 }
 

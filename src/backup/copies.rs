@@ -1,0 +1,224 @@
+//! The copies of a backup that a run makes, one in each store of the job. One that fails is out, and the run goes on
+//! with the others; only when none is left has the run failed.
+
+use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::Watch;
+use crate::error::Result;
+use crate::job::{Destination, Job};
+use crate::manifest::{BackupId, Source};
+use crate::shelf::{Claim, Failure, Shelf, this_process};
+use crate::store::{FanOut, Losses, Upload};
+
+/// The copies of one run.
+pub struct Copies<'a> {
+    all: Vec<Making<'a>>,
+    watch: Watch,
+}
+
+/// A copy on its way.
+struct Making<'a> {
+    destination: &'a Destination,
+    shelf: Shelf,
+    /// The id that it announced: what the run may have left there.
+    claimed: Option<BackupId>,
+    failed: Option<anyhow::Error>,
+}
+
+/// What became of one copy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Made {
+    /// Name of the store.
+    pub store: String,
+    /// Why there is no copy in it; nothing when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl<'a> Copies<'a> {
+    /// One in each store of `job`.
+    pub fn of(job: &'a Job, watch: Watch) -> Self {
+        let making = |destination| Making {
+            shelf: Shelf::new(job, destination),
+            destination,
+            claimed: None,
+            failed: None,
+        };
+        Copies {
+            all: job.destinations.iter().map(making).collect(),
+            watch,
+        }
+    }
+
+    fn live(&mut self) -> impl Iterator<Item = &mut Making<'a>> {
+        self.all.iter_mut().filter(|copy| copy.failed.is_none())
+    }
+
+    /// The shelves of the copies that have not failed.
+    pub fn shelves(&self) -> impl Iterator<Item = (&'a Destination, &Shelf)> {
+        let live = self.all.iter().filter(|copy| copy.failed.is_none());
+        live.map(|copy| (copy.destination, &copy.shelf))
+    }
+
+    /// Does `work` for all copies at once that have not failed; returns what came of those that still have not.
+    ///
+    /// # Errors
+    /// No copy is left.
+    pub async fn each<T, F: Future<Output = Result<T>>>(&mut self, work: impl Fn(Shelf) -> F) -> Result<Vec<T>> {
+        let outcomes = join_all(self.live().map(|copy| work(copy.shelf.clone()))).await;
+        self.settle(outcomes)
+    }
+
+    /// Takes note of what became of each copy that had not failed, in their order.
+    fn settle<T>(&mut self, outcomes: Vec<Result<T>>) -> Result<Vec<T>> {
+        let mut done = Vec::new();
+        let mut lost = Vec::new();
+        for (copy, outcome) in self.live().zip(outcomes) {
+            match outcome {
+                Ok(value) => done.push(value),
+                Err(error) => {
+                    lost.push(format!("there will be no copy in {}: {error:#}", copy.shelf));
+                    copy.failed = Some(error);
+                }
+            }
+        }
+        if self.shelves().next().is_none() {
+            return Err(self.defeat());
+        }
+        for warning in lost {
+            self.watch.warn(warning);
+        }
+        Ok(done)
+    }
+
+    /// The error of a run that no store took.
+    fn defeat(&mut self) -> anyhow::Error {
+        let mut reasons = self
+            .all
+            .iter_mut()
+            .filter_map(|copy| Some((copy.destination, copy.failed.take()?)));
+        let Some((_, first)) = reasons.next() else {
+            return anyhow::anyhow!("the job has no store");
+        };
+        let others: Vec<String> = reasons.map(|(store, error)| format!("{store}: {error:#}")).collect();
+        match others.is_empty() {
+            true => first,
+            false => first.context(format!("no store took the backup (also {})", others.join("; also "))),
+        }
+    }
+
+    /// Announces the run under the first id that nothing has, in any store.
+    ///
+    /// # Errors
+    /// No store can be written to.
+    pub async fn claim(&mut self, source: &Source, now: DateTime<Utc>) -> Result<BackupId> {
+        let mut id = BackupId::at(now);
+        loop {
+            let claim = &Claim {
+                id,
+                source: source.clone(),
+                started: now,
+                by: this_process(),
+                copied: false,
+            };
+            let free = self.each(|shelf| async move { shelf.claim(claim).await }).await?;
+            for (copy, free) in self.live().zip(&free) {
+                copy.claimed = free.then_some(id);
+            }
+            if free.iter().all(|free| *free) {
+                return Ok(id);
+            }
+            self.release().await?;
+            id = id.next();
+        }
+    }
+
+    /// One upload into all stores, and where its losses are noted.
+    ///
+    /// # Errors
+    /// No store can be written to.
+    pub async fn upload(&mut self, path: impl Fn(&Shelf) -> String) -> Result<(Box<dyn Upload>, Losses)> {
+        let path = &path;
+        let create = |shelf: Shelf| async move { shelf.store().create(&path(&shelf)).await };
+        let (fan_out, losses) = FanOut::new(self.each(create).await?);
+        Ok((Box::new(fan_out), losses))
+    }
+
+    /// Takes note of what an upload lost, whatever else became of it.
+    ///
+    /// # Errors
+    /// No copy is left.
+    pub fn note(&mut self, losses: &Losses) -> Result<()> {
+        let mut outcomes: Vec<Result<()>> = self.live().map(|_| Ok(())).collect();
+        for (place, error) in losses.take() {
+            if let Some(outcome) = outcomes.get_mut(place) {
+                *outcome = Err(error);
+            }
+        }
+        self.settle(outcomes).map(drop)
+    }
+
+    /// Takes the claims of the copies that have not failed back.
+    ///
+    /// # Errors
+    /// No store can be written to.
+    pub async fn release(&mut self) -> Result<()> {
+        let claimed = self
+            .live()
+            .filter_map(|copy| Some((copy.shelf.clone(), copy.claimed.take()?)));
+        let releases: Vec<_> = claimed
+            .map(|(shelf, id)| async move { shelf.release(id).await })
+            .collect();
+        join_all(releases).await.into_iter().collect()
+    }
+
+    /// Removes what failed copies left, or all of a failed run's, and records why: `failure` is the run's, and a
+    /// failed copy has its own. What cannot be removed now is removed by the next run.
+    pub async fn clear_away(&mut self, failure: &Failure, whole_run: bool, interrupted: bool) {
+        let given_up = self.all.iter_mut().filter(|copy| whole_run || copy.failed.is_some());
+        let clear = given_up.map(|copy| async move {
+            if let Some(id) = copy.claimed.take() {
+                clear_away(&copy.shelf, id, interrupted).await;
+            }
+            let failure = Failure {
+                error: copy
+                    .failed
+                    .as_ref()
+                    .map_or_else(|| failure.error.clone(), |error| format!("{error:#}")),
+                ..failure.clone()
+            };
+            if let Err(error) = copy.shelf.record_failure(&failure).await {
+                tracing::warn!("the failure cannot be recorded in {}: {error:#}", copy.shelf);
+            }
+        });
+        join_all(clear).await;
+    }
+
+    /// The id that the run announced.
+    pub fn id(&self) -> Option<BackupId> {
+        self.all.iter().find_map(|copy| copy.claimed)
+    }
+
+    /// What became of each copy.
+    pub fn made(&self) -> Vec<Made> {
+        let made = |copy: &Making<'_>| Made {
+            store: copy.destination.name.clone(),
+            error: copy.failed.as_ref().map(|error| format!("{error:#}")),
+        };
+        self.all.iter().map(made).collect()
+    }
+}
+
+/// Removes what a failed run left in one store.
+async fn clear_away(shelf: &Shelf, id: BackupId, interrupted: bool) {
+    let mut cleared = shelf.discard(id).await;
+    // After an interruption a thread may still be finishing a file: the claim stays, and the next run looks again.
+    if cleared.is_ok() && !interrupted {
+        cleared = shelf.release(id).await;
+    }
+    if let Err(error) = cleared {
+        tracing::warn!("what the failed run {id} left in {shelf} stays until the next one: {error:#}");
+    }
+}

@@ -1,0 +1,110 @@
+//! One upload into several stores at once.
+//!
+//! Every piece goes to all of them before the next is taken, so the slowest sets the pace and no more than one piece is
+//! held for it. An upload that fails is given up and noted; the others go on, and only when none is left does the
+//! whole fail.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::{ObjectMeta, Upload};
+use crate::error::Result;
+
+/// Uploads of the same object into several stores.
+pub struct FanOut {
+    /// In the order that they were given in; `None` when it failed.
+    uploads: Vec<Option<Box<dyn Upload>>>,
+    losses: Losses,
+}
+
+/// The uploads that failed, each with its place in the list that [`FanOut::new`] got, and why.
+#[derive(Clone, Default)]
+pub struct Losses(Arc<Mutex<Vec<(usize, anyhow::Error)>>>);
+
+impl Losses {
+    /// Takes what was noted so far.
+    #[must_use]
+    pub fn take(&self) -> Vec<(usize, anyhow::Error)> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, place: usize, error: anyhow::Error) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((place, error));
+    }
+}
+
+impl FanOut {
+    /// One upload of all of `uploads`, and where its losses are noted.
+    #[must_use]
+    pub fn new(uploads: Vec<Box<dyn Upload>>) -> (Self, Losses) {
+        let losses = Losses::default();
+        let fan_out = FanOut {
+            uploads: uploads.into_iter().map(Some).collect(),
+            losses: losses.clone(),
+        };
+        (fan_out, losses)
+    }
+
+    fn none_left() -> anyhow::Error {
+        anyhow::anyhow!("no store is left to write to")
+    }
+}
+
+#[async_trait]
+impl Upload for FanOut {
+    fn expect(&mut self, head: u64, total: u64) {
+        for upload in self.uploads.iter_mut().flatten() {
+            upload.expect(head, total);
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let writes = self.uploads.iter_mut().map(|upload| {
+            let bytes = bytes.clone();
+            async move {
+                match upload {
+                    Some(upload) => upload.write(bytes).await,
+                    None => Ok(()),
+                }
+            }
+        });
+        let outcomes = join_all(writes).await;
+        for (place, (upload, outcome)) in self.uploads.iter_mut().zip(outcomes).enumerate() {
+            if let Err(error) = outcome {
+                self.losses.note(place, error);
+                if let Some(upload) = upload.take() {
+                    // The failure that came first is the one that matters.
+                    let _ = upload.abort().await;
+                }
+            }
+        }
+        let any_left = self.uploads.iter().any(Option::is_some);
+        any_left.then_some(()).ok_or_else(FanOut::none_left)
+    }
+
+    async fn finish(mut self: Box<Self>, head: Bytes) -> Result<ObjectMeta> {
+        let finishes = self.uploads.iter_mut().enumerate().filter_map(|(place, upload)| {
+            let (upload, head) = (upload.take()?, head.clone());
+            Some(async move { (place, upload.finish(head).await) })
+        });
+        let mut finished = None;
+        for (place, outcome) in join_all(finishes).await {
+            match outcome {
+                Ok(meta) => finished = finished.or(Some(meta)),
+                Err(error) => self.losses.note(place, error),
+            }
+        }
+        finished.ok_or_else(FanOut::none_left)
+    }
+
+    async fn abort(mut self: Box<Self>) -> Result<()> {
+        let aborts = self.uploads.iter_mut().filter_map(Option::take).map(Upload::abort);
+        join_all(aborts).await.into_iter().collect()
+    }
+}
