@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::encoding::Characters;
+use crate::archive::raw;
+
 /// Quotes names and strings for one dump.
 #[derive(Clone, Copy, Debug)]
 pub struct Quote {
@@ -11,9 +14,22 @@ pub struct Quote {
     pub all: bool,
     /// `standard_conforming_strings` of the text that is written.
     pub std_strings: bool,
+    /// Those of the encoding that the text is written in.
+    pub characters: Characters,
 }
 
 impl Quote {
+    /// For text of a server's usual settings.
+    #[must_use]
+    pub const fn standard(major: u32) -> Self {
+        Quote {
+            major,
+            all: false,
+            std_strings: true,
+            characters: Characters::AsciiApart,
+        }
+    }
+
     /// `name` as an identifier: quoted where it is not plain lower case, or is a keyword other than an
     /// unreserved one (PostgreSQL's `fmtId`).
     #[must_use]
@@ -34,26 +50,29 @@ impl Quote {
     /// `text` as a string literal (PostgreSQL's `appendStringLiteral`).
     #[must_use]
     pub fn literal(&self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len() + 2);
-        out.push('\'');
-        for c in text.chars() {
-            if c == '\'' || (c == '\\' && !self.std_strings) {
-                out.push(c);
-            }
-            out.push(c);
-        }
-        out.push('\'');
-        out
+        format!("'{}'", self.doubled(text, !self.std_strings))
     }
 
     /// `text` as pg_dumpall writes it: as an escape string when there is a backslash in it, whatever the setting.
     #[must_use]
     pub fn escape_literal(&self, text: &str) -> String {
         if text.contains('\\') {
-            format!("E'{}'", text.replace('\'', "''").replace('\\', "\\\\"))
+            format!("E'{}'", self.doubled(text, true))
         } else {
             self.literal(text)
         }
+    }
+
+    /// `text` with its apostrophes doubled, and its backslashes if they count.
+    fn doubled(&self, text: &str, backslashes: bool) -> String {
+        if !text.contains('\'') && !(backslashes && text.contains('\\')) {
+            return text.to_owned();
+        }
+        // A backslash that is part of a character only shows in the bytes.
+        let mut out = Vec::with_capacity(text.len() + 2);
+        let escape = |byte| byte == b'\'' || (backslashes && byte == b'\\');
+        self.characters.double(&raw::encode(text), escape, &mut out);
+        raw::decode(&out)
     }
 
     /// Storage parameters (`reloptions`, each `name=value`) as they stand between the parentheses of `WITH`
@@ -145,11 +164,7 @@ const SINCE_17: &[&str] = &[
 mod tests {
     use super::*;
 
-    const Q: Quote = Quote {
-        major: 15,
-        all: false,
-        std_strings: true,
-    };
+    const Q: Quote = Quote::standard(15);
 
     #[test]
     fn names_are_quoted_only_where_they_must_be() {

@@ -1,5 +1,7 @@
 //! What is true of one server and one database, read once when a session starts.
 
+use super::encoding::Characters;
+
 /// Facts that decide the dialect of a dump.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -25,6 +27,12 @@ impl Server {
     pub fn major(&self) -> u32 {
         self.version_num / 10_000
     }
+    /// How the text that the server sends forms characters.
+    #[must_use]
+    pub fn characters(&self) -> Characters {
+        Characters::of(&self.encoding)
+    }
+
     /// The version as a number with a dot, for example `15.18`.
     #[must_use]
     pub fn number(&self) -> String {

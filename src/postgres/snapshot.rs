@@ -46,9 +46,9 @@ pub async fn begin(session: &Session, options: &SessionOptions) -> Result<Server
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
     });
     let q = Quote {
-        major: 0,
         all: true,
         std_strings: false,
+        ..Quote::standard(0)
     };
     if let Some(snapshot) = &options.snapshot {
         sql.push_str(&format!("SET TRANSACTION SNAPSHOT {};\n", q.literal(snapshot)));
@@ -69,7 +69,7 @@ pub async fn begin(session: &Session, options: &SessionOptions) -> Result<Server
     session
         .run(&format!("SET LOCAL client_encoding TO {encoding}"))
         .await
-        .context("cannot set the encoding of the dump")?;
+        .map_err(|error| unknown_encoding(error, options))?;
     if let Some(role) = &options.role {
         session
             .run(&format!("SET LOCAL ROLE {}", q.id(role)))
@@ -121,6 +121,13 @@ fn settings(options: &SessionOptions, q: &Quote) -> String {
         ));
     }
     sql
+}
+
+fn unknown_encoding(error: anyhow::Error, options: &SessionOptions) -> anyhow::Error {
+    match &options.encoding {
+        Some(encoding) => error.context(format!("invalid client encoding \"{encoding}\" specified")),
+        None => error.context("cannot set the encoding of the dump"),
+    }
 }
 
 fn explain(error: anyhow::Error, options: &SessionOptions) -> anyhow::Error {

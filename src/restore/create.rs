@@ -69,9 +69,8 @@ impl<'a> Archived<'a> {
         let mut sql = sql.to_owned();
         for all in [false, true] {
             let quote = Quote {
-                major: 18,
                 all,
-                std_strings: true,
+                ..Quote::standard(18)
             };
             let from = quote.id(&self.database.tag);
             for end in [" ", ";"] {

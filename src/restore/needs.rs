@@ -214,11 +214,7 @@ mod tests {
     fn a_missing_role_is_created_as_it_was_but_for_its_password() {
         let globals = "CREATE ROLE app;\nALTER ROLE app WITH NOSUPERUSER LOGIN PASSWORD 'SCRAM$x' VALID UNTIL 'infinity';\n\
                        CREATE ROLE app2;\n";
-        let quote = Quote {
-            major: 15,
-            all: false,
-            std_strings: true,
-        };
+        let quote = Quote::standard(15);
         assert_eq!(
             statements_for("app", globals, &quote),
             [

@@ -194,11 +194,7 @@ impl Plan {
             needed: (what.data_bytes() / 2 * 3).max(8 << 20),
             free: survey.free,
         };
-        let quote = Quote {
-            major: survey.major,
-            all: false,
-            std_strings: true,
-        };
+        let quote = Quote::standard(survey.major);
         let missing_roles = survey.missing.roles.iter().map(|name| MissingRole {
             name: name.clone(),
             statements: globals

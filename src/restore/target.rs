@@ -131,7 +131,6 @@ pub fn literal(text: &str) -> String {
 }
 
 const LITERALS: Quote = Quote {
-    major: 14,
     all: true,
-    std_strings: true,
+    ..Quote::standard(14)
 };

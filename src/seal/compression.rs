@@ -50,6 +50,15 @@ impl Algorithm {
             Algorithm::Zstd => -131_072..=22,
         }
     }
+
+    /// The level that stands for the library's own default, as pg_dump names it.
+    fn usual_level(self) -> i32 {
+        match self {
+            Algorithm::None | Algorithm::Lz4 => 0,
+            Algorithm::Gzip => -1,
+            Algorithm::Zstd => 3,
+        }
+    }
 }
 
 /// A method with its details; the default is gzip at its usual level.
@@ -76,17 +85,17 @@ impl FromStr for Compression {
     type Err = Fail;
 
     fn from_str(text: &str) -> Result<Self, Fail> {
-        if let Ok(level) = text.parse::<i32>() {
-            let algorithm = match level {
-                0 => return Ok(Compression::NONE),
-                _ => Algorithm::Gzip,
+        if let Ok(level) = text.trim_start().parse::<i32>() {
+            return match level {
+                0 => Ok(Compression::NONE),
+                -1 => Ok(Compression::default()),
+                _ => Compression {
+                    algorithm: Algorithm::Gzip,
+                    level: Some(level),
+                    long: false,
+                }
+                .checked(),
             };
-            return Compression {
-                algorithm,
-                level: Some(level),
-                long: false,
-            }
-            .checked();
         }
         let (name, detail) = match text.split_once(':') {
             Some((name, detail)) => (name, Some(detail)),
@@ -132,14 +141,12 @@ impl Compression {
                     let (name, what) = (
                         self.algorithm.name(),
                         if key == "long" {
-                            "long-distance mode"
+                            "support long-distance mode"
                         } else {
-                            "a worker count"
+                            "accept a worker count"
                         },
                     );
-                    return Err(invalid(format!(
-                        "compression algorithm \"{name}\" does not support {what}"
-                    )));
+                    return Err(invalid(format!("compression algorithm \"{name}\" does not {what}")));
                 }
                 _ => return Err(invalid(format!("unrecognized compression option: \"{key}\""))),
             }
@@ -156,7 +163,9 @@ impl Compression {
             Some(level) if !self.algorithm.levels().contains(&level) => {
                 let (least, most) = self.algorithm.levels().into_inner();
                 Err(invalid(format!(
-                    "compression algorithm \"{name}\" expects a compression level between {least} and {most}"
+                    "compression algorithm \"{name}\" expects a compression level between {least} and {most} \
+                     (default at {})",
+                    self.algorithm.usual_level()
                 )))
             }
             _ => Ok(self),
@@ -229,6 +238,7 @@ mod tests {
         };
         assert_eq!(parse("0").unwrap(), Compression::NONE);
         assert_eq!(parse("none").unwrap(), Compression::NONE);
+        assert_eq!(parse("-1").unwrap(), Compression::default());
         assert_eq!(parse("6").unwrap(), made(Algorithm::Gzip, Some(6)));
         assert_eq!(parse("gzip:9").unwrap(), made(Algorithm::Gzip, Some(9)));
         assert_eq!(parse("lz4").unwrap(), made(Algorithm::Lz4, None));

@@ -10,6 +10,7 @@ mod daemon;
 mod database;
 mod dump;
 mod equal;
+mod equal_encodings;
 mod equal_options;
 mod equal_random;
 mod globals;

@@ -1,5 +1,6 @@
 //! pg_dump's options, with its names, conflicts and messages, as one validated request.
 
+use std::num::IntErrorKind;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -52,6 +53,9 @@ pub struct Args {
     /// Give up when the dump makes others wait for its locks for longer than this many seconds
     #[arg(long, value_name = "SECONDS", help_heading = "General options")]
     pub max_lock_wait: Option<u64>,
+    /// Does nothing any more; old scripts give it
+    #[arg(short = 'R', long, hide = true)]
+    pub no_reconnect: bool,
     /// Show this help, then exit
     #[arg(short = '?', long, action = ArgAction::Help, help_heading = "General options")]
     pub help: Option<bool>,
@@ -144,7 +148,7 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN", help_heading = "Content")]
     pub exclude_table_data_and_children: Vec<String>,
     /// Override default setting for extra_float_digits
-    #[arg(long, value_name = "NUM", allow_hyphen_values = true, help_heading = "Content")]
+    #[arg(long, value_name = "NUM", help_heading = "Content")]
     pub extra_float_digits: Option<String>,
     /// Include or exclude objects and data from dump based on expressions in FILENAME
     #[arg(long, value_name = "FILENAME", help_heading = "Content")]
@@ -207,7 +211,7 @@ pub struct Args {
     #[arg(long, value_name = "RESTRICT_KEY", help_heading = "Content")]
     pub restrict_key: Option<String>,
     /// Number of rows per INSERT; implies --inserts
-    #[arg(long, value_name = "NROWS", allow_hyphen_values = true, help_heading = "Content")]
+    #[arg(long, value_name = "NROWS", help_heading = "Content")]
     pub rows_per_insert: Option<String>,
     /// Dump named section (pre-data, data, or post-data)
     #[arg(long, value_name = "SECTION", help_heading = "Content")]
@@ -293,7 +297,8 @@ impl Args {
     /// Options conflict, or one has an impossible value: in pg_dump's words.
     pub fn request(&self) -> Result<Request> {
         if let Some(extra) = self.positional.get(usize::from(self.dbname.is_none())) {
-            bail!(usage(format!("too many command-line arguments (first is \"{extra}\")")));
+            let message = format!("too many command-line arguments (first is \"{extra}\")");
+            bail!(usage(message).hint(HELP));
         }
         self.check_conflicts()?;
         let format = self.format()?;
@@ -412,7 +417,7 @@ impl Args {
                 "pre-data" => sections.pre_data = true,
                 "data" => sections.data = true,
                 "post-data" => sections.post_data = true,
-                _ => bail!(usage(format!("unrecognized section name: \"{name}\""))),
+                _ => bail!(usage(format!("unrecognized section name: \"{name}\"")).hint(HELP)),
             }
         }
         Ok(sections)
@@ -519,6 +524,9 @@ impl Args {
     }
 }
 
+/// What pg_dump says after an error in its command line.
+const HELP: &str = "Try \"snapback dump --help\" for more information.";
+
 fn usage(message: impl Into<String>) -> Fail {
     Fail::new(Exit::Usage, message)
 }
@@ -528,12 +536,12 @@ fn together(one: &str, other: &str) -> Fail {
 }
 
 fn ranged(text: &str, option: &str, least: i32, most: i32) -> Result<i32> {
-    let number: i64 = text
-        .trim()
-        .parse()
-        .map_err(|_| usage(format!("invalid value \"{text}\" for option {option}")))?;
-    match i32::try_from(number) {
+    let number: Result<i32, _> = text.trim().parse();
+    match number.map_err(|error| error.kind().clone()) {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
-        _ => bail!(usage(format!("{option} must be in range {least}..{most}"))),
+        Ok(_) | Err(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {
+            bail!(usage(format!("{option} must be in range {least}..{most}")))
+        }
+        Err(_) => bail!(usage(format!("invalid value \"{text}\" for option {option}"))),
     }
 }

@@ -86,7 +86,17 @@ pub(super) fn check_folder(folder: &Path) -> Result<()> {
             Err(Fail::new(Exit::Usage, message).into())
         }
         Ok(true) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        // The folder itself is made, but not what it lies in: that may be a volume which is not mounted.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            match parent.map(std::fs::metadata) {
+                None | Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => {
+                    let message = format!("could not create directory \"{}\": {error}", folder.display());
+                    Err(Fail::new(Exit::Usage, message).into())
+                }
+            }
+        }
         Err(error) => Err(error).with_context(|| format!("could not open directory \"{}\"", folder.display())),
     }
 }

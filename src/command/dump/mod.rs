@@ -21,6 +21,15 @@ use crate::store::Local;
 
 pub use args::Args;
 
+/// The verb's command line, with values read as getopt reads them: what follows an option that takes a value is its
+/// value, whatever it begins with.
+pub fn like_getopt(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let takes_value = !arg.is_positional() && arg.get_action().takes_values();
+        arg.allow_hyphen_values(takes_value)
+    })
+}
+
 /// Runs the verb.
 ///
 /// # Errors

@@ -288,11 +288,7 @@ mod tests {
     use super::*;
 
     fn q(major: u32) -> Quote {
-        Quote {
-            major,
-            all: false,
-            std_strings: true,
-        }
+        Quote::standard(major)
     }
 
     const TABLE: Target = Target {

@@ -433,11 +433,7 @@ mod tests {
 
     #[test]
     fn settings_are_quoted_as_their_kind_needs() {
-        let q = Quote {
-            major: 15,
-            all: false,
-            std_strings: true,
-        };
+        let q = Quote::standard(15);
         let set = |setting| alter_setting(q, "ROLE r", setting);
         assert_eq!(
             set("search_path=\"a b\", \"c\"\"d\", e"),

@@ -211,6 +211,7 @@ impl Catalog {
             major: self.server.major(),
             all: self.options.quote_all_identifiers,
             std_strings: self.server.std_strings,
+            characters: self.server.characters(),
         }
     }
 

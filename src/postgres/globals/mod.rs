@@ -130,6 +130,7 @@ pub async fn render(session: &Session, server: &Server, options: &Options) -> Re
             major: server.major(),
             all: options.quote_all_identifiers,
             std_strings: server.std_strings,
+            characters: server.characters(),
         },
         role_catalog: if passwords {
             "pg_catalog.pg_authid"

@@ -57,11 +57,7 @@ impl Loader {
             )
             .await?;
         let version: String = row.try_get(0)?;
-        let quote = Quote {
-            major: version.parse::<u32>()? / 10_000,
-            all: false,
-            std_strings: true,
-        };
+        let quote = Quote::standard(version.parse::<u32>()? / 10_000);
         let entries = archive.reader.entries();
         let mut loader = Loader {
             script: Script::new(entries.clone(), archive.options.clone(), quote),

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use crate::archive::raw;
 use crate::error::Result;
 use crate::postgres::catalog::table_data::{Source, SourceColumn};
+use crate::postgres::encoding::Characters;
 use crate::postgres::options::Inserts;
 use crate::postgres::quote::Quote;
 
@@ -14,6 +15,7 @@ use crate::postgres::quote::Quote;
 pub(super) struct InsertWriter {
     options: Inserts,
     std_strings: bool,
+    characters: Characters,
     /// `INSERT INTO t (…) OVERRIDING SYSTEM VALUE VALUES`, with the space or line feed after it.
     head: Vec<u8>,
     columns: Vec<Column>,
@@ -57,6 +59,7 @@ impl InsertWriter {
         InsertWriter {
             options,
             std_strings: quote.std_strings,
+            characters: quote.characters,
             head: raw::encode(&head).into_owned(),
             columns: columns.into_iter().map(column).collect(),
             rows_in_statement: 0,
@@ -96,9 +99,11 @@ impl InsertWriter {
             if field == b"\\N" {
                 out.extend_from_slice(b"NULL");
             } else {
-                self.value(*column, &unescape(field), out);
+                self.value(*column, &unescape(field, self.characters), out);
             }
         }
+        // Fewer columns than values cannot be; more would mean that the row was torn apart in the wrong place.
+        anyhow::ensure!(fields.next().is_none(), "a row has more values than its table columns");
         out.push(b')');
         self.rows_in_statement += 1;
         if self.rows_in_statement >= self.options.rows {
@@ -139,12 +144,8 @@ impl InsertWriter {
 
     fn literal(&self, value: &[u8], out: &mut Vec<u8>) {
         out.push(b'\'');
-        for byte in value {
-            if *byte == b'\'' || (*byte == b'\\' && !self.std_strings) {
-                out.push(*byte);
-            }
-            out.push(*byte);
-        }
+        let escape = |byte| byte == b'\'' || (byte == b'\\' && !self.std_strings);
+        self.characters.double(value, escape, out);
         out.push(b'\'');
     }
 }
@@ -165,27 +166,30 @@ fn column(column: &SourceColumn) -> Column {
 }
 
 /// Undoes the escapes of COPY's text format.
-fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
+fn unescape(field: &[u8], characters: Characters) -> Cow<'_, [u8]> {
     if !field.contains(&b'\\') {
         return Cow::Borrowed(field);
     }
     let mut value = Vec::with_capacity(field.len());
-    let mut bytes = field.iter();
-    while let Some(byte) = bytes.next() {
-        let plain = match (byte, byte == &b'\\') {
-            (_, true) => match bytes.next() {
-                Some(b'b') => 8,
-                Some(b'f') => 12,
-                Some(b'n') => b'\n',
-                Some(b'r') => b'\r',
-                Some(b't') => b'\t',
-                Some(b'v') => 11,
-                Some(other) => *other,
-                None => b'\\',
-            },
-            (byte, false) => *byte,
-        };
-        value.push(plain);
+    let mut rest = field;
+    while let [first, after @ ..] = rest {
+        if *first != b'\\' {
+            let (character, after) = rest.split_at(characters.first(rest));
+            value.extend_from_slice(character);
+            rest = after;
+            continue;
+        }
+        let (escaped, after) = after.split_first().unwrap_or((&b'\\', &[]));
+        value.push(match escaped {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 11,
+            other => *other,
+        });
+        rest = after;
     }
     Cow::Owned(value)
 }

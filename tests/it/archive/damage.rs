@@ -41,11 +41,7 @@ fn sample(format: Format, compression: &str) -> Vec<u8> {
         server_version: "15.0".to_owned(),
         dumper_version: "x".to_owned(),
     };
-    let quote = Quote {
-        major: 15,
-        all: false,
-        std_strings: true,
-    };
+    let quote = Quote::standard(15);
     let compression = compression.parse().unwrap();
     let options = RestoreOptions::default();
     let mut writer = Writer::new(format, header, entries, &options, quote, compression).unwrap();

@@ -52,11 +52,7 @@ impl Stand {
     }
 
     pub fn quote(&self) -> Quote {
-        Quote {
-            major: self.server.major,
-            all: false,
-            std_strings: true,
-        }
+        Quote::standard(self.server.major)
     }
 }
 

@@ -34,6 +34,19 @@ fn conflicts_are_refused_in_pg_dumps_words() {
         ),
         ("-j x", "invalid value \"x\" for option -j/--jobs"),
         ("-j 0", "-j/--jobs must be in range 1..2147483647"),
+        ("-j -1", "-j/--jobs must be in range 1..2147483647"),
+        (
+            "--rows-per-insert 99999999999",
+            "--rows-per-insert must be in range 1..2147483647",
+        ),
+        (
+            "-Z gzip:10",
+            "expects a compression level between 1 and 9 (default at -1)",
+        ),
+        (
+            "-Fd -f /nowhere/at/all",
+            "could not create directory \"/nowhere/at/all\"",
+        ),
         ("--extra-float-digits=9", "--extra-float-digits must be in range -15..3"),
         (
             "--rows-per-insert=0",
@@ -111,7 +124,7 @@ fn options_change_the_text_as_pg_dumps_do() {
 fn abbreviated_and_repeated_options_work_as_with_getopt() {
     let server = Server::start(15);
     server.psql("postgres", "CREATE TABLE t (a int)");
-    let run = dump(&server, "postgres", &["--schema-o", "-Fc", "-Fp", "--no-pass"]).ok();
+    let run = dump(&server, "postgres", &["--schema-o", "-Fc", "-Fp", "--no-pass", "-R"]).ok();
     assert!(run.stdout.contains("CREATE TABLE public.t"));
 }
 
