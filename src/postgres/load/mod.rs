@@ -6,12 +6,13 @@
 pub mod graph;
 mod rows;
 mod session;
+mod stream;
+mod work;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use tokio::sync::Notify;
+use anyhow::Context as _;
 
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
@@ -21,6 +22,7 @@ use crate::error::Result;
 use crate::postgres::connect::Dsn;
 use graph::Graph;
 use session::Loader;
+use work::{Spread, Work};
 
 /// Hears how a load goes on; called from several tasks.
 pub trait Progress: Send + Sync {
@@ -37,7 +39,6 @@ pub struct Load {
     parallel: Vec<usize>,
     privileges: Vec<usize>,
     last: Vec<usize>,
-    jobs: usize,
     /// Bytes of COPY text per entry, where they are known.
     weights: HashMap<DumpId, u64>,
 }
@@ -49,6 +50,8 @@ struct Archive {
     options: RestoreOptions,
     required: Arc<[Required]>,
     dsn: Dsn,
+    /// Connections at once.
+    jobs: usize,
     progress: Arc<dyn Progress>,
 }
 
@@ -73,13 +76,13 @@ impl Load {
             parallel: Vec::new(),
             privileges: Vec::new(),
             last: Vec::new(),
-            jobs: jobs.max(1),
             weights,
             archive: Archive {
                 reader,
                 options,
                 required: required.into(),
                 dsn,
+                jobs: jobs.max(1),
                 progress,
             },
         };
@@ -123,15 +126,17 @@ impl Load {
     pub async fn rows(&self) -> Result<()> {
         let entries = self.archive.reader.entries();
         let weight = |at: usize| self.weights.get(&entries[at].dump_id).copied().unwrap_or(0);
-        let work = Arc::new(Work {
-            graph: Mutex::new(Graph::new(entries, &self.parallel, weight)),
-            changed: Notify::new(),
-        });
+        let graph = Graph::new(entries, &self.parallel, weight);
+        let spread = Spread {
+            jobs: self.archive.jobs as u64,
+            total: self.weights.values().sum(),
+            minimal_wal: session::has_minimal_wal(&self.archive).await?,
+        };
+        let work = Arc::new(Work::new(graph, spread, self.weights.clone()));
         let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..self.jobs.min(self.parallel.len()) {
+        for _ in 0..self.archive.jobs {
             let (archive, work) = (self.archive.clone(), Arc::clone(&work));
-            let weights = self.weights.clone();
-            workers.spawn(async move { worker(&archive, &work, &weights).await });
+            workers.spawn(async move { work.run(&archive).await });
         }
         // The set ends the others when it is dropped at the first error.
         while let Some(outcome) = workers.join_next().await {
@@ -151,57 +156,6 @@ impl Load {
             loader.run_all(&[*at]).await?;
         }
         Ok(())
-    }
-}
-
-/// What the workers share.
-struct Work {
-    graph: Mutex<Graph>,
-    changed: Notify,
-}
-
-async fn worker(archive: &Archive, work: &Work, weights: &HashMap<DumpId, u64>) -> Result<()> {
-    let mut loader = Loader::open(archive).await?;
-    while let Some(at) = work.take().await? {
-        let entry = &archive.reader.entries()[at];
-        if archive.required[at].data && entry.has_data {
-            let weight = weights.get(&entry.dump_id).copied().unwrap_or(0);
-            loader.load(at, weight).await?;
-        } else {
-            loader.run_all(&[at]).await?;
-        }
-        work.done(at);
-    }
-    Ok(())
-}
-
-impl Work {
-    /// Takes the next entry, waiting for one; `None` when all is done.
-    async fn take(&self) -> Result<Option<usize>> {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // From here on no change is missed, also one that comes before the wait.
-            changed.as_mut().enable();
-            {
-                let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(at) = graph.take() {
-                    return Ok(Some(at));
-                }
-                if graph.is_finished() {
-                    return Ok(None);
-                }
-                if graph.is_idle() {
-                    bail!("the archive is damaged: what is left of it depends on itself");
-                }
-            }
-            changed.await;
-        }
-    }
-
-    fn done(&self, at: usize) {
-        self.graph.lock().unwrap_or_else(PoisonError::into_inner).done(at);
-        self.changed.notify_waiters();
     }
 }
 

@@ -5,23 +5,20 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
-use tokio::sync::mpsc;
 
 use super::name_of;
 use super::session::Loader;
+use super::stream::Stream;
 use crate::archive::raw;
-use crate::archive::reader::Reader;
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
 
-/// Pieces of rows that wait for the server, at most.
-const AHEAD: usize = 8;
 /// Tables with less than this many bytes of rows are not worth the statements that freeze them.
 const WORTH_FREEZING: u64 = 1 << 20;
 
 impl Loader {
-    /// Loads the rows or large objects of the entry at `at`, which are about `weight` bytes.
+    /// Loads the rows or large objects of the entry at `at`, which are about `weight` bytes, all by itself.
     pub(super) async fn load(&mut self, at: usize, weight: u64) -> Result<()> {
         let entries = Arc::clone(self.archive.reader.entries());
         let entry = &entries[at];
@@ -34,6 +31,39 @@ impl Loader {
     }
 
     async fn table(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
+        let table = match weight >= WORTH_FREEZING {
+            true => own_table(entries, entry),
+            false => None,
+        };
+        let copy = self.copy_statement(entry, table.is_some()).await?;
+        if let Some(table) = &table {
+            // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
+            // has to go over them again, and with wal_level = minimal they are not even logged.
+            let table = self.text(&raw::encode(table)).await?;
+            self.client
+                .batch_execute(&format!("BEGIN; TRUNCATE TABLE ONLY {table}"))
+                .await?;
+        }
+        let rows = Stream::open(Arc::clone(&self.archive.reader), entry.dump_id);
+        self.copy(&copy, &rows).await?;
+        if table.is_some() {
+            self.client.batch_execute("COMMIT").await?;
+        }
+        Ok(())
+    }
+
+    /// Loads rows of the entry at `at` for as long as `rows` has some; others may do the same at the same time.
+    pub(super) async fn share(&mut self, at: usize, rows: &Stream) -> Result<()> {
+        let entries = Arc::clone(self.archive.reader.entries());
+        let entry = &entries[at];
+        let shared = async {
+            let copy = self.copy_statement(entry, false).await?;
+            self.copy(&copy, rows).await
+        };
+        shared.await.with_context(|| format!("restoring {}", name_of(entry)))
+    }
+
+    async fn copy_statement(&self, entry: &Entry, freeze: bool) -> Result<String> {
         let copy = self.text(&raw::encode(&entry.copy_stmt)).await?;
         let Some(copy) = copy.trim_end().strip_suffix(';') else {
             bail!("its rows are INSERT statements, which only pg_restore loads");
@@ -42,40 +72,24 @@ impl Loader {
         if self.encoding.name != "UTF8" {
             options.push(format!("ENCODING '{}'", self.encoding.name));
         }
-        let table = match weight >= WORTH_FREEZING {
-            true => own_table(entries, entry),
-            false => None,
-        };
-        if let Some(table) = &table {
-            // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
-            // has to go over them again, and with wal_level = minimal they are not even logged.
-            let table = self.text(&raw::encode(table)).await?;
-            self.client
-                .batch_execute(&format!("BEGIN; TRUNCATE TABLE ONLY {table}"))
-                .await?;
+        if freeze {
             options.push("FREEZE".to_owned());
         }
-        let with = match options.as_slice() {
-            [] => String::new(),
-            options => format!(" WITH ({})", options.join(", ")),
-        };
-        self.copy(&format!("{copy}{with}"), entry.dump_id).await?;
-        if table.is_some() {
-            self.client.batch_execute("COMMIT").await?;
-        }
-        Ok(())
+        Ok(match options.as_slice() {
+            [] => copy.to_owned(),
+            options => format!("{copy} WITH ({})", options.join(", ")),
+        })
     }
 
-    async fn copy(&mut self, statement: &str, id: DumpId) -> Result<u64> {
+    async fn copy(&self, statement: &str, rows: &Stream) -> Result<()> {
         let sink = self.client.copy_in::<_, Bytes>(statement).await?;
         tokio::pin!(sink);
-        let mut pieces = read_ahead(Arc::clone(&self.archive.reader), id);
-        while let Some(piece) = pieces.recv().await {
-            let piece = piece?;
-            self.archive.progress.loaded(piece.len() as u64);
-            sink.send(piece).await?;
+        while let Some(block) = rows.next().await? {
+            self.archive.progress.loaded(block.len() as u64);
+            sink.send(block).await?;
         }
-        Ok(sink.finish().await?)
+        sink.finish().await?;
+        Ok(())
     }
 
     async fn large_objects(&mut self, id: DumpId) -> Result<()> {
@@ -92,28 +106,6 @@ impl Loader {
         }
         Ok(self.client.batch_execute("COMMIT").await?)
     }
-}
-
-/// Reads and decompresses rows on a plain thread, a little ahead of the server.
-fn read_ahead(reader: Arc<Reader>, id: DumpId) -> mpsc::Receiver<Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(AHEAD);
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || {
-        let pump = async {
-            let mut rows = reader.rows(id).await?;
-            while let Some(piece) = rows.next().await? {
-                if sender.send(Ok(piece)).await.is_err() {
-                    break;
-                }
-            }
-            Ok::<_, anyhow::Error>(())
-        };
-        if let Err(error) = runtime.block_on(pump) {
-            // Nobody listens any more when the load has failed already.
-            let _ = runtime.block_on(sender.send(Err(error)));
-        }
-    });
-    receiver
 }
 
 /// The table whose rows `entry` are, quoted, when this very archive created it: only then it may be emptied.

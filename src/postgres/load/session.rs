@@ -40,10 +40,30 @@ const ATTEMPTS: u32 = 4;
 /// durable before the swap, whose commit is.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
-    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
-    SELECT pg_catalog.set_config('maintenance_work_mem', \
-    GREATEST(setting::int8, 131072)::text || 'kB', false) \
-    FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'";
+    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'";
+
+/// Room and helpers for building indexes. What the server may have is not known but by what its administrator
+/// gave to `shared_buffers`: all connections together take about as much again. Nothing is set lower than it was.
+fn index_settings(jobs: usize) -> String {
+    format!(
+        "SELECT pg_catalog.set_config('maintenance_work_mem', GREATEST(m.setting::int8, 131072, \
+         LEAST(pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 1024 / {jobs}, \
+         1048576))::text || 'kB', false), \
+         pg_catalog.set_config('max_parallel_maintenance_workers', GREATEST(w.setting::int8, {})::text, false) \
+         FROM pg_catalog.pg_settings m, pg_catalog.pg_settings w \
+         WHERE m.name = 'maintenance_work_mem' AND w.name = 'max_parallel_maintenance_workers'",
+        jobs.min(8) - 1
+    )
+}
+
+/// Whether the server logs as little as it can.
+pub(super) async fn has_minimal_wal(archive: &Archive) -> Result<bool> {
+    let client = connect(&archive.dsn).await?.into_client();
+    let row = client
+        .query_one("SELECT pg_catalog.current_setting('wal_level')", &[])
+        .await?;
+    Ok(row.try_get::<_, &str>(0)? == "minimal")
+}
 
 impl Loader {
     /// Connects.
@@ -72,7 +92,7 @@ impl Loader {
         let settings = raw::decode(&settings);
         loader
             .client
-            .batch_execute(&format!("{settings}\n{SETTINGS}"))
+            .batch_execute(&format!("{settings}\n{SETTINGS};\n{}", index_settings(archive.jobs)))
             .await
             .context("preparing a session of the load")?;
         Ok(loader)

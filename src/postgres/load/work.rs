@@ -1,0 +1,220 @@
+//! What the connections of a load have to do, and who does it: the next entry, or a part of a table that is
+//! too big for one of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::bail;
+use tokio::sync::Notify;
+
+use super::Archive;
+use super::graph::Graph;
+use super::session::Loader;
+use super::stream::Stream;
+use crate::archive::toc::DumpId;
+use crate::error::Result;
+
+/// A smaller table is loaded before a second connection would be of use.
+const WORTH_SHARING: u64 = 32 << 20;
+
+/// How the rows of a load are spread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spread {
+    /// Connections.
+    pub(super) jobs: u64,
+    /// Bytes of all rows.
+    pub(super) total: u64,
+    /// The server logs nothing of a table that is emptied and filled in one transaction.
+    pub(super) minimal_wal: bool,
+}
+
+impl Spread {
+    /// Whether the rows of a table, `weight` bytes, are for several connections. Those of one connection can be
+    /// frozen and need no log under `wal_level = minimal`, so only a table that would keep one connection busy
+    /// while others have nothing to do is shared.
+    fn shares(self, weight: u64) -> bool {
+        let portions = if self.minimal_wal { 1 } else { 4 };
+        self.jobs > 1 && weight >= WORTH_SHARING && weight.saturating_mul(self.jobs * portions) > self.total * 2
+    }
+}
+
+/// What the connections share.
+pub(super) struct Work {
+    state: Mutex<State>,
+    changed: Notify,
+    spread: Spread,
+    weights: HashMap<DumpId, u64>,
+}
+
+struct State {
+    graph: Graph,
+    /// Tables that several connections load.
+    open: Vec<Open>,
+}
+
+struct Open {
+    at: usize,
+    rows: Arc<Stream>,
+    /// Connections that load it.
+    loading: usize,
+    /// Somebody saw its end.
+    ended: bool,
+}
+
+/// What one connection does next.
+enum Task {
+    Entry(usize),
+    Share(usize, Arc<Stream>),
+}
+
+impl Work {
+    pub(super) fn new(graph: Graph, spread: Spread, weights: HashMap<DumpId, u64>) -> Self {
+        Work {
+            state: Mutex::new(State {
+                graph,
+                open: Vec::new(),
+            }),
+            changed: Notify::new(),
+            spread,
+            weights,
+        }
+    }
+
+    /// Works on one connection until all is done.
+    pub(super) async fn run(&self, archive: &Archive) -> Result<()> {
+        let mut loader = Loader::open(archive).await?;
+        while let Some(task) = self.take().await? {
+            match task {
+                Task::Entry(at) => self.entry(&mut loader, at).await?,
+                Task::Share(at, rows) => {
+                    loader.share(at, &rows).await?;
+                    self.leave(at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn entry(&self, loader: &mut Loader, at: usize) -> Result<()> {
+        let reader = Arc::clone(&loader.archive.reader);
+        let entry = &reader.entries()[at];
+        if !loader.archive.required[at].data || !entry.has_data {
+            loader.run_all(&[at]).await?;
+            self.done(at);
+            return Ok(());
+        }
+        let weight = self.weights.get(&entry.dump_id).copied().unwrap_or(0);
+        if !entry.is_large_objects() && self.spread.shares(weight) {
+            let rows = Arc::new(Stream::open(Arc::clone(&reader), entry.dump_id));
+            self.open(at, Arc::clone(&rows));
+            loader.share(at, &rows).await?;
+            self.leave(at);
+        } else {
+            loader.load(at, weight).await?;
+            self.done(at);
+        }
+        Ok(())
+    }
+
+    /// Takes the next task, waiting for one; `None` when all is done.
+    async fn take(&self) -> Result<Option<Task>> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed, also one that comes before the wait.
+            changed.as_mut().enable();
+            if let Some(next) = self.state().next()? {
+                return Ok(next);
+            }
+            changed.await;
+        }
+    }
+
+    fn open(&self, at: usize, rows: Arc<Stream>) {
+        self.state().open.push(Open {
+            at,
+            rows,
+            loading: 1,
+            ended: false,
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// Says that this connection has loaded its part of a shared table, whose rows are all taken.
+    fn leave(&self, at: usize) {
+        self.state().leave(at);
+        self.changed.notify_waiters();
+    }
+
+    fn done(&self, at: usize) {
+        self.state().graph.done(at);
+        self.changed.notify_waiters();
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// `Some(None)` when all is done, `None` when there is nothing to do but wait.
+    fn next(&mut self) -> Result<Option<Option<Task>>> {
+        if let Some(at) = self.graph.take() {
+            return Ok(Some(Some(Task::Entry(at))));
+        }
+        let open = self.open.iter_mut().filter(|open| !open.ended);
+        if let Some(open) = open.min_by_key(|open| open.loading) {
+            open.loading += 1;
+            return Ok(Some(Some(Task::Share(open.at, Arc::clone(&open.rows)))));
+        }
+        if self.graph.is_finished() {
+            return Ok(Some(None));
+        }
+        if self.graph.is_idle() {
+            bail!("the archive is damaged: what is left of it depends on itself");
+        }
+        Ok(None)
+    }
+
+    /// A shared table is done when the last of its connections is: only then all its rows are committed.
+    fn leave(&mut self, at: usize) {
+        let Some(position) = self.open.iter().position(|open| open.at == at) else {
+            return;
+        };
+        let open = &mut self.open[position];
+        open.ended = true;
+        open.loading -= 1;
+        if open.loading == 0 {
+            self.open.swap_remove(position);
+            self.graph.done(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn only_what_would_keep_others_idle_is_shared() {
+        let spread = |jobs, minimal_wal| Spread {
+            jobs,
+            total: 1000 * MIB,
+            minimal_wal,
+        };
+        assert!(spread(2, false).shares(300 * MIB));
+        assert!(!spread(2, false).shares(200 * MIB));
+        assert!(spread(8, false).shares(100 * MIB));
+        assert!(!spread(1, false).shares(1000 * MIB));
+        // One connection that logs nothing is as good as two that do.
+        assert!(!spread(2, true).shares(1000 * MIB));
+        assert!(spread(4, true).shares(600 * MIB));
+        let small = Spread {
+            total: 10 * MIB,
+            ..spread(4, false)
+        };
+        assert!(!small.shares(10 * MIB));
+    }
+}
