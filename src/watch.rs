@@ -1,7 +1,10 @@
 //! The named steps of a long run, and who is told when one is reached: a backup and a restore share it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
 
 /// Declares the steps of a run: an enum whose values have a name (for `--pause-at` and reports) and a text for people.
 macro_rules! steps {
@@ -60,10 +63,20 @@ pub enum Event<S> {
     Warning(String),
 }
 
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Timed {
+    /// Its name.
+    pub step: String,
+    /// In seconds.
+    pub seconds: f64,
+}
+
 /// Whom a run tells what it does.
 pub struct Watch<S> {
     report: Arc<dyn Fn(Event<S>) + Send + Sync>,
     pause_at: Option<S>,
+    begun: Arc<Mutex<Vec<(S, Instant)>>>,
 }
 
 impl<S: Copy> Clone for Watch<S> {
@@ -71,6 +84,7 @@ impl<S: Copy> Clone for Watch<S> {
         Watch {
             report: Arc::clone(&self.report),
             pause_at: self.pause_at,
+            begun: Arc::clone(&self.begun),
         }
     }
 }
@@ -81,6 +95,7 @@ impl<S: Copy + PartialEq + fmt::Display> Watch<S> {
         Watch {
             report: Arc::new(report),
             pause_at: None,
+            begun: Arc::default(),
         }
     }
 
@@ -100,10 +115,27 @@ impl<S: Copy + PartialEq + fmt::Display> Watch<S> {
     /// Says that `step` is reached.
     pub async fn step(&self, step: S) {
         tracing::debug!(%step, "reached");
+        self.begun().push((step, Instant::now()));
         self.tell(Event::Step(step));
         if self.pause_at == Some(step) {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// How long each step took that has ended because another one began.
+    #[must_use]
+    pub fn times(&self) -> Vec<Timed> {
+        let begun = self.begun();
+        let ended = begun.iter().zip(begun.iter().skip(1));
+        let timed = ended.map(|((step, at), (_, then))| Timed {
+            step: step.to_string(),
+            seconds: (*then - *at).as_secs_f64(),
+        });
+        timed.collect()
+    }
+
+    fn begun(&self) -> std::sync::MutexGuard<'_, Vec<(S, Instant)>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells something.

@@ -89,6 +89,8 @@ pub struct Outcome {
     pub proof: Proof,
     /// How long it all took, in seconds.
     pub seconds: f64,
+    /// How long each step took.
+    pub steps: Vec<crate::watch::Timed>,
 }
 
 impl<'a> Prepared<'a> {
@@ -189,6 +191,7 @@ impl<'a> Prepared<'a> {
             ended: swapped.ended,
             proof,
             seconds: begun.elapsed().as_secs_f64(),
+            steps: watch.times(),
         })
     }
 

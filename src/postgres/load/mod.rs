@@ -134,7 +134,7 @@ impl Load {
         };
         let work = Arc::new(Work::new(graph, spread, self.weights.clone()));
         let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..self.archive.jobs {
+        for _ in 0..work.connections(self.parallel.len()) {
             let (archive, work) = (self.archive.clone(), Arc::clone(&work));
             workers.spawn(async move { work.run(&archive).await });
         }

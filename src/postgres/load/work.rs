@@ -80,6 +80,13 @@ impl Work {
         }
     }
 
+    /// How many connections find something to do, where there are `entries` of them.
+    pub(super) fn connections(&self, entries: usize) -> usize {
+        let jobs = usize::try_from(self.spread.jobs).unwrap_or(usize::MAX);
+        let shares = self.weights.values().any(|weight| self.spread.shares(*weight));
+        if shares { jobs } else { jobs.min(entries) }
+    }
+
     /// Works on one connection until all is done.
     pub(super) async fn run(&self, archive: &Archive) -> Result<()> {
         let mut loader = Loader::open(archive).await?;
