@@ -403,6 +403,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         compression: dumped.compression,
         entries: dumped.entries,
         tables: dumped.tables,
+        large_objects: Some(dumped.large_objects),
         schema_hash: dumped.schema_hash,
         warnings: dumped.warnings,
         verified: vec![Verification {

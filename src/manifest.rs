@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Exit, Fail};
+use crate::postgres::row_hash::RowHash;
 
 /// Version of the manifest's format; a reader refuses a newer one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -179,6 +180,9 @@ pub struct Manifest {
     pub entries: BTreeMap<String, u64>,
     /// The tables whose rows it has.
     pub tables: Vec<Table>,
+    /// The large objects that it has; unknown of backups that were made before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large_objects: Option<LargeObjects>,
     /// SHA-256 (hex) of all definitions: equal schemas, equal hash.
     pub schema_hash: String,
     /// What the export warned of.
@@ -260,6 +264,38 @@ pub struct Table {
     pub bytes: u64,
     /// Multiset hash of the COPY rows, 32 hex digits (see [`crate::postgres::row_hash`]).
     pub hash: String,
+}
+
+/// What all large objects together must be after a restore.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LargeObjects {
+    /// How many there are.
+    pub count: u64,
+    /// Bytes of their contents.
+    pub bytes: u64,
+    /// Multiset hash of their OIDs and contents, 32 hex digits (see [`crate::postgres::row_hash`]).
+    pub hash: String,
+}
+
+impl LargeObjects {
+    /// The sum of all of them, each counted as a row.
+    #[must_use]
+    pub fn of(sum: &RowHash) -> Self {
+        LargeObjects {
+            count: sum.rows,
+            bytes: sum.bytes,
+            hash: sum.hash(),
+        }
+    }
+}
+
+/// The data of an archive, as far as it can be compared.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// Tables with their rows and hashes.
+    pub tables: Vec<Table>,
+    /// All large objects together.
+    pub large_objects: LargeObjects,
 }
 
 /// How thoroughly a backup was looked at.

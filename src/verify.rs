@@ -10,9 +10,9 @@ use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result, exit_of};
-use crate::manifest::{BackupId, Depth, Manifest, Part, Table};
+use crate::manifest::{BackupId, Contents, Depth, LargeObjects, Manifest, Part, Table};
 use crate::postgres::dump::{count, schema_hash};
-use crate::postgres::row_hash::RowHash;
+use crate::postgres::row_hash::{ObjectHash, RowHash};
 use crate::shelf::{Copy, Shelf};
 use crate::stored;
 
@@ -110,12 +110,13 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, findings: &mut Findings) -> 
         .iter()
         .map(|table| ((table.schema.as_str(), table.name.as_str()), table))
         .collect();
+    let mut objects = RowHash::default();
     for entry in entries.iter().filter(|entry| entry.has_data) {
         let outcome = if entry.desc == "TABLE DATA" {
             let table = expected.remove(&(entry.namespace.as_deref().unwrap_or_default(), entry.tag.as_str()));
             compare(&reader, entry, table, findings).await
         } else {
-            large_objects(&reader, entry).await
+            large_objects(&reader, entry, &mut objects).await
         };
         // Whatever keeps an entry from being unpacked, a restore would meet it too.
         if let Err(error) = outcome {
@@ -123,6 +124,13 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, findings: &mut Findings) -> 
                 .problems
                 .push(format!("{} {}: {error:#}", entry.desc, entry.tag));
         }
+    }
+    let objects = LargeObjects::of(&objects);
+    if let Some(wanted) = manifest.large_objects.as_ref().filter(|wanted| **wanted != objects) {
+        findings.problems.push(format!(
+            "its large objects are {} with the hash {} instead of {} with {}",
+            objects.count, objects.hash, wanted.count, wanted.hash
+        ));
     }
     for (schema, name) in expected.keys() {
         findings
@@ -137,12 +145,13 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, findings: &mut Findings) -> 
 ///
 /// # Errors
 /// [`Exit::Damaged`]: something cannot be unpacked.
-pub async fn contents(reader: &Reader) -> Result<Vec<Table>> {
+pub async fn contents(reader: &Reader) -> Result<Contents> {
+    let mut objects = RowHash::default();
     let mut tables: BTreeMap<(String, String), RowHash> = BTreeMap::new();
     for entry in reader.entries().iter().filter(|entry| entry.has_data) {
         let read = async {
             if entry.desc != "TABLE DATA" {
-                return large_objects(reader, entry).await;
+                return large_objects(reader, entry, &mut objects).await;
             }
             let name = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone());
             *tables.entry(name).or_default() += hash(reader.rows(entry.dump_id).await?).await?;
@@ -158,7 +167,10 @@ pub async fn contents(reader: &Reader) -> Result<Vec<Table>> {
         bytes: rows.bytes,
         hash: rows.hash(),
     };
-    Ok(tables.into_iter().map(table).collect())
+    Ok(Contents {
+        tables: tables.into_iter().map(table).collect(),
+        large_objects: LargeObjects::of(&objects),
+    })
 }
 
 /// Counts and hashes the rows of one table.
@@ -201,11 +213,15 @@ async fn hash(mut rows: Rows) -> Result<RowHash> {
     Ok(hash)
 }
 
-/// Unpacks all large objects of an entry; that they can be is all that the manifest lets us check.
-async fn large_objects(reader: &Reader, entry: &Entry) -> Result<()> {
+/// Adds the large objects of an entry to `sum`.
+async fn large_objects(reader: &Reader, entry: &Entry, sum: &mut RowHash) -> Result<()> {
     let mut objects = reader.large_objects(entry.dump_id).await?;
-    while objects.next_object().await?.is_some() {
-        while objects.next().await?.is_some() {}
+    while let Some(oid) = objects.next_object().await? {
+        let mut hash = ObjectHash::new(oid);
+        while let Some(piece) = objects.next().await? {
+            hash.update(&piece);
+        }
+        *sum += hash.finish();
     }
     Ok(())
 }

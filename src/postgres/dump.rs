@@ -69,6 +69,8 @@ pub struct Dumped {
     pub entries: BTreeMap<String, u64>,
     /// The tables whose rows it has.
     pub tables: Vec<manifest::Table>,
+    /// The large objects that it has, all together.
+    pub large_objects: manifest::LargeObjects,
     /// SHA-256 (hex) of all definitions.
     pub schema_hash: String,
     /// What the dump warned of.
@@ -162,9 +164,9 @@ async fn run(
         if !writer.head().is_empty() {
             target.head_ends();
         }
-        let tables = rows::run(plan, &sessions, &mut writer, target, progress).await;
-        let tables = match tables {
-            Ok(tables) => tables,
+        let contents = rows::run(plan, &sessions, &mut writer, target, progress).await;
+        let contents = match contents {
+            Ok(contents) => contents,
             Err(error) => {
                 cancel(&sessions).await;
                 return Err(error);
@@ -179,7 +181,8 @@ async fn run(
                 source,
                 compression: request.compress.algorithm.name().to_owned(),
                 entries: counts,
-                tables,
+                tables: contents.tables,
+                large_objects: contents.large_objects,
                 schema_hash,
                 warnings: std::mem::take(&mut cat.warnings),
                 written: Written::default(),

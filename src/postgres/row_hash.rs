@@ -2,12 +2,13 @@
 //!
 //! Each COPY row (its text without the line feed) is hashed to 128 bits with XXH3; the hash of the table is
 //! the sum of them, modulo 2^128. So the parts of a table that was read in parallel add up, and a restored
-//! table has the hash of its original though its rows lie elsewhere.
+//! table has the hash of its original though its rows lie elsewhere. Large objects are summed up in the same
+//! way: each counts as a row, whose text is its OID (four bytes, little-endian) and its contents.
 
 use std::fmt;
 use std::ops::AddAssign;
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Rows, bytes and multiset hash of some COPY text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,38 @@ impl RowHash {
     }
 }
 
+/// The hash of one large object, whose contents come in pieces.
+pub struct ObjectHash {
+    hasher: Xxh3,
+    bytes: u64,
+}
+
+impl ObjectHash {
+    /// Of the large object `oid`, nothing of which was seen yet.
+    #[must_use]
+    pub fn new(oid: u32) -> Self {
+        let mut hasher = Xxh3::new();
+        hasher.update(&oid.to_le_bytes());
+        ObjectHash { hasher, bytes: 0 }
+    }
+
+    /// Takes in the next piece of its contents.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        self.hasher.update(piece);
+    }
+
+    /// One large object, to be added to others.
+    #[must_use]
+    pub fn finish(self) -> RowHash {
+        RowHash {
+            rows: 1,
+            bytes: self.bytes,
+            sum: self.hasher.digest128(),
+        }
+    }
+}
+
 impl AddAssign for RowHash {
     fn add_assign(&mut self, other: Self) {
         self.rows += other.rows;
@@ -76,6 +109,21 @@ mod tests {
         assert_ne!(of(&["1\ta\n2\tb\n"]).hash(), of(&["1\tb\n2\ta\n"]).hash());
         assert_ne!(of(&["1\n1\n"]).hash(), of(&["1\n"]).hash());
         assert_eq!(of(&["\n\n"]).rows, 2);
+    }
+
+    #[test]
+    fn a_large_object_is_its_number_and_its_contents() {
+        let of = |oid, pieces: &[&[u8]]| {
+            let mut hash = ObjectHash::new(oid);
+            for piece in pieces {
+                hash.update(piece);
+            }
+            hash.finish()
+        };
+        assert_eq!(of(1, &[b"ab", b"c"]), of(1, &[b"abc"]));
+        assert_ne!(of(1, &[b"abc"]).hash(), of(2, &[b"abc"]).hash());
+        assert_ne!(of(1, &[b"abc"]).hash(), of(1, &[b"abd"]).hash());
+        assert_eq!((of(1, &[]).rows, of(1, &[b"abc"]).bytes), (1, 3));
     }
 
     #[test]

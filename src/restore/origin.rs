@@ -13,7 +13,7 @@ use crate::archive::reader::Reader;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
-use crate::manifest::{BackupId, Depth, Manifest, Table};
+use crate::manifest::{BackupId, Depth, LargeObjects, Manifest, Table};
 use crate::postgres::dump;
 use crate::shelf::{Check, Copy, Shelf, Stock};
 use crate::{store, stored, verify};
@@ -57,6 +57,8 @@ enum From {
 pub struct Expected {
     /// The rows of each table.
     pub tables: Vec<Table>,
+    /// The large objects; unknown of backups whose manifest does not tell.
+    pub large_objects: Option<LargeObjects>,
     /// Whether the hashes of the rows count: those of another server's text may differ for equal rows.
     pub hashes: bool,
 }
@@ -186,15 +188,20 @@ impl Content {
                 }
                 Ok(Expected {
                     tables: manifest.tables.clone(),
+                    large_objects: manifest.large_objects.clone(),
                     hashes: true,
                 })
             }
-            From::File(path) => Ok(Expected {
-                tables: verify::contents(&self.reader)
+            From::File(path) => {
+                let contents = verify::contents(&self.reader)
                     .await
-                    .with_context(|| format!("reading {}", path.display()))?,
-                hashes: false,
-            }),
+                    .with_context(|| format!("reading {}", path.display()))?;
+                Ok(Expected {
+                    tables: contents.tables,
+                    large_objects: Some(contents.large_objects),
+                    hashes: false,
+                })
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::source::Source;
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result};
-use crate::manifest::Table;
+use crate::manifest::{LargeObjects, Table};
 use crate::postgres::connect::Dsn;
 use crate::postgres::dump::{Request, Silent, dump};
 use crate::postgres::row_hash::RowHash;
@@ -29,6 +29,8 @@ pub struct Proof {
     pub objects: usize,
     /// Sequences that stand where they stood.
     pub sequences: usize,
+    /// Large objects whose contents are the manifest's.
+    pub large_objects: u64,
 }
 
 /// Differences that are named in a message, at most.
@@ -48,6 +50,7 @@ pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &
     let dumped = dump(dsn, &request, Box::new(Void::new(head.clone())), &Silent).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
     let mut differences = tables(expected, &dumped.tables, entries);
+    differences.extend(large_objects(expected.large_objects.as_ref(), &dumped.large_objects));
     differences.extend(objects(entries, reader.entries()));
     if differences.is_empty() {
         return Ok(Proof {
@@ -55,6 +58,7 @@ pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &
             rows: expected.tables.iter().map(|table| table.rows).sum(),
             objects: entries.iter().filter(|entry| counts(entry)).count(),
             sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
+            large_objects: expected.large_objects.as_ref().map_or(0, |objects| objects.count),
         });
     }
     let more = match differences.len().saturating_sub(NAMED) {
@@ -91,6 +95,18 @@ fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> 
         .into_iter()
         .filter_map(differ)
         .collect()
+}
+
+/// Whether the large objects are others; backups that do not tell what they were prove nothing of them.
+fn large_objects(wanted: Option<&LargeObjects>, found: &LargeObjects) -> Option<String> {
+    let wanted = wanted?;
+    if wanted.count != found.count {
+        return Some(format!(
+            "there are {} large objects instead of {}",
+            found.count, wanted.count
+        ));
+    }
+    (wanted.hash != found.hash).then(|| "large objects have other contents".to_owned())
 }
 
 type Name<'a> = (&'a str, &'a str);
@@ -166,6 +182,7 @@ mod tests {
     fn exactly(tables: &[Table]) -> Expected {
         Expected {
             tables: tables.to_vec(),
+            large_objects: None,
             hashes: true,
         }
     }

@@ -12,7 +12,7 @@ use super::unit::{Piece, Unit, Work};
 use crate::error::Result;
 use crate::postgres::options::Inserts;
 use crate::postgres::quote::Quote;
-use crate::postgres::row_hash::RowHash;
+use crate::postgres::row_hash::{ObjectHash, RowHash};
 use crate::seal::{Codec, SegmentCompressor};
 
 /// What the connection hands to the thread.
@@ -75,6 +75,8 @@ struct Current<'a> {
     inserts: Option<InsertWriter>,
     text: Vec<u8>,
     hash: RowHash,
+    /// Of the large object under way.
+    object: Option<ObjectHash>,
     /// Rows by the server's messages.
     rows: u64,
 }
@@ -97,6 +99,7 @@ impl<'a> Current<'a> {
             inserts,
             text: Vec::new(),
             hash: RowHash::default(),
+            object: None,
             rows: 0,
         })
     }
@@ -118,10 +121,19 @@ impl<'a> Current<'a> {
             }
             Read::BeginObject(oid) => {
                 self.compressor = Some(SegmentCompressor::new(&self.form.codec)?);
+                self.object = Some(ObjectHash::new(oid));
                 self.send(Piece::BeginObject(oid))
             }
-            Read::Bytes(bytes) => self.push(&bytes),
+            Read::Bytes(bytes) => {
+                if let Some(object) = &mut self.object {
+                    object.update(&bytes);
+                }
+                self.push(&bytes)
+            }
             Read::EndObject => {
+                if let Some(object) = self.object.take() {
+                    self.hash += object.finish();
+                }
                 self.end_segment()?;
                 self.send(Piece::EndObject)
             }

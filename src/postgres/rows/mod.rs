@@ -26,7 +26,7 @@ use super::session::Session;
 use crate::archive::Writer;
 use crate::archive::toc::DumpId;
 use crate::error::Result;
-use crate::manifest;
+use crate::manifest::{self, Contents, LargeObjects};
 use gate::Gate;
 use unit::{Expected, Piece};
 
@@ -70,7 +70,7 @@ pub async fn run(
     writer: &mut Writer,
     target: &mut Target,
     progress: &dyn Progress,
-) -> Result<Vec<manifest::Table>> {
+) -> Result<Contents> {
     let (units, expected) = unit::cut(plan.data, sessions.len() > 1);
     let gate = Arc::new(Gate::default());
     let _close = CloseOnDrop(Arc::clone(&gate));
@@ -96,9 +96,13 @@ pub async fn run(
         shared: &shared,
         progress,
         tables: Vec::new(),
+        objects: RowHash::default(),
     };
     let joined = join.all(expected).await;
-    let tables = join.tables;
+    let contents = Contents {
+        tables: join.tables,
+        large_objects: LargeObjects::of(&join.objects),
+    };
     if joined.is_err() {
         gate.close();
     }
@@ -117,7 +121,7 @@ pub async fn run(
     }
     match failure {
         Some(error) => Err(error),
-        None => Ok(tables),
+        None => Ok(contents),
     }
 }
 
@@ -129,6 +133,7 @@ struct Join<'a> {
     shared: &'a worker::Shared,
     progress: &'a dyn Progress,
     tables: Vec<manifest::Table>,
+    objects: RowHash,
 }
 
 impl Join<'_> {
@@ -145,7 +150,7 @@ impl Join<'_> {
             if unit.last {
                 self.writer.end_data()?;
                 self.carry().await?;
-                self.table(&unit, hash);
+                self.complete(&unit, hash);
             }
         }
         Ok(())
@@ -171,8 +176,11 @@ impl Join<'_> {
         }
     }
 
-    fn table(&mut self, unit: &Expected, hash: RowHash) {
-        let Some(source) = &unit.table else { return };
+    fn complete(&mut self, unit: &Expected, hash: RowHash) {
+        let Some(source) = &unit.table else {
+            self.objects += hash;
+            return;
+        };
         let table = manifest::Table {
             schema: source.schema.clone(),
             name: source.name.clone(),

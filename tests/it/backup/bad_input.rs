@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use super::House;
-use crate::support::Run;
+use crate::support::{Run, SmallDisk};
 
 /// The run failed with `code`, said `words`, and there is no backup.
 #[track_caller]
@@ -145,15 +145,6 @@ fn a_folder_that_cannot_be_written_to_is_named() {
     );
 }
 
-/// A file system of a few pages, unmounted when it goes.
-struct SmallDisk<'a>(&'a std::path::Path);
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_fails_the_run_and_leaves_room() {
     let house = House::new();
@@ -161,17 +152,10 @@ fn a_full_disk_fails_the_run_and_leaves_room() {
         "app",
         "CREATE TABLE noise AS SELECT md5(i::text) || md5((i + 1)::text) AS t FROM generate_series(1, 60000) i",
     );
-    let folder = house.dir.path().join("backups");
+    let folder = house.dir.path().join("small");
     fs::create_dir(&folder).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-        .arg(&folder)
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: mounting a tmpfs needs root");
-        return;
-    }
-    let _disk = SmallDisk(&folder);
+    let disk = SmallDisk::mount(|program| Command::new(program), &folder, 1);
+    std::os::unix::fs::symlink(disk.path(), house.dir.path().join("backups")).unwrap();
     refused(&house, house.run(&["backup"]), 1, &["No space left", "free space"]);
     let left = house.files();
     assert!(left.iter().all(|name| name.ends_with(".failed")), "{left:?}");

@@ -1,12 +1,16 @@
 //! Restores: the swap and what can happen to it, the whole story with the real program, and its bad days.
 
 mod failures;
+mod kills;
+mod proof;
 mod story;
 mod swap;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -14,7 +18,7 @@ use crate::support::{Run, Server, snapback};
 
 /// A server, and a folder with a configuration of the job `app` and its backups.
 pub struct Site {
-    pub server: Server,
+    pub server: Arc<Server>,
     folder: TempDir,
 }
 
@@ -33,7 +37,8 @@ impl Site {
     }
 
     /// On a server that is there, as a role of it.
-    pub fn on(server: Server, database: &str, user: &str) -> Site {
+    pub fn on(server: impl Into<Arc<Server>>, database: &str, user: &str) -> Site {
+        let server = server.into();
         let folder = tempfile::tempdir().unwrap();
         let escaped = database.replace('\\', "\\\\").replace('\'', "\\'");
         let config = format!(
@@ -50,11 +55,15 @@ impl Site {
         fs::write(&file, fs::read_to_string(&file).unwrap() + line + "\n").unwrap();
     }
 
+    /// Replaces a part of the configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.folder.path().join("snapback.toml");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace(from, to)).unwrap();
+    }
+
     /// Puts another store in the place of the folder.
     pub fn use_store(&self, section: &str) {
-        let file = self.folder.path().join("snapback.toml");
-        let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace("[stores.default]\npath = \"backups\"\n", section)).unwrap();
+        self.reconfigure("[stores.default]\npath = \"backups\"\n", section);
     }
 
     /// The program, in the folder.

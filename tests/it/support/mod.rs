@@ -1,10 +1,12 @@
 //! What the tests share: real PostgreSQL servers, the program itself, comparisons.
 #![allow(dead_code, unused_imports)] // no test or bench needs all of it
 
+pub mod disk;
 pub mod faulty;
 pub mod program;
 pub mod s3;
 pub mod server;
 
+pub use disk::SmallDisk;
 pub use program::{Run, snapback};
 pub use server::{Server, VERSIONS};

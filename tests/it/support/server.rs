@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::disk::SmallDisk;
 use super::program::Run;
 
 /// Major versions that the matrix covers. All must be there: a missing one fails the run.
@@ -38,6 +39,32 @@ impl Server {
         };
         server.wait_until_ready();
         server
+    }
+
+    /// Starts a standby that follows this server.
+    pub fn standby(&self) -> Server {
+        let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
+        chown(dir.path());
+        let mut copy = Command::new(self.bin("pg_basebackup"));
+        copy.args(["-h", self.host(), "-p", "5432", "-U", "postgres"])
+            .args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "-D"])
+            .arg(dir.path().join("data"));
+        run_as_postgres(&mut copy);
+        let mut standby = Server {
+            major: self.major,
+            postmaster: spawn_postmaster(self.major, dir.path(), &[]),
+            dir,
+        };
+        standby.wait_until_ready();
+        standby
+    }
+
+    /// A disk of so many MiB that the server can use for a tablespace.
+    pub fn small_disk(&self, mib: u32) -> SmallDisk {
+        let folder = self.dir.path().join("small");
+        fs::create_dir(&folder).unwrap();
+        chown(&folder);
+        SmallDisk::mount(as_postgres, &folder, mib)
     }
 
     fn wait_until_ready(&mut self) {

@@ -1,0 +1,257 @@
+//! Trouble with the server while a restore is under way, and servers that cannot be restored to.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Lines};
+use std::process::{Child, ChildStderr, Stdio};
+use std::sync::Arc;
+
+use super::Site;
+use crate::support::{Run, Server};
+
+const FAILURE: i32 = 1;
+const STEPS: [&str; 12] = [
+    "recover",
+    "check",
+    "safety",
+    "create",
+    "pre-data",
+    "data",
+    "privileges",
+    "analyse",
+    "prove",
+    "properties",
+    "fence",
+    "rename",
+];
+
+/// A site whose backup says `new`, while the live database says `old`.
+fn site(server: Server) -> Site {
+    let site = Site::on(server, "app", "postgres");
+    site.server.create_database("app");
+    fill(&site);
+    site
+}
+
+fn fill(site: &Site) {
+    site.server.psql(
+        "app",
+        "CREATE TABLE who (am_i text); INSERT INTO who VALUES ('new'); \
+         CREATE TABLE many AS SELECT n, repeat('x', 100) AS t FROM generate_series(1, 20000) n; \
+         ALTER TABLE many ADD PRIMARY KEY (n)",
+    );
+    site.backup();
+    site.server.psql("app", "UPDATE who SET am_i = 'old'");
+}
+
+fn who(site: &Site) -> String {
+    site.server.psql("app", "SELECT am_i FROM who")
+}
+
+/// A restore that can be held and let go on.
+struct Restore {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    said: String,
+}
+
+impl Restore {
+    fn start(site: &Site) -> Restore {
+        let mut child = site
+            .command(&["restore", "app", "--yes", "--no-safety", "--log-level", "debug"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Restore {
+            child,
+            lines,
+            said: String::new(),
+        }
+    }
+
+    /// Waits until it reaches `step` and holds it there, or a little later.
+    fn hold_at(&mut self, step: &str) {
+        let reached = format!("step={step}");
+        while let Some(line) = self.lines.next() {
+            let line = line.unwrap();
+            self.said.push_str(&line);
+            self.said.push('\n');
+            if line.contains("reached") && line.contains(&reached) {
+                return self.signal("-STOP");
+            }
+        }
+        panic!("it did not reach {step}: {}", self.said);
+    }
+
+    fn signal(&self, signal: &str) {
+        Run::of(std::process::Command::new("kill").args([signal, &self.child.id().to_string()])).ok();
+    }
+
+    /// Lets it go on and waits for its end.
+    fn go_on(mut self) -> Run {
+        self.signal("-CONT");
+        for line in self.lines.by_ref() {
+            self.said.push_str(&line.unwrap());
+            self.said.push('\n');
+        }
+        Run {
+            code: self.child.wait().unwrap().code(),
+            stdout: String::new(),
+            stderr: self.said,
+        }
+    }
+}
+
+/// Either all happened or nothing, and the program says which.
+#[track_caller]
+fn all_or_nothing(site: &Site, ended: &Run, step: &str) {
+    let who = who(site);
+    if ended.code == Some(0) {
+        assert_eq!(who, "new", "{step}: {}", ended.stderr);
+        site.server.psql("app", "UPDATE who SET am_i = 'old'");
+    } else {
+        assert_eq!(who, "old", "{step}: {}", ended.stderr);
+        let told = ended.stderr.contains("nothing was changed") || ended.stderr.contains("\"app\" is as it was");
+        assert!(told, "{step}: {}", ended.stderr);
+    }
+    site.run(&["list", "app"]).ok();
+    let left = site.databases();
+    assert!(
+        !left.iter().any(|name| name.contains("_restoring_")),
+        "{step}: {left:?}"
+    );
+}
+
+#[test]
+fn the_server_is_restarted_at_any_step() {
+    let mut site = site(Server::start(15));
+    // Of a safety snapshot the tests of backups tell; it is not taken here.
+    for step in STEPS.iter().filter(|step| **step != "safety") {
+        let mut restore = Restore::start(&site);
+        restore.hold_at(step);
+        Arc::get_mut(&mut site.server).unwrap().crash_and_restart();
+        let ended = restore.go_on();
+        all_or_nothing(&site, &ended, step);
+    }
+}
+
+#[test]
+fn all_connections_are_cut_at_any_step() {
+    let site = site(Server::start(15));
+    for step in STEPS.iter().filter(|step| **step != "safety") {
+        let mut restore = Restore::start(&site);
+        restore.hold_at(step);
+        site.server.psql(
+            "postgres",
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+        );
+        let ended = restore.go_on();
+        all_or_nothing(&site, &ended, step);
+    }
+}
+
+#[test]
+fn a_disk_that_gets_full_is_named_and_nothing_is_changed() {
+    let server = Server::start(15);
+    let disk = server.small_disk(26);
+    server.psql(
+        "postgres",
+        &format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display()),
+    );
+    server.psql("postgres", "CREATE DATABASE app TEMPLATE template0 TABLESPACE small");
+    let site = Site::on(server, "app", "postgres");
+    fill(&site);
+    site.server.psql(
+        "app",
+        "CREATE TABLE wide AS SELECT n, md5(n::text) || repeat('y', 400) AS t FROM generate_series(1, 10000) n",
+    );
+    site.backup();
+    site.server.psql("app", "UPDATE who SET am_i = 'old'");
+    let failed = site.run(&["restore", "app", "--yes"]).code(FAILURE);
+    for words in [
+        "No space left on device",
+        "nothing was changed",
+        "hint: ",
+        "disk of the server",
+    ] {
+        assert!(failed.stderr.contains(words), "{words}: {}", failed.stderr);
+    }
+    assert_eq!(who(&site), "old");
+    assert_eq!(site.databases(), ["app", "postgres", "template0", "template1"]);
+    // What it took is free again.
+    site.server.psql("app", "DROP TABLE wide; DROP TABLE many");
+    site.backup();
+    site.restore(&[]);
+}
+
+#[test]
+fn a_standby_is_not_restored_to() {
+    let site = site(Server::start(15));
+    let standby = site.server.standby();
+    site.reconfigure(site.server.host(), standby.host());
+    let plan = site.run(&["restore", "app", "--dry-run"]).code(FAILURE);
+    assert!(plan.stderr.contains("the server is a standby"), "{}", plan.stderr);
+    let failed = site.run(&["restore", "app", "--yes"]).code(FAILURE);
+    assert!(
+        failed.stderr.contains("hint: connect to the primary"),
+        "{}",
+        failed.stderr
+    );
+    assert_eq!(standby.psql("app", "SELECT am_i FROM who"), "old");
+    assert_eq!(site.databases(), ["app", "postgres", "template0", "template1"]);
+}
+
+#[test]
+fn a_missing_extension_is_named_before_anything_is_done() {
+    let extensions = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
+    fs::create_dir(extensions.path().join("extension")).unwrap();
+    let file = |name: &str| extensions.path().join("extension").join(name);
+    fs::write(file("mine.control"), "default_version = '1'\n").unwrap();
+    fs::write(
+        file("mine--1.sql"),
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1';\n",
+    )
+    .unwrap();
+    Run::of(
+        std::process::Command::new("chmod")
+            .args(["-R", "a+rX"])
+            .arg(extensions.path()),
+    )
+    .ok();
+    // Only from 18 on an extension can be somewhere else than in the server's own folder.
+    let setting = format!("extension_control_path=$system:{}", extensions.path().display());
+    let server = Server::start_with(18, &[&setting]);
+    let site = site(server);
+    site.server.psql("app", "CREATE EXTENSION mine");
+    site.backup();
+    site.server
+        .psql("app", "DROP EXTENSION mine; UPDATE who SET am_i = 'old'");
+    fs::remove_file(file("mine.control")).unwrap();
+    let failed = site.run(&["restore", "app", "--yes"]).code(FAILURE);
+    assert!(
+        failed.stderr.contains("the server lacks extensions: mine"),
+        "{}",
+        failed.stderr
+    );
+    assert!(failed.stderr.contains("hint: install"), "{}", failed.stderr);
+    assert_eq!(who(&site), "old");
+    assert_eq!(site.databases(), ["app", "postgres", "template0", "template1"]);
+}
+
+#[test]
+fn names_that_are_taken_are_left_alone() {
+    let site = site(Server::start(15));
+    // Made by somebody else, with names such as a restore gives.
+    for name in ["app_before_20260101T000000Z", "app_restoring_20260101T000000Z"] {
+        site.server.create_database(name);
+        site.server.psql(name, "CREATE TABLE somebodys (id int)");
+    }
+    let restored = site.run(&["restore", "app", "--yes"]).ok();
+    assert!(restored.stderr.contains("left alone"), "{}", restored.stderr);
+    assert_eq!(who(&site), "new");
+    for name in ["app_before_20260101T000000Z", "app_restoring_20260101T000000Z"] {
+        assert_eq!(site.server.psql(name, "SELECT count(*) FROM somebodys"), "0");
+    }
+}
