@@ -99,7 +99,7 @@ mod tests {
     fn blocks_are_whole_rows_and_all_of_them() {
         let rows: Vec<u8> = (0..200_000u32)
             .flat_map(|n| format!("{n}\t{}\n", "x".repeat(n as usize % 50)).into_bytes())
-            .chain([b'y'; 3 * BLOCK])
+            .chain(std::iter::repeat_n(b'y', 3 * BLOCK))
             .chain(*b"\n\\.\n\n\n")
             .collect();
         for step in [1_000, 65_536, rows.len()] {

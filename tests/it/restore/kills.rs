@@ -100,7 +100,7 @@ fn kill_often(server: &Arc<Server>, name: &str, random: &mut fastrand::Rng) -> O
         // What was kept goes, and what was only in there is no longer looked for.
         for kept in kept {
             site.server
-                .psql("postgres", &format!("DROP DATABASE {kept} WITH (FORCE)"));
+                .psql("postgres", &format!("DROP DATABASE \"{kept}\" WITH (FORCE)"));
         }
         expected.retain(|n| live.contains(n));
         assert!(databases(&site, &format!("{name}\\_restoring\\_")).len() <= 1);
