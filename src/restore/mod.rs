@@ -1,6 +1,7 @@
 //! Restores that can be undone: a new database is loaded and proved beside the live one, then both names change
 //! hands in one transaction.
 
+mod advice;
 mod analyse;
 mod create;
 pub mod kept;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::advice::explain;
 use super::create::{Archived, create};
 use super::live::{self, Live};
 use super::marker::{self, Marker, State};
@@ -18,7 +19,7 @@ use super::origin::{Content, Expected, Origin};
 use super::plan::{Goal, Plan, Wishes};
 use super::prove::{Proof, prove};
 use super::survey::survey;
-use super::swap::{Aside, Swap, swap};
+use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
 use super::{analyse, lock, recover};
@@ -137,29 +138,17 @@ impl<'a> Prepared<'a> {
     pub async fn run(&mut self) -> Result<Outcome> {
         let begun = Instant::now();
         self.plan.check()?;
-        let watch = &self.request.watch;
-        let client = self.target.outside(&self.database).await?;
-        // The session only holds the lock, for as long as the restore takes.
-        run(&client, "SET idle_session_timeout = 0; SET statement_timeout = 0").await?;
-        lock::take(&client, &self.database).await?;
-
-        watch.step(Step::Recover).await;
-        for leftover in recover::clean(&self.target, &client, &self.database).await? {
-            watch.warn(leftover.to_string());
-        }
-        let live = Live::read(&client, &self.database).await?;
-        if live.is_some() && self.request.as_new.is_some() {
-            let message = format!("database {:?} was created meanwhile", self.database);
-            return Err(Fail::new(Exit::Failure, message)
-                .hint("choose another name with --as")
-                .into());
-        }
-        let expected = self.check().await.context("nothing was changed")?;
-        let safety = self.until(self.back_up(live.is_some())).await;
-        let safety = safety.context("nothing was changed")?;
+        let begin = async {
+            let (client, live) = self.lock().await?;
+            let expected = self.check().await?;
+            let safety = self.until(self.back_up(live.is_some())).await?;
+            let taken = live::names(&client).await?;
+            Ok::<_, anyhow::Error>((client, live, expected, safety, taken))
+        };
+        let (client, live, expected, safety, taken) =
+            begin.await.map_err(|error| explain(error, "nothing was changed"))?;
 
         let now = self.request.clock.now();
-        let taken = live::names(&client).await?;
         let marker = self.marker(State::Unfinished, now, safety, None);
         let incoming = marker::name(&self.database, "restoring", now, |name| taken.contains(name));
         let aside = marker::name(&self.database, "before", now, |name| taken.contains(name));
@@ -178,6 +167,8 @@ impl<'a> Prepared<'a> {
         };
         let (proof, swapped) = match finished {
             Ok(finished) => finished,
+            // Then nothing can be said of what is live, and nothing may be removed.
+            Err(error) if error.is::<Unknown>() => return Err(error),
             Err(error) => return Err(self.give_up(&incoming, error).await),
         };
         self.content.proved(self.request.clock.now()).await;
@@ -191,8 +182,30 @@ impl<'a> Prepared<'a> {
             ended: swapped.ended,
             proof,
             seconds: begun.elapsed().as_secs_f64(),
-            steps: watch.times(),
+            steps: self.request.watch.times(),
         })
+    }
+
+    /// Keeps others from restoring the same database, cleans up behind those who were killed, and looks at what
+    /// is live.
+    async fn lock(&self) -> Result<(Client, Option<Live>)> {
+        let watch = &self.request.watch;
+        let client = self.target.outside(&self.database).await?;
+        // The session only holds the lock, for as long as the restore takes.
+        run(&client, "SET idle_session_timeout = 0; SET statement_timeout = 0").await?;
+        lock::take(&client, &self.database).await?;
+        watch.step(Step::Recover).await;
+        for leftover in recover::clean(&self.target, &client, &self.database).await? {
+            watch.warn(leftover.to_string());
+        }
+        let live = Live::read(&client, &self.database).await?;
+        if live.is_some() && self.request.as_new.is_some() {
+            let message = format!("database {:?} was created meanwhile", self.database);
+            return Err(Fail::new(Exit::Failure, message)
+                .hint("choose another name with --as")
+                .into());
+        }
+        Ok((client, live))
     }
 
     /// Runs a part of the restore unless it is cancelled meanwhile.
@@ -336,10 +349,13 @@ impl<'a> Prepared<'a> {
             recover::drop_database(&client, incoming).await
         };
         match removed.await {
-            Ok(()) => error.context("the restore failed, and nothing was changed"),
+            Ok(()) => explain(error, "the restore failed, and nothing was changed"),
             Err(also) => {
                 let left = format!("{incoming:?} could not be removed ({also:#}): the next restore will");
-                error.context(format!("the restore failed; {:?} is as it was; {left}", self.database))
+                explain(
+                    error,
+                    format!("the restore failed; {:?} is as it was; {left}", self.database),
+                )
             }
         }
     }

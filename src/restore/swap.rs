@@ -57,6 +57,8 @@ pub struct Swapped {
 const ATTEMPTS: u32 = 4;
 /// Between two looks at who is still inside.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a server may take to be back, when it alone knows whether the swap was committed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Swaps.
 ///
@@ -89,7 +91,7 @@ pub async fn swap(target: &Target, swap: &Swap<'_>, watch: &Watch) -> Result<Swa
                 // The transaction ends with its session in any case. What is not known when the session broke is
                 // whether it was committed before: then the names tell.
                 let _ = renamer.batch_execute("ROLLBACK").await;
-                if renamer.is_closed() && has_happened(target, swap, incoming).await {
+                if renamer.is_closed() && has_happened(target, swap, incoming, &error).await? {
                     return Ok(Swapped {
                         away: began.elapsed(),
                         ended: sessions.ended.len(),
@@ -109,10 +111,11 @@ async fn try_swap(
     sessions: &mut Sessions,
     watch: &Watch,
 ) -> Result<()> {
-    // Should this process stall while it holds the door, the server gives up by itself.
+    // With this commit all that was loaded becomes durable, whatever the role's default is. Should this process
+    // stall while it holds the door, the server gives up by itself.
     run(
         renamer,
-        "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
+        "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
          SET LOCAL idle_in_transaction_session_timeout = '5s'",
     )
     .await?;
@@ -160,13 +163,30 @@ async fn rename(
     }
 }
 
-/// Whether the incoming database has the live name.
-async fn has_happened(target: &Target, swap: &Swap<'_>, incoming: u32) -> bool {
-    let look = async {
+/// The connection broke, and the server could not be asked whether the swap was committed before.
+#[derive(Debug, thiserror::Error)]
+#[error("whether the names were swapped is not known: the server cannot be asked ({0})")]
+pub struct Unknown(String);
+
+/// Whether the incoming database has the live name, after the session broke with `error`. A server that restarts
+/// is given a while.
+async fn has_happened(target: &Target, swap: &Swap<'_>, incoming: u32, error: &anyhow::Error) -> Result<bool> {
+    let look = async || {
         let client = target.outside(swap.live).await?;
         oid_of(&client, swap.live).await
     };
-    matches!(look.await, Ok(Some(oid)) if oid == incoming)
+    let begun = Instant::now();
+    loop {
+        match look().await {
+            Ok(oid) => return Ok(oid == Some(incoming)),
+            Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK).await,
+            Err(also) => {
+                let fail = Fail::new(Exit::Unreachable, format!("swapping {:?}: {error:#}", swap.live))
+                    .hint("once the server is back, `snapback list` shows whether a replaced database is kept");
+                return Err(anyhow::Error::new(Unknown(format!("{also:#}"))).context(fail));
+            }
+        }
+    }
 }
 
 async fn oid_of(client: &Client, name: &str) -> Result<Option<u32>> {

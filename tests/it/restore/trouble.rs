@@ -165,7 +165,7 @@ fn a_disk_that_gets_full_is_named_and_nothing_is_changed() {
     fill(&site);
     site.server.psql(
         "app",
-        "CREATE TABLE wide AS SELECT n, md5(n::text) || repeat('y', 400) AS t FROM generate_series(1, 10000) n",
+        "CREATE TABLE wide AS SELECT n, md5(n::text) || repeat('y', 400) AS t FROM generate_series(1, 20000) n",
     );
     site.backup();
     site.server.psql("app", "UPDATE who SET am_i = 'old'");

@@ -1,0 +1,55 @@
+//! What a person can do about what a server says in the middle of a restore.
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Fail, exit_of, hint_of};
+
+/// `error` with `message` in front, and with a hint where it has none and one can be given.
+pub fn explain(error: anyhow::Error, message: impl Into<String>) -> anyhow::Error {
+    let mut fail = Fail::new(exit_of(&error), message);
+    fail.hint = match hint_of(&error) {
+        Some(hint) => Some(hint.to_owned()),
+        None => hint(&error).map(str::to_owned),
+    };
+    error.context(fail)
+}
+
+fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    let mut causes = error.chain();
+    let server = causes.find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())?;
+    if server.is_closed() {
+        return Some(
+            "the connection to the server broke: see whether it is up, and why it went down, then start again",
+        );
+    }
+    match server.code()? {
+        &SqlState::DISK_FULL => Some(
+            "the disk of the server is full: the new database lies beside the live one until it takes its place; \
+             make room, or restore to another server",
+        ),
+        &SqlState::OUT_OF_MEMORY => Some("the server is out of memory: restore with fewer connections (-j)"),
+        &SqlState::TOO_MANY_CONNECTIONS => {
+            Some("the server has no connections to spare: restore with fewer of them (-j), or raise max_connections")
+        }
+        &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN => {
+            Some("the server ended the session: see whether it was restarted, then start again")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    #[test]
+    fn what_was_known_of_a_failure_stays() {
+        let known = anyhow::Error::from(Fail::new(Exit::Busy, "busy").hint("wait"));
+        let explained = explain(known.context("outside"), "nothing was changed");
+        assert_eq!(format!("{explained:#}"), "nothing was changed: outside: busy");
+        assert_eq!((exit_of(&explained), hint_of(&explained)), (Exit::Busy, Some("wait")));
+        let unknown = explain(anyhow::anyhow!("what"), "nothing was changed");
+        assert_eq!((exit_of(&unknown), hint_of(&unknown)), (Exit::Failure, None));
+    }
+}
