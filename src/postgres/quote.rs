@@ -65,12 +65,12 @@ impl Quote {
 
     /// `text` with its apostrophes doubled, and its backslashes if they count.
     fn doubled(&self, text: &str, backslashes: bool) -> String {
-        if !text.contains('\'') && !(backslashes && text.contains('\\')) {
+        let escape = |byte| byte == b'\'' || (backslashes && byte == b'\\');
+        if !text.bytes().any(escape) {
             return text.to_owned();
         }
         // A backslash that is part of a character only shows in the bytes.
         let mut out = Vec::with_capacity(text.len() + 2);
-        let escape = |byte| byte == b'\'' || (backslashes && byte == b'\\');
         self.characters.double(&raw::encode(text), escape, &mut out);
         raw::decode(&out)
     }

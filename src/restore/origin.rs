@@ -47,7 +47,7 @@ enum From {
     /// A copy of a backup, and those to take instead should it be damaged, the nearest first.
     Backup {
         shelf: Shelf,
-        manifest: Manifest,
+        manifest: Box<Manifest>,
         others: Vec<Copy>,
     },
     File(PathBuf),
@@ -90,7 +90,7 @@ impl Content {
             warnings,
             from: From::Backup {
                 shelf: copy.shelf,
-                manifest: copy.backup.manifest,
+                manifest: Box::new(copy.backup.manifest),
                 others,
             },
         })
@@ -184,7 +184,7 @@ impl Content {
                     warn(format!("passing over the copy in {shelf}: {error:#}"));
                     let (copy, reader) = nearest(others, &mut |text| warn(text)).await?;
                     self.reader = Arc::new(reader);
-                    (*shelf, *manifest) = (copy.shelf, copy.backup.manifest);
+                    (*shelf, **manifest) = (copy.shelf, copy.backup.manifest);
                 }
                 Ok(Expected {
                     tables: manifest.tables.clone(),

@@ -537,7 +537,7 @@ fn together(one: &str, other: &str) -> Fail {
 
 fn ranged(text: &str, option: &str, least: i32, most: i32) -> Result<i32> {
     let number: Result<i32, _> = text.trim().parse();
-    match number.map_err(|error| error.kind().clone()) {
+    match number.map_err(|error| *error.kind()) {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         Ok(_) | Err(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {
             bail!(usage(format!("{option} must be in range {least}..{most}")))
