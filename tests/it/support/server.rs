@@ -49,7 +49,7 @@ impl Server {
         copy.args(["-h", self.host(), "-p", "5432", "-U", "postgres"])
             .args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf", "-D"])
             .arg(dir.path().join("data"));
-        run_as_postgres(&mut copy);
+        run_as_postgres(&copy);
         let mut standby = Server {
             major: self.major,
             postmaster: spawn_postmaster(self.major, dir.path(), &[]),
