@@ -70,6 +70,7 @@ fn the_example_loads_and_has_every_key() {
     };
     let store = raw::Store {
         s3: Some(Default::default()),
+        retention: Some(raw::Retention::default()),
         ..raw::Store::default()
     };
     let whole = raw::Raw {
