@@ -1,4 +1,8 @@
 //! One run of a job at a time, wherever it was started: an advisory lock in the source database.
+//!
+//! The lock belongs to a transaction, and that stays open as long as the run: behind a pooler that shares server
+//! connections between transactions, a lock of the session would stay behind, and bar all later runs. The
+//! transaction has no snapshot, so it keeps nothing from being vacuumed.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -6,7 +10,7 @@ use crate::error::{Exit, Fail, Result};
 use crate::manifest::Source;
 use crate::postgres::connect::{self, Dsn};
 use crate::postgres::identity;
-use crate::postgres::session::{Query, Session};
+use crate::postgres::session::{NEVER_TIMED_OUT, Query, Session};
 
 /// First half of the lock's key: the bytes `SBJB`.
 const CLASS: i32 = 0x5342_4A42;
@@ -26,10 +30,10 @@ impl JobLock {
     pub async fn take(dsn: &Dsn, job: &str) -> Result<JobLock> {
         let session = connect::connect(dsn).await?;
         // The session idles while the dump runs.
-        session.run("SET idle_session_timeout = 0").await?;
+        session.run(&format!("BEGIN READ ONLY;\n{NEVER_TIMED_OUT}")).await?;
         let key = key(job);
         let taken = Query::new(format!(
-            "SELECT pg_catalog.pg_try_advisory_lock({CLASS}, {key}) AS taken"
+            "SELECT pg_catalog.pg_try_advisory_xact_lock({CLASS}, {key}) AS taken"
         ));
         let rows = session.rows(&taken).await?;
         if !rows.first().map_or(Ok(false), |row| row.bool("taken"))? {

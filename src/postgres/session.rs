@@ -8,6 +8,12 @@ use super::connect::Canceller;
 use crate::archive::raw;
 use crate::error::Result;
 
+/// What keeps the server from ending a transaction that idles on purpose; not every version has all of it.
+pub const NEVER_TIMED_OUT: &str = "\
+SET LOCAL idle_in_transaction_session_timeout TO 0;
+SET LOCAL statement_timeout TO 0;
+SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'";
+
 /// A connected client that answers the engine's queries.
 pub struct Session {
     client: tokio_postgres::Client,

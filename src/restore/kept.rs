@@ -146,10 +146,10 @@ pub async fn expire(
     now: DateTime<Utc>,
     exists: impl Fn(BackupId) -> bool,
 ) -> Result<Vec<Kept>> {
-    let client = target.outside(database).await?;
-    if !lock::try_take(&client, database).await? {
+    let Some(_lock) = lock::try_take(target, database).await? else {
         return Ok(Vec::new());
-    }
+    };
+    let client = target.outside(database).await?;
     // Asked again under the lock: an undo may just have made one of them live.
     let kept = list(target, database).await?;
     let gone: Vec<_> = expired(&kept, keep, now, exists).cloned().collect();

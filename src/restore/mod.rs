@@ -11,6 +11,7 @@ pub mod marker;
 pub mod needs;
 pub mod origin;
 pub mod plan;
+mod pooled;
 mod prove;
 pub mod recover;
 pub mod run;

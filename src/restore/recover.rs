@@ -34,14 +34,14 @@ impl fmt::Display for Leftover {
 /// # Errors
 /// The server cannot be reached or refuses to drop a database.
 pub async fn tidy(target: &Target, database: &str) -> Result<Vec<Leftover>> {
-    let client = target.outside(database).await?;
-    if !lock::try_take(&client, database).await? {
+    let Some(_lock) = lock::try_take(target, database).await? else {
         return Ok(Vec::new());
-    }
+    };
+    let client = target.outside(database).await?;
     clean(target, &client, database).await
 }
 
-/// The same for a caller that holds the lock on `database` in `client`.
+/// The same for a caller that holds the lock on `database`.
 ///
 /// # Errors
 /// The server refuses to drop a database.

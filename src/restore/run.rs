@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::advice::explain;
 use super::create::{Archived, create};
 use super::live::{self, Live};
+use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
 use super::origin::{Content, Expected, Origin};
@@ -22,7 +23,7 @@ use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, lock, recover};
+use super::{analyse, pooled, recover};
 use crate::archive::options::RestoreOptions;
 use crate::backup;
 use crate::clock::Clock;
@@ -71,6 +72,15 @@ struct New<'a> {
     expected: &'a Expected,
 }
 
+/// A restore that nobody else can disturb any more.
+struct Alone {
+    /// A session in another database.
+    client: Client,
+    /// What is replaced.
+    live: Option<Live>,
+    lock: Lock,
+}
+
 /// How a restore went.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
@@ -107,6 +117,7 @@ impl<'a> Prepared<'a> {
         let target = Target::new(dsn);
         let needs = Needs::of(content.entries());
         let client = target.outside(&database).await?;
+        pooled::refuse(&target, &client).await?;
         let survey = survey(&target, &client, &database, &needs).await?;
         let goal = Goal {
             job: &request.job.name,
@@ -139,13 +150,13 @@ impl<'a> Prepared<'a> {
         let begun = Instant::now();
         self.plan.check()?;
         let begin = async {
-            let (client, live) = self.lock().await?;
+            let alone = self.lock().await?;
             let expected = self.check().await?;
-            let safety = self.until(self.back_up(live.is_some())).await?;
-            let taken = live::names(&client).await?;
-            Ok::<_, anyhow::Error>((client, live, expected, safety, taken))
+            let safety = self.until(self.back_up(alone.live.is_some())).await?;
+            let taken = live::names(&alone.client).await?;
+            Ok::<_, anyhow::Error>((alone, expected, safety, taken))
         };
-        let (client, live, expected, safety, taken) =
+        let (Alone { client, live, lock }, expected, safety, taken) =
             begin.await.map_err(|error| explain(error, "nothing was changed"))?;
 
         let now = self.request.clock.now();
@@ -157,7 +168,12 @@ impl<'a> Prepared<'a> {
             marker: &marker,
             expected: &expected,
         };
-        let built = self.until(self.build(&client, live.as_ref(), &new)).await;
+        let build = async {
+            let proof = self.build(&client, live.as_ref(), &new).await?;
+            lock.assert_held().await?;
+            Ok(proof)
+        };
+        let built = self.until(build).await;
         let finished = match built {
             Ok(proof) => self
                 .swap_in(live.as_ref(), &incoming, &aside, safety)
@@ -188,12 +204,12 @@ impl<'a> Prepared<'a> {
 
     /// Keeps others from restoring the same database, cleans up behind those who were killed, and looks at what
     /// is live.
-    async fn lock(&self) -> Result<(Client, Option<Live>)> {
+    async fn lock(&self) -> Result<Alone> {
         let watch = &self.request.watch;
+        let lock = lock::take(&self.target, &self.database).await?;
         let client = self.target.outside(&self.database).await?;
-        // The session only holds the lock, for as long as the restore takes.
+        // It idles while the rows are loaded.
         run(&client, "SET idle_session_timeout = 0; SET statement_timeout = 0").await?;
-        lock::take(&client, &self.database).await?;
         watch.step(Step::Recover).await;
         for leftover in recover::clean(&self.target, &client, &self.database).await? {
             watch.warn(leftover.to_string());
@@ -205,7 +221,7 @@ impl<'a> Prepared<'a> {
                 .hint("choose another name with --as")
                 .into());
         }
-        Ok((client, live))
+        Ok(Alone { client, live, lock })
     }
 
     /// Runs a part of the restore unless it is cancelled meanwhile.

@@ -59,7 +59,7 @@ async fn find(client: &Client, database: &str, name: Option<&str>) -> Result<Mar
 /// There is none such, or the live database cannot be had for the swap; then nothing has changed.
 pub async fn undo(target: &Target, database: &str, name: &str, now: DateTime<Utc>, watch: &Watch) -> Result<Undone> {
     let client = target.outside(database).await?;
-    lock::take(&client, database).await?;
+    let _lock = lock::take(target, database).await?;
     watch.step(Step::Recover).await;
     for leftover in recover::clean(target, &client, database).await? {
         watch.warn(leftover.to_string());

@@ -12,6 +12,7 @@ use crate::support::{Run, Server, snapback};
 
 mod bad_input;
 mod killed;
+mod pooled;
 mod verified;
 
 /// A server with a small database, a configuration with one job for it, and a folder for its backups.

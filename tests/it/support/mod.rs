@@ -3,10 +3,12 @@
 
 pub mod disk;
 pub mod faulty;
+pub mod pooler;
 pub mod program;
 pub mod s3;
 pub mod server;
 
 pub use disk::SmallDisk;
+pub use pooler::Pooler;
 pub use program::{Run, snapback};
 pub use server::{Server, VERSIONS};

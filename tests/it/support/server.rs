@@ -231,7 +231,7 @@ fn is_root() -> bool {
 }
 
 /// A command that runs as `postgres` when the tests run as root: initdb and postgres refuse root.
-fn as_postgres(program: &Path) -> Command {
+pub(super) fn as_postgres(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     // A server must not outlive the test that started it, even when that is killed.
     command.args(["--pdeathsig", "QUIT"]);
@@ -254,7 +254,7 @@ fn run_as_postgres(command: &Command) {
     Run::of(&mut wrapped).ok();
 }
 
-fn chown(path: &Path) {
+pub(super) fn chown(path: &Path) {
     if is_root() {
         Run::of(Command::new("chown").arg("postgres:postgres").arg(path)).ok();
     }

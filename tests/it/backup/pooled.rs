@@ -1,0 +1,64 @@
+//! Behind a pooler that hands each transaction to another server session.
+
+use std::fs;
+
+use super::House;
+use crate::support::{Pooler, Run, Server, snapback};
+
+fn pooled() -> (House, Pooler) {
+    let house = House::new();
+    let pooler = Pooler::start(&house.server);
+    let direct = fs::read_to_string(house.dir.path().join("snapback.toml")).unwrap();
+    let through = direct.replace(&house.server.url("app"), &pooler.url("app"));
+    assert_ne!(through, direct);
+    fs::write(house.dir.path().join("snapback.toml"), through).unwrap();
+    (house, pooler)
+}
+
+/// What a session has that the next one to use it should not find.
+fn left_in_sessions(server: &Server, url: &str) -> String {
+    let sql = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings WHERE source = 'session'";
+    let psql = Run::of(server.tool("psql").args(["-XAtq", "-d", url, "-c", sql])).ok();
+    let locks = server.psql("app", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'");
+    format!("{} {locks}", psql.stdout.trim())
+}
+
+#[test]
+fn backups_through_a_pooler_are_whole_and_leave_nothing_in_its_sessions() {
+    let (house, pooler) = pooled();
+    let url = pooler.url("app");
+    let before = left_in_sessions(&house.server, &url);
+    let ids = [house.backup(), house.backup()];
+    for id in &ids {
+        house.run(&["verify", id]).ok();
+    }
+    let dump = |url: &str| {
+        Run::of(snapback().args(["dump", "--restrict-key=x", "-d", url]))
+            .ok()
+            .stdout
+    };
+    assert_eq!(dump(&url), dump(&house.server.url("app")));
+    house.run(&["list"]).ok();
+    assert_eq!(left_in_sessions(&house.server, &url), before);
+}
+
+#[test]
+fn a_restore_through_a_pooler_is_refused_before_anything_is_touched() {
+    let (house, _pooler) = pooled();
+    house.backup();
+    let databases = house
+        .server
+        .psql("postgres", "SELECT string_agg(datname, ' ') FROM pg_database");
+    let refused = house.run(&["restore", "--yes"]).code(2);
+    assert!(
+        refused.stderr.contains("pooler") && refused.stderr.contains("hint"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(
+        house
+            .server
+            .psql("postgres", "SELECT string_agg(datname, ' ') FROM pg_database"),
+        databases
+    );
+}
