@@ -42,7 +42,7 @@ pub enum Command {
     /// Show all that is known of one backup
     Show(command::show::Args),
     /// Restore a backup: beside the live database first, then in its place
-    Restore(command::restore::Args),
+    Restore(Box<command::restore::Args>),
     /// Take back what a restore replaced
     Undo(command::undo::Args),
     /// Delete the backups that no retention rule keeps

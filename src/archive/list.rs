@@ -43,8 +43,10 @@ pub fn render(header: &Header, facts: &Facts, entries: &[Entry], options: &Resto
         header.server_version,
         header.dumper_version,
     );
-    for (entry, required) in entries.iter().zip(required(entries, options)) {
-        if required.wanted() || options.verbose {
+    let required = required(entries, options);
+    for at in options.selection.order(entries) {
+        let entry = &entries[at];
+        if required[at].wanted() || options.verbose {
             line(&mut out, entry);
         }
         if options.verbose && !entry.dependencies.is_empty() {

@@ -1,5 +1,6 @@
 //! What of an archive is restored, or printed, and how: pg_restore's options as one value.
 
+use super::selection::Selection;
 use super::toc::Section;
 use crate::postgres::options::DumpOptions;
 
@@ -25,6 +26,8 @@ pub struct RestoreOptions {
     pub binary_upgrade: bool,
     /// `--section`.
     pub sections: Sections,
+    /// `-n`, `-t`, `-L` and their kin.
+    pub selection: Selection,
     /// `-O`, `--no-owner`.
     pub no_owner: bool,
     /// `-x`, `--no-privileges`.
@@ -107,6 +110,7 @@ impl Default for RestoreOptions {
             sequence_data: false,
             binary_upgrade: false,
             sections: Sections::default(),
+            selection: Selection::default(),
             no_owner: false,
             no_privileges: false,
             no_tablespaces: false,

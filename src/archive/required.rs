@@ -1,7 +1,9 @@
 //! Which parts of which entries a restore wants, and in which pass each entry's turn is.
 
+use std::collections::HashSet;
+
 use super::options::RestoreOptions;
-use super::toc::{Entry, Section};
+use super::toc::{DumpId, Entry, Section};
 
 /// What a restore wants of one entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,21 +51,49 @@ pub fn pass(entry: &Entry) -> Pass {
     }
 }
 
+/// What is known while entries are marked one after the other.
+struct Marked {
+    /// What is wanted so far and has something belong to it: an ACL that waits for another one does not belong to that.
+    parents: HashSet<DumpId>,
+    listed: Option<HashSet<DumpId>>,
+}
+
 /// What `options` want of each of `entries`.
 #[must_use]
 pub fn required(entries: &[Entry], options: &RestoreOptions) -> Vec<Required> {
+    let mut all = vec![Required::default(); entries.len()];
     let mut section = Section::PreData;
-    let mark = |entry: &Entry| {
+    let mut marked = Marked {
+        parents: HashSet::new(),
+        listed: options.selection.listed(),
+    };
+    for at in options.selection.order(entries) {
+        let entry = &entries[at];
         // Comments and the like have no section of their own: they go with what they follow.
         if entry.section != Section::None {
             section = entry.section;
         }
-        of_entry(entry, section, options)
-    };
-    entries.iter().map(mark).collect()
+        all[at] = of_entry(entry, section, options, &marked);
+        if all[at].wanted() && entry.desc != "ACL" {
+            marked.parents.insert(entry.dump_id);
+        }
+    }
+    if options.selection.with_schemas && options.schema && options.sections.pre_data {
+        bring_schemas(entries, &mut all);
+    }
+    all
 }
 
-fn of_entry(entry: &Entry, section: Section, options: &RestoreOptions) -> Required {
+/// Marks the schemas of what is wanted.
+fn bring_schemas(entries: &[Entry], all: &mut [Required]) {
+    let wanted = entries.iter().zip(&*all).filter(|(_, required)| required.wanted());
+    let schemas: HashSet<&str> = wanted.filter_map(|(entry, _)| entry.namespace.as_deref()).collect();
+    for (entry, required) in entries.iter().zip(all) {
+        required.schema |= entry.desc == "SCHEMA" && schemas.contains(entry.tag.as_str());
+    }
+}
+
+fn of_entry(entry: &Entry, section: Section, options: &RestoreOptions, marked: &Marked) -> Required {
     let desc = entry.desc.as_str();
     if matches!(desc, "ENCODING" | "STDSTRINGS" | "SEARCHPATH") {
         return Required {
@@ -77,11 +107,26 @@ fn of_entry(entry: &Entry, section: Section, options: &RestoreOptions) -> Requir
             ..Required::default()
         };
     }
-    if is_left_out(entry, options) || !options.sections.has(section) {
+    let selection = &options.selection;
+    let listed = marked
+        .listed
+        .as_ref()
+        .is_none_or(|listed| listed.contains(&entry.dump_id));
+    if is_left_out(entry, options) || !options.sections.has(section) || !listed {
         return Required::default();
     }
     let of_database = matches!(desc, "ACL" | "COMMENT" | "SECURITY LABEL") && entry.tag.starts_with("DATABASE ");
     if (of_database && !options.create) || (desc == "<Init>" && entry.tag == "Max OID") {
+        return Required::default();
+    }
+    let belongs = matches!(desc, "ACL" | "COMMENT" | "SECURITY LABEL" | "STATISTICS DATA");
+    let selected = match belongs {
+        true => {
+            of_database || !selection.is_selective() || entry.dependencies.iter().any(|id| marked.parents.contains(id))
+        }
+        false => selection.takes(entry),
+    };
+    if !selected {
         return Required::default();
     }
     if desc == "STATISTICS DATA" {

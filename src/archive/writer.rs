@@ -64,7 +64,7 @@ pub struct Writer {
 enum Form {
     Custom(custom::Writer),
     Directory(directory::Writer),
-    Tar(tar::Writer),
+    Tar(Box<tar::Writer>),
     Plain(Box<plain::Writer>, Option<Compressor>),
 }
 
@@ -94,7 +94,11 @@ impl Writer {
         let form = match format {
             Format::Custom => Form::Custom(custom::Writer::new(kept(entries, options), codec)?),
             Format::Directory => Form::Directory(directory::Writer::new(kept(entries, options), codec)),
-            Format::Tar => Form::Tar(tar::Writer::new(kept(entries, options), options.clone(), quote)),
+            Format::Tar => Form::Tar(Box::new(tar::Writer::new(
+                kept(entries, options),
+                options.clone(),
+                quote,
+            ))),
             Format::Plain => Form::Plain(
                 Box::new(plain::Writer::new(entries.into(), options.clone(), quote)),
                 Compressor::new(compression)?,

@@ -50,7 +50,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Backup(args) => backup::run(globals, args).await,
         Command::List(args) => list::run(globals, args).await,
         Command::Show(args) => show::run(globals, args).await,
-        Command::Restore(args) => restore::run(globals, args).await,
+        Command::Restore(args) => restore::run(globals, *args).await,
         Command::Undo(args) => undo::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
         Command::Pin(args) => pin::pin(globals, args).await,

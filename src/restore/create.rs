@@ -42,10 +42,14 @@ impl<'a> Archived<'a> {
     #[must_use]
     pub fn create_statements(&self, name: &str) -> Vec<String> {
         let name = quoted(name);
-        vec![
-            self.renamed(&self.database.defn, &name),
-            format!("ALTER DATABASE {name} OWNER TO {}", quoted(&self.database.owner)),
-        ]
+        let mut all = vec![self.renamed(&self.database.defn, &name)];
+        if !self.database.owner.is_empty() {
+            all.push(format!(
+                "ALTER DATABASE {name} OWNER TO {}",
+                quoted(&self.database.owner)
+            ));
+        }
+        all
     }
 
     /// What gives the database its settings, grants and comment once it is called `name`.

@@ -19,12 +19,14 @@ use super::needs::Needs;
 use super::origin::{Content, Expected, Origin};
 use super::plan::{Goal, Plan, Wishes};
 use super::prove::{Proof, prove};
+use super::selection::{chosen, is_whole, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
 use super::{analyse, pooled, recover};
 use crate::archive::options::RestoreOptions;
+use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result};
@@ -41,6 +43,8 @@ pub struct Request<'a> {
     pub job: &'a Job,
     /// The name of a database that must not exist yet; `None` replaces the job's own.
     pub as_new: Option<&'a str>,
+    /// What of it is restored, and how: not all of it only into a new database.
+    pub options: RestoreOptions,
     /// Whether the live database is backed up first.
     pub safety: bool,
     /// Whether an older server is tried.
@@ -63,6 +67,8 @@ pub struct Prepared<'a> {
     target: Target,
     database: String,
     content: Content,
+    /// The entries that are restored, when they are not all.
+    chosen: Option<Vec<Entry>>,
 }
 
 /// The database that is being made.
@@ -115,7 +121,11 @@ impl<'a> Prepared<'a> {
         let dsn = request.job.source.dsn()?;
         let database = request.as_new.unwrap_or(&dsn.database).to_owned();
         let target = Target::new(dsn);
-        let needs = Needs::of(content.entries());
+        let chosen = match is_whole(&request.options) {
+            true => None,
+            false => Some(chosen(content.entries(), &request.options)?),
+        };
+        let needs = Needs::of(chosen.as_deref().unwrap_or(content.entries()));
         let client = target.outside(&database).await?;
         pooled::refuse(&target, &client).await?;
         let survey = survey(&target, &client, &database, &needs).await?;
@@ -138,7 +148,13 @@ impl<'a> Prepared<'a> {
             target,
             database,
             content,
+            chosen,
         })
+    }
+
+    /// The entries that are restored.
+    fn entries(&self) -> &[Entry] {
+        self.chosen.as_deref().unwrap_or(self.content.entries())
     }
 
     /// Does what was planned.
@@ -240,7 +256,11 @@ impl<'a> Prepared<'a> {
         let watch = &self.request.watch;
         watch.step(Step::Check).await;
         let warn = |text| watch.warn(text);
-        unless(&self.request.cancel, self.content.check(now, until, &warn)).await
+        let expected = unless(&self.request.cancel, self.content.check(now, until, &warn)).await?;
+        Ok(match &self.chosen {
+            Some(chosen) => narrow(expected, chosen, self.content.entries()),
+            None => expected,
+        })
     }
 
     /// Backs up what is live.
@@ -297,18 +317,18 @@ impl<'a> Prepared<'a> {
         let watch = &self.request.watch;
         watch.step(Step::Create).await;
         let live = live.filter(|_| self.request.as_new.is_none());
-        create(client, new.name, live, self.content.entries())
+        create(client, new.name, live, self.entries())
             .await
             .with_context(|| format!("creating the database {:?}", new.name))?;
         run(client, &new.marker.statement(&quoted(new.name))).await?;
 
-        let weights = new.expected.weights(self.content.entries());
+        let weights = new.expected.weights(self.entries());
         watch.tell(Event::Total(weights.values().sum()));
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
         let dsn = self.target.dsn(new.name);
         let load = Load::new(
             Arc::clone(&self.content.reader),
-            RestoreOptions::default(),
+            self.request.options.clone(),
             dsn.clone(),
             jobs,
             weights,
@@ -323,7 +343,13 @@ impl<'a> Prepared<'a> {
         watch.step(Step::Analyse).await;
         analyse::analyse(&self.target, new.name, jobs, watch).await?;
         watch.step(Step::Prove).await;
-        let proof = prove(&dsn, new.expected, self.content.entries(), &self.content.dump).await?;
+        let proof = match &self.chosen {
+            Some(chosen) => {
+                let entries = provable(chosen, &self.request.options);
+                prove(&dsn, new.expected, &entries, &self.content.dump).await?
+            }
+            None => prove(&dsn, new.expected, self.content.entries(), &self.content.dump).await?,
+        };
         watch.step(Step::Properties).await;
         if let Some(live) = live {
             live.apply(client, new.name, watch).await?;
@@ -342,7 +368,7 @@ impl<'a> Prepared<'a> {
         let then = match live {
             Some(_) => Vec::new(),
             // Nobody knows better than the archive what the database was like.
-            None => Archived::find(self.content.entries())?.property_statements(&self.database),
+            None => Archived::find(self.entries())?.property_statements(&self.database),
         };
         let request = Swap {
             live: &self.database,

@@ -12,7 +12,8 @@ impl Script {
             return;
         }
         let entries = Arc::clone(&self.entries);
-        for (at, entry) in entries.iter().enumerate().rev() {
+        for at in self.options.selection.order(&entries).into_iter().rev() {
+            let entry = &entries[at];
             // With --create the session is in another database: only the database itself can be dropped.
             let of_database = matches!(entry.desc.as_str(), "DATABASE" | "DATABASE PROPERTIES");
             if self.options.create && !of_database {

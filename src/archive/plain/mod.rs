@@ -124,10 +124,11 @@ impl Script {
 
     /// What is printed, in order: three passes over the entries.
     fn parts(&self) -> Vec<Part> {
+        let order = self.options.selection.order(&self.entries);
         let mut parts = Vec::new();
         for turn in [Pass::Main, Pass::Acl, Pass::PostAcl] {
-            for (at, entry) in self.entries.iter().enumerate() {
-                let required = self.required[at];
+            for at in order.iter().copied() {
+                let (entry, required) = (&self.entries[at], self.required[at]);
                 if !required.wanted() || pass(entry) != turn {
                     continue;
                 }

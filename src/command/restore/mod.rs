@@ -1,5 +1,6 @@
 //! `snapback restore`: shows the plan, asks, restores, and says how to undo it.
 
+mod choice;
 mod plan;
 
 use std::borrow::Cow;
@@ -11,9 +12,11 @@ use chrono::Utc;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use self::choice::Choice;
 use super::backup::cancelled_by_signals;
 use super::output;
 use super::progress::Progress;
+use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::{Config, environment};
@@ -22,6 +25,7 @@ use crate::job::Job;
 use crate::restore::origin::Origin;
 use crate::restore::plan::{Plan, What};
 use crate::restore::run::{Outcome, Prepared, Request};
+use crate::restore::selection::is_whole;
 use crate::restore::watch::{Event, Step, Watch};
 
 /// Options of `snapback restore`.
@@ -46,7 +50,7 @@ pub struct Args {
     #[arg(long = "as", value_name = "NAME", required_if_eq("mode", "new"))]
     as_new: Option<String>,
     /// Only show the plan
-    #[arg(long, short = 'n')]
+    #[arg(long)]
     dry_run: bool,
     /// Do not ask
     #[arg(long, short = 'y')]
@@ -63,6 +67,8 @@ pub struct Args {
     /// Stop for ever at a step: for tests, which kill the restore there
     #[arg(long, hide = true, value_name = "STEP")]
     pause_at: Option<Step>,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 /// How a backup becomes a database.
@@ -88,14 +94,8 @@ struct Report<'a> {
 /// # Errors
 /// The restore cannot be done, was not confirmed, or failed.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    if args.mode == Mode::Swap && args.as_new.is_some() {
-        return Err(Fail::new(
-            Exit::Usage,
-            "--as names a new database, and --mode swap replaces the live one",
-        )
-        .hint("add --mode new")
-        .into());
-    }
+    let options = args.choice.options()?;
+    fits(&args, &options)?;
     let config = globals.config()?;
     let asked = asked(&config, &args)?;
     let progress = Progress::new(!globals.json);
@@ -103,6 +103,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         origin: asked.origin,
         job: &asked.job,
         as_new: args.as_new.as_deref(),
+        options,
         safety: !args.no_safety,
         force: args.force,
         jobs: args.jobs.map(usize::from),
@@ -128,6 +129,26 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     progress.end();
     report(globals, &prepared.plan, &outcome?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes sure that the mode can do what the other options ask for.
+fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
+    let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
+    match args.mode {
+        Mode::Swap if args.as_new.is_some() => refuse(
+            "--as names a new database, and --mode swap replaces the live one",
+            "add --mode new",
+        ),
+        Mode::Swap if !is_whole(options) => refuse(
+            "a part of a backup cannot replace the live database: the rest of it would be gone",
+            "restore it beside with --mode new --as NAME, and copy from there what is missed",
+        ),
+        Mode::New if !options.schema || !options.sections.pre_data => refuse(
+            "a new database has no tables that rows or indexes could go into",
+            "restore definitions too: leave out --data-only, or add --section pre-data",
+        ),
+        Mode::Swap | Mode::New => Ok(()),
+    }
 }
 
 /// What the command line names.

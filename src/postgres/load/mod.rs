@@ -95,7 +95,8 @@ impl Load {
     fn sort_out(&mut self) {
         let mut after_rows = false;
         let entries = Arc::clone(self.archive.reader.entries());
-        for (at, entry) in entries.iter().enumerate() {
+        for at in self.archive.options.selection.order(&entries) {
+            let entry = &entries[at];
             if !self.archive.required[at].wanted() {
                 continue;
             }

@@ -6,6 +6,7 @@ mod stand;
 use std::path::Path;
 use std::sync::Arc;
 
+use snapback::archive::selection::Selection;
 use snapback::archive::{Format, Reader, RestoreOptions, list, plain};
 
 use crate::support::program::Run;
@@ -111,6 +112,106 @@ fn text_of_an_archive_is_what_pg_dump_prints() {
             } else {
                 stand.pg_dump(&[&["--restrict-key=key"], &arguments[..]].concat())
             };
+            let what = format!("{} {arguments:?}", stand.server.major);
+            assert_same_text(&std::fs::read(&ours).unwrap(), &stock, &what);
+        }
+    });
+}
+
+/// Selections of pg_restore, and the same as ours.
+fn selections(ids: &[i32]) -> Vec<(Vec<String>, Selection)> {
+    let name = |name: &str| vec![name.to_owned()];
+    let all = Selection::default;
+    let list: Vec<_> = ids.iter().rev().step_by(2).copied().collect();
+    [
+        (
+            "--schema=public",
+            Selection {
+                schemas: name("public"),
+                ..all()
+            },
+        ),
+        (
+            "--exclude-schema=public",
+            Selection {
+                exclude_schemas: name("public"),
+                ..all()
+            },
+        ),
+        (
+            "--table=t",
+            Selection {
+                tables: name("t"),
+                ..all()
+            },
+        ),
+        (
+            "--table=mv",
+            Selection {
+                tables: name("mv"),
+                ..all()
+            },
+        ),
+        (
+            "--index=t_name_idx",
+            Selection {
+                indexes: name("t_name_idx"),
+                ..all()
+            },
+        ),
+        (
+            "--function=f(integer)",
+            Selection {
+                functions: name("f(integer)"),
+                ..all()
+            },
+        ),
+        (
+            "--trigger=t missing",
+            Selection {
+                triggers: name("t missing"),
+                ..all()
+            },
+        ),
+        (
+            "--use-list",
+            Selection {
+                list: Some(list),
+                ..all()
+            },
+        ),
+    ]
+    .map(|(option, selection)| (name(option), selection))
+    .to_vec()
+}
+
+#[test]
+fn a_selection_of_an_archive_is_what_pg_restore_selects() {
+    each_version(async |stand| {
+        let statistics: &[&str] = if stand.server.major >= 18 {
+            &["--statistics"]
+        } else {
+            &[]
+        };
+        let path = stand.path("selected");
+        std::fs::write(&path, stand.pg_dump(&[&["-Fc"], statistics].concat())).unwrap();
+        let reader = Reader::open(&path).await.unwrap();
+        let ids: Vec<i32> = reader.entries().iter().map(|entry| entry.dump_id).collect();
+        for (mut arguments, selection) in selections(&ids) {
+            if let Some(list) = &selection.list {
+                let lines: Vec<String> = list.iter().map(|id| format!("{id}; of the list")).collect();
+                std::fs::write(stand.path("list"), lines.join("\n")).unwrap();
+                arguments = vec!["-L".to_owned(), stand.path("list").display().to_string()];
+            }
+            let options = RestoreOptions {
+                restrict_key: Some("key".to_owned()),
+                selection,
+                ..RestoreOptions::default()
+            };
+            let ours = stand.path("ours.sql");
+            rewrite(&reader, &ours, stand.quote(), Format::Plain, "none", &options).await;
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let stock = stand.pg_restore(&path, &[&["-f", "-", "--restrict-key=key"], &arguments[..]].concat());
             let what = format!("{} {arguments:?}", stand.server.major);
             assert_same_text(&std::fs::read(&ours).unwrap(), &stock, &what);
         }

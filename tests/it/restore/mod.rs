@@ -3,6 +3,7 @@
 mod failures;
 mod kills;
 mod proof;
+mod selection;
 mod story;
 mod swap;
 mod trouble;
