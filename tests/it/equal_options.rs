@@ -54,6 +54,8 @@ const OPTIONS: &[(u32, &str)] = &[
     (14, "-n idx -n con --strict-names"),
     (14, "-n c* -N con"),
     (14, "-N idx -N loop"),
+    // Publications stay, without the tables and schemas that are not dumped.
+    (14, "-N pub -T con.*"),
     (14, "-t idx.plain"),
     (14, "-t con.* -T con.parted*"),
     (14, "-t loop.people -t loop.grouped -s"),
@@ -63,7 +65,7 @@ const OPTIONS: &[(u32, &str)] = &[
     (14, "-e plpgsql"),
     (14, "--inserts"),
     (14, "--column-inserts"),
-    (14, "--rows-per-insert=3"),
+    (14, "--rows-per-insert=3 --quote-all-identifiers"),
     (14, "--inserts --on-conflict-do-nothing"),
     (14, "--quote-all-identifiers"),
     (14, "--use-set-session-authorization"),

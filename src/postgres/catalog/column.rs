@@ -49,8 +49,6 @@ pub struct Column {
     pub missing_value: Option<String>,
     /// NOT NULL, unless a constraint with its own entry says so.
     pub not_null: Option<NotNull>,
-    /// There is a NOT NULL constraint that is not valid, which has its own entry (18).
-    pub not_null_invalid: bool,
     /// The default or generation expression.
     pub default: Option<DumpId>,
 }
@@ -101,10 +99,10 @@ fn columns(cat: &Catalog) -> String {
     let not_null = if cat.server.major() >= 18 {
         "CASE WHEN co.convalidated THEN co.conname END AS notnull_name,
          CASE WHEN co.convalidated THEN pg_catalog.obj_description(co.oid, 'pg_constraint') END AS notnull_comment,
-         co.connoinherit, co.conislocal, NOT co.convalidated AS notnull_invalid"
+         co.connoinherit, co.conislocal"
     } else {
         "CASE WHEN a.attnotnull THEN ''::name END AS notnull_name, NULL AS notnull_comment,
-         false AS connoinherit, true AS conislocal, false AS notnull_invalid"
+         false AS connoinherit, true AS conislocal"
     };
     let constraint = if cat.server.major() >= 18 {
         "LEFT JOIN pg_catalog.pg_constraint co
@@ -203,7 +201,6 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         fdw_options: row.opt_text("attfdwoptions")?.unwrap_or_default(),
         missing_value: row.opt_text("attmissingval")?,
         not_null,
-        not_null_invalid: row.opt_bool("notnull_invalid")?.unwrap_or_default(),
         default: None,
     });
     Ok(())

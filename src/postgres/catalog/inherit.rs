@@ -155,7 +155,6 @@ fn flag_tables(cat: &mut Catalog, rows: Vec<Row>) -> Result<()> {
 #[derive(Default)]
 struct Inherited {
     not_null: bool,
-    not_null_invalid: bool,
     default: bool,
     generated: bool,
     same_expression: bool,
@@ -216,8 +215,8 @@ fn flag_column(cat: &mut Catalog, id: DumpId, at: usize) -> Result<()> {
     {
         if major < 18 && inherited.not_null {
             not_null.is_local = false;
-        } else if inherited.not_null_invalid {
-            // The parent gets its own only after the rows, so the child cannot inherit it before.
+        } else if major >= 18 && !inherited.not_null {
+            // A parent gets one that is not valid only after the rows, so the child cannot inherit it before.
             not_null.is_local = true;
         }
     }
@@ -235,7 +234,6 @@ fn inherited(cat: &Catalog, parents: &[DumpId], column: &Column) -> Inherited {
     for theirs in theirs {
         let default = expression(theirs);
         found.not_null |= theirs.not_null.is_some();
-        found.not_null_invalid |= theirs.not_null_invalid;
         if theirs.generated == '\0' {
             // Up to 15 pg_dump takes a NULL that it made up for the parent for a default of its own.
             found.default |= default.is_some_and(|expr| expr != "NULL" || cat.server.major() < 16);

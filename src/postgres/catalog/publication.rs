@@ -124,7 +124,9 @@ fn absorb_relation(cat: &mut Catalog, row: &Row) -> Result<()> {
             None
         },
     };
-    let Some(object) = cat.get(table) else { return Ok(()) };
+    let Some(object) = cat.get(table).filter(|table| table.wants(Components::DEFINITION)) else {
+        return Ok(());
+    };
     let (name, namespace) = (object.name.clone(), object.namespace);
     let catalog_id = CatalogId::new(PG_PUBLICATION_REL, row.oid("oid")?);
     let id = cat.add(catalog_id, name, namespace, Kind::PublicationRel(it));
@@ -145,7 +147,7 @@ pub const SCHEMAS: Step = Step {
 fn absorb_schema(cat: &mut Catalog, row: &Row) -> Result<()> {
     let publication = cat.find(PG_PUBLICATION, row.oid("pnpubid")?);
     let schema = cat.object(class::PG_NAMESPACE, row.oid("pnnspid")?);
-    let (Some(publication), Some(schema)) = (publication, schema) else {
+    let (Some(publication), Some(schema)) = (publication, schema.filter(|schema| !schema.dump.is_none())) else {
         return Ok(());
     };
     let name = schema.name.clone();

@@ -158,7 +158,9 @@ fn column(column: &SourceColumn) -> Column {
     }
     let name = column.type_name.split('(').next().unwrap_or_default();
     match name {
-        "smallint" | "integer" | "bigint" | "oid" | "real" | "double precision" | "numeric" => Column::Number,
+        // `oid` is no key word of SQL, so --quote-all-identifiers quotes it.
+        "oid" | "\"oid\"" => Column::Number,
+        "smallint" | "integer" | "bigint" | "real" | "double precision" | "numeric" => Column::Number,
         "bit" | "bit varying" => Column::Bit,
         "boolean" => Column::Boolean,
         _ => Column::Other,
