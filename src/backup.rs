@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::raw;
 use crate::clock::Clock;
+use crate::collapse;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, FORMAT_VERSION, File, Kind, Manifest, Part, Verification};
@@ -87,6 +88,8 @@ pub struct Report {
     pub copies: Vec<Made>,
     /// What retention did, by the name of the store.
     pub pruned: BTreeMap<String, Pruned>,
+    /// What is much less than in the backup before, also among the manifest's warnings: it is whole all the same.
+    pub collapsed: Vec<String>,
     /// What went wrong after the backup existed: it is whole all the same.
     pub afterwards: Vec<String>,
 }
@@ -129,7 +132,13 @@ struct Times {
 struct Prepared {
     lock: JobLock,
     manifest: Manifest,
+    noticed: Noticed,
+}
+
+/// What a run noticed on its way, for its report.
+struct Noticed {
     cleaned: Vec<String>,
+    collapsed: Vec<String>,
 }
 
 /// Runs a job once.
@@ -151,7 +160,7 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
         Err(error) => Err(error),
     };
     match published {
-        Ok((manifest, cleaned)) => Ok(finish(request, copies, manifest, cleaned, begun).await),
+        Ok((manifest, noticed)) => Ok(finish(request, copies, manifest, noticed, begun).await),
         Err(error) => {
             if interrupted {
                 end_sessions(request.job, started).await;
@@ -263,10 +272,14 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
     };
     let mut manifest = describe(request, id, times, dumped, Files { archive, globals });
     manifest.warnings.extend(warnings);
+    let shelves = copies.shelves().map(|(_, shelf)| shelf);
+    let before = collapse::before(shelves, &manifest.source).await;
+    let collapsed = before.map_or_else(Vec::new, |before| collapse::signs(&before, &manifest));
+    manifest.warnings.extend(collapsed.iter().cloned());
     Ok(Prepared {
         lock,
         manifest,
-        cleaned,
+        noticed: Noticed { cleaned, collapsed },
     })
 }
 
@@ -311,15 +324,11 @@ async fn store_globals(
 }
 
 /// Writes the manifests: afterwards the backup exists.
-async fn publish(
-    request: &Request<'_>,
-    copies: &mut Copies<'_>,
-    prepared: Prepared,
-) -> Result<(Manifest, Vec<String>)> {
+async fn publish(request: &Request<'_>, copies: &mut Copies<'_>, prepared: Prepared) -> Result<(Manifest, Noticed)> {
     let Prepared {
         lock,
         manifest,
-        cleaned,
+        noticed,
     } = prepared;
     let pin = request.pinned.then(|| Pin {
         id: manifest.id,
@@ -343,7 +352,7 @@ async fn publish(
     };
     copies.each(publish).await?;
     request.watch.step(Step::Release).await;
-    Ok((manifest.clone(), cleaned))
+    Ok((manifest.clone(), noticed))
 }
 
 /// What comes after the backup exists; no failure here makes it less of a backup.
@@ -351,7 +360,7 @@ async fn finish(
     request: &Request<'_>,
     mut copies: Copies<'_>,
     manifest: Manifest,
-    cleaned: Vec<String>,
+    noticed: Noticed,
     begun: std::time::Instant,
 ) -> Report {
     let mut afterwards = Vec::new();
@@ -379,9 +388,10 @@ async fn finish(
     Report {
         manifest,
         seconds: begun.elapsed().as_secs_f64(),
-        cleaned,
+        cleaned: noticed.cleaned,
         copies: copies.made(),
         pruned,
+        collapsed: noticed.collapsed,
         afterwards,
     }
 }

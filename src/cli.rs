@@ -45,6 +45,8 @@ pub enum Command {
     Restore(Box<command::restore::Args>),
     /// Take back what a restore replaced
     Undo(command::undo::Args),
+    /// Copy a backup from one store of its job into another
+    Copy(command::copy::Args),
     /// Delete the backups that no retention rule keeps
     Prune(command::prune::Args),
     /// Keep a backup whatever retention says

@@ -219,6 +219,11 @@ impl Manifest {
         self.tables.iter().map(|table| table.rows).sum()
     }
 
+    /// The files of the backup, the archive last.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.globals.iter().chain([&self.archive])
+    }
+
     /// How long the export took, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {

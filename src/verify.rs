@@ -59,7 +59,7 @@ pub async fn verify(
         rows: 0,
         problems: Vec::new(),
     };
-    for file in manifest.globals.iter().chain([&manifest.archive]) {
+    for file in manifest.files() {
         let checked = shelf.check(file, read).await;
         findings.take(checked)?;
     }

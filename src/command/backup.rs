@@ -28,6 +28,9 @@ pub struct Args {
     /// Never let retention delete the backup
     #[arg(long)]
     pin: bool,
+    /// Fail (exit code 10) when the database collapsed since the backup before: far fewer rows, tables missing, empty
+    #[arg(long)]
+    strict: bool,
     /// Count the backup as scheduled (for timers other than `snapback serve`)
     #[arg(long)]
     scheduled: bool,
@@ -65,7 +68,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     }
     print(globals, &reports)?;
     let outcome = failed.map_or(Ok(ExitCode::SUCCESS), Err);
-    outcome.and_then(|code| reports.iter().try_for_each(complete).map(|()| code))
+    let checked = |report| complete(report).and_then(|()| if args.strict { steady(report) } else { Ok(()) });
+    outcome.and_then(|code| reports.iter().try_for_each(checked).map(|()| code))
 }
 
 async fn one(job: &Job, args: &Args, globals: &Globals, cancel: &CancellationToken) -> Result<Report> {
@@ -103,6 +107,23 @@ fn complete(report: &Report) -> Result<()> {
     )
     .hint(format!(
         "when the store works again: snapback copy {job} {id} --to {first}"
+    ))
+    .into())
+}
+
+/// A backup of a database that collapsed is there, but somebody has to look.
+fn steady(report: &Report) -> Result<()> {
+    if report.collapsed.is_empty() {
+        return Ok(());
+    }
+    let (id, job) = (report.manifest.id, &report.manifest.job);
+    let signs = report.collapsed.join("; ");
+    Err(Fail::new(
+        Exit::Incomplete,
+        format!("the backup {id} of job {job} is whole, but {signs}"),
+    )
+    .hint(format!(
+        "if that was not meant, keep the backups from before: snapback pin {job} ID"
     ))
     .into())
 }

@@ -10,6 +10,7 @@ use crate::error::{Exit, Result, exit_of, hint_of};
 pub mod backup;
 pub mod completions;
 pub mod config;
+pub mod copy;
 pub mod dump;
 pub mod list;
 pub mod output;
@@ -52,6 +53,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Show(args) => show::run(globals, args).await,
         Command::Restore(args) => restore::run(globals, *args).await,
         Command::Undo(args) => undo::run(globals, args).await,
+        Command::Copy(args) => copy::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
         Command::Pin(args) => pin::pin(globals, args).await,
         Command::Unpin(args) => pin::unpin(globals, args).await,

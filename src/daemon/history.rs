@@ -41,6 +41,9 @@ pub struct Line<'a> {
     /// Stores that have no copy, each with the reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub lacking: BTreeMap<String, String>,
+    /// What is much less than in the backup before.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub collapsed: &'a [String],
     /// Exit class of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<u8>,
@@ -57,7 +60,7 @@ fn lacking(report: &Report) -> BTreeMap<String, String> {
 impl<'a> Line<'a> {
     /// The line of a run of `job` that ended at `at`.
     #[must_use]
-    pub fn of(job: &'a str, at: DateTime<Utc>, outcome: &Result<Report>) -> Self {
+    pub fn of(job: &'a str, at: DateTime<Utc>, outcome: &'a Result<Report>) -> Self {
         let report = outcome.as_ref().ok();
         let error = outcome.as_ref().err();
         Line {
@@ -70,6 +73,7 @@ impl<'a> Line<'a> {
             rows: report.map(|report| report.manifest.rows()),
             pruned: report.map(|report| report.deleted()),
             lacking: report.map(lacking).unwrap_or_default(),
+            collapsed: report.map(|report| report.collapsed.as_slice()).unwrap_or_default(),
             exit: error.map(|error| exit_of(error) as u8),
             error: error.map(|error| format!("{error:#}")),
         }

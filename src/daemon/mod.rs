@@ -285,6 +285,9 @@ impl Daemon {
             return;
         };
         log(&job, &outcome);
+        for warning in outcome.iter().flat_map(|report| &report.manifest.warnings) {
+            tracing::warn!(job, "{warning}");
+        }
         if let Some(file) = &self.history
             && let Err(error) = history::Line::of(&job, self.clock.now(), &outcome).append(file)
         {

@@ -24,7 +24,7 @@ use crate::manifest::{BackupId, Depth, FORMAT_VERSION, File, Manifest, Part, Sou
 use crate::store::{self, Missing, Store};
 
 pub use check::{Check, Mark};
-pub use record::{Claim, Failure, Hold, Pin, this_process};
+pub use record::{Claim, Failure, Hold, Pin, is_dead, this_process};
 pub use stock::{Copy, Stock};
 
 /// The largest manifest or record that is read: a table takes some 150 bytes of it.
@@ -308,6 +308,23 @@ impl Shelf {
             return Err(damaged("is about another backup".to_owned()).into());
         }
         Ok(manifest)
+    }
+
+    /// The newest backup of `source` that has a manifest.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn newest(&self, source: &Source) -> Result<Option<Manifest>> {
+        let listed = self.store.list(&self.file_path("")).await?;
+        let is_manifest = |path: &str| Part::Manifest.parse(&self.job, path.strip_prefix(&self.file_path(""))?);
+        for meta in listed.iter().rev().filter(|meta| is_manifest(&meta.path).is_some()) {
+            if let Object::Manifest(manifest) = self.object(&meta.path).await?
+                && manifest.source.same_database(source)
+            {
+                return Ok(Some(*manifest));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes a backup exist, after its files do.

@@ -243,6 +243,35 @@ impl Shelf {
 
 /// This process, for people who look at a claim.
 pub fn this_process() -> String {
-    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("process {} on {node}", std::process::id())
+    format!("process {} on {}", std::process::id(), this_machine())
+}
+
+/// Whether what [`this_process`] once said was of this machine, and that process lives no more.
+#[must_use]
+pub fn is_dead(process: &str) -> bool {
+    let here = || {
+        let (number, machine) = process.strip_prefix("process ")?.split_once(" on ")?;
+        let number: u32 = number.parse().ok()?;
+        (machine == this_machine()).then_some(number)
+    };
+    // A number that another process has by now counts as alive: that errs on the safe side.
+    here().is_some_and(|number| !std::path::Path::new(&format!("/proc/{number}")).exists())
+}
+
+fn this_machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_to_be_dead_is() {
+        assert!(!is_dead(&this_process()));
+        assert!(!is_dead("process 4294967295 on another-machine"));
+        assert!(!is_dead("somebody"));
+        // Numbers of processes end at 2^22.
+        assert!(is_dead(&format!("process 4294967295 on {}", this_machine())));
+    }
 }

@@ -18,6 +18,7 @@ mod restore;
 mod s3;
 mod scenarios;
 mod store;
+mod stores;
 mod support;
 mod tables;
 mod tidy;

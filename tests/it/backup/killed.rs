@@ -1,5 +1,6 @@
 //! Kill -9 at every named step: no manifest, or a whole backup; the next run cleans up.
 
+use std::fs;
 use std::io::Read as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -35,7 +36,10 @@ fn paused_at(house: &House, step: &str) -> Child {
 #[test]
 fn a_kill_at_any_step_leaves_a_whole_backup_or_none_and_the_next_run_cleans_up() {
     let house = House::new();
-    house.configure("retention.keep_last = 100\n");
+    house.configure(
+        "retention.keep_last = 100\nstores = [\"default\", \"second\"]\n[stores.second]\npath = \"second\"\n",
+    );
+    let second = || fs::read_dir(house.dir.path().join("second/app")).unwrap().count();
     let mut whole = vec![house.backup()];
     for step in BEFORE.iter().chain(&AFTER) {
         let mut child = paused_at(&house, step);
@@ -52,8 +56,11 @@ fn a_kill_at_any_step_leaves_a_whole_backup_or_none_and_the_next_run_cleans_up()
         assert_eq!(house.listed(), whole, "after {step}");
         let mut files = house.files();
         // What `verify` found is remembered beside the backup.
+        let files_before = files.len();
         files.retain(|name| !name.ends_with("-passed"));
         assert_eq!(files.len(), whole.len() * 3, "after {step}: {files:?}");
+        let looked = files_before - files.len();
+        assert_eq!(second() - looked, files.len(), "after {step}: the second store");
     }
 }
 
