@@ -65,6 +65,8 @@ pub enum Command {
     #[command(
         disable_help_flag = true,
         disable_version_flag = true,
+        display_name = command::dump::PROGRAM,
+        version = concat!("(PostgreSQL) 18.0 (Snapback ", env!("CARGO_PKG_VERSION"), ")"),
         args_override_self = true,
         infer_long_args = true
     )]

@@ -15,11 +15,7 @@ fuzz_target!(|data: &[u8]| {
         create: true,
         ..RestoreOptions::default()
     };
-    let quote = Quote {
-        major: 17,
-        all: false,
-        std_strings: true,
-    };
+    let quote = Quote::standard(17);
     let facts = list::Facts {
         minor: toc.head.minor,
         format: "DIRECTORY",

@@ -28,10 +28,15 @@ pub mod verify;
 #[must_use]
 pub fn main() -> ExitCode {
     let command = Cli::command().mut_subcommand("dump", dump::like_getopt);
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = command.get_matches_from(dump::by_name(std::env::args_os()));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let program = match cli.command {
+        Command::Dump(_) => dump::PROGRAM,
+        _ => "snapback",
+    };
     match run(cli) {
         Ok(code) => code,
-        Err(error) => report(&error),
+        Err(error) => report(program, &error),
     }
 }
 
@@ -67,10 +72,10 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
 
 /// Tells a person what failed, why, and what to do about it.
 #[allow(clippy::print_stderr)] // this is where errors are printed
-fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("snapback: error: {error:#}");
+fn report(program: &str, error: &anyhow::Error) -> ExitCode {
+    eprintln!("{program}: error: {error:#}");
     if let Some(hint) = hint_of(error) {
-        eprintln!("hint: {hint}");
+        eprintln!("{program}: hint: {hint}");
     }
     code(exit_of(error))
 }

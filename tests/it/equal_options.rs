@@ -54,7 +54,7 @@ const OPTIONS: &[(u32, &str)] = &[
     (14, "-n idx -n con --strict-names"),
     (14, "-n c* -N con"),
     (14, "-N idx -N loop"),
-    // Publications stay, without the tables and schemas that are not dumped.
+    // Publications stay; up to 17 without the tables and schemas that are not dumped.
     (14, "-N pub -T con.*"),
     (14, "-t idx.plain"),
     (14, "-t con.* -T con.parted*"),
@@ -94,6 +94,9 @@ fn check(major: u32) {
     server.create_database("options");
     for fixture in FIXTURES {
         load(&server, "options", fixture);
+    }
+    if major >= 15 {
+        server.psql("options", "CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA pub");
     }
     server.psql(
         "options",

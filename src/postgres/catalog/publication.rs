@@ -124,9 +124,11 @@ fn absorb_relation(cat: &mut Catalog, row: &Row) -> Result<()> {
             None
         },
     };
-    let Some(object) = cat.get(table).filter(|table| table.wants(Components::DEFINITION)) else {
+    let Some(object) = cat.get(table) else { return Ok(()) };
+    // 18 adds tables and schemas also where their definitions are left out.
+    if cat.server.major() < 18 && !object.wants(Components::DEFINITION) {
         return Ok(());
-    };
+    }
     let (name, namespace) = (object.name.clone(), object.namespace);
     let catalog_id = CatalogId::new(PG_PUBLICATION_REL, row.oid("oid")?);
     let id = cat.add(catalog_id, name, namespace, Kind::PublicationRel(it));
@@ -147,9 +149,12 @@ pub const SCHEMAS: Step = Step {
 fn absorb_schema(cat: &mut Catalog, row: &Row) -> Result<()> {
     let publication = cat.find(PG_PUBLICATION, row.oid("pnpubid")?);
     let schema = cat.object(class::PG_NAMESPACE, row.oid("pnnspid")?);
-    let (Some(publication), Some(schema)) = (publication, schema.filter(|schema| !schema.dump.is_none())) else {
+    let (Some(publication), Some(schema)) = (publication, schema) else {
         return Ok(());
     };
+    if cat.server.major() < 18 && schema.dump.is_none() {
+        return Ok(());
+    }
     let name = schema.name.clone();
     let catalog_id = CatalogId::new(PG_PUBLICATION_NAMESPACE, row.oid("oid")?);
     let it = PublicationSchema { publication };

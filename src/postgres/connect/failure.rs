@@ -15,7 +15,7 @@ pub(super) fn sql_state(error: &anyhow::Error) -> Option<&SqlState> {
         .and_then(tokio_postgres::Error::code)
 }
 
-/// The failure with where and who, why, and what to do about it.
+/// The failure with where and who, why, and what to do about it; in libpq's words, which people search for.
 pub(super) fn explain(error: anyhow::Error, dsn: &Dsn, host: &Host) -> anyhow::Error {
     if error.downcast_ref::<Fail>().is_some() {
         return error;
@@ -25,8 +25,13 @@ pub(super) fn explain(error: anyhow::Error, dsn: &Dsn, host: &Host) -> anyhow::E
         Some(code) if *code == SqlState::INVALID_CATALOG_NAME => Exit::NotFound,
         _ => Exit::Unreachable,
     };
+    let server = if host.is_socket() {
+        format!("on socket \"{}/.s.PGSQL.{}\"", host.name, host.port)
+    } else {
+        format!("at \"{}\", port {}", host.name, host.port)
+    };
     let message = format!(
-        "cannot connect to database {:?} on {host} as user {:?}: {why}",
+        "connection to server {server} failed: {why} (database {:?}, user {:?})",
         dsn.database, dsn.user
     );
     let mut fail = Fail::new(exit, message);
@@ -40,7 +45,7 @@ fn reason(error: &anyhow::Error) -> String {
         .chain()
         .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.as_db_error());
     match server {
-        Some(server) => format!("{}: {}", server.severity(), server.message()),
+        Some(server) => format!("{}:  {}", server.severity(), server.message()),
         None => format!("{error:#}"),
     }
 }

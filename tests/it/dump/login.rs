@@ -144,7 +144,7 @@ fn passwords_come_from_the_password_file_and_are_never_shown() {
         "{}",
         wrong.stderr
     );
-    assert!(wrong.stderr.contains("db.test port 5432") && wrong.stderr.contains("\"ann\""));
+    assert!(wrong.stderr.contains("at \"db.test\", port 5432 failed") && wrong.stderr.contains("\"ann\""));
     assert!(!wrong.stderr.contains("wr0ng-one"));
     let none = guarded.dump("", None).code(4);
     assert!(none.stderr.contains("hint: give a password"), "{}", none.stderr);
@@ -198,9 +198,12 @@ fn uris_services_and_the_environment_name_the_server() {
 fn what_cannot_be_reached_says_where_and_why() {
     let server = Server::start(15);
     let run = Run::of(snapback().args(["dump", "-h", "/nowhere", "-U", "ann", "shop"])).code(4);
+    let words = "pg_dump: error: connection to server on socket \"/nowhere/.s.PGSQL.5432\" failed: ";
+    assert!(run.stderr.starts_with(words), "{}", run.stderr);
     assert!(
+        run.stderr.contains("(database \"shop\", user \"ann\")"),
+        "{}",
         run.stderr
-            .contains("database \"shop\" on socket /nowhere/.s.PGSQL.5432 as user \"ann\"")
     );
     assert!(
         run.stderr.contains("hint: is the server running there"),

@@ -141,3 +141,32 @@ fn globals_are_pg_dumpalls() {
     let theirs = Run::of(&mut pg_dumpall).ok().stdout;
     assert_eq!(super::stable(ours.as_bytes()), super::stable(theirs.as_bytes()));
 }
+
+#[test]
+fn a_link_called_pg_dump_is_pg_dump() {
+    let server = Server::start(15);
+    server.create_database("linked");
+    server.psql("linked", "CREATE TABLE t AS SELECT 1 AS a");
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("pg_dump");
+    std::os::unix::fs::symlink(snapback().get_program(), &link).unwrap();
+    let linked = || std::process::Command::new(&link);
+
+    let args = ["-Fp", "--restrict-key=x"];
+    let ours = Run::of(linked().args(server.connection_args("linked")).args(args)).ok();
+    let theirs = server.pg_dump("linked", &args);
+    let without_comment = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with("-- Dumped by"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(
+        without_comment(&ours.stdout),
+        without_comment(std::str::from_utf8(&theirs).unwrap())
+    );
+    let version = Run::of(linked().arg("--version")).ok();
+    assert!(
+        version.stdout.starts_with("pg_dump (PostgreSQL) "),
+        "{}",
+        version.stdout
+    );
+}
