@@ -12,6 +12,7 @@ pub mod plain;
 pub mod raw;
 pub mod reader;
 pub mod required;
+pub mod script;
 pub mod selection;
 pub mod source;
 pub mod tar;

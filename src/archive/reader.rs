@@ -60,6 +60,15 @@ impl Reader {
         Ok(Reader::new(toc, Contents::Custom { source, places }))
     }
 
+    /// Whether `source` begins as a custom or tar archive does.
+    ///
+    /// # Errors
+    /// Reading fails.
+    pub async fn is_archive(source: &Source) -> Result<bool> {
+        let start = source.read(0..source.len().min(5)).await?;
+        Ok(start.as_ref() == b"PGDMP" || tar::is_tar(source).await?)
+    }
+
     fn new(toc: Toc, contents: Contents) -> Self {
         Reader {
             head: toc.head,

@@ -42,14 +42,13 @@ impl<'a> Archived<'a> {
     #[must_use]
     pub fn create_statements(&self, name: &str) -> Vec<String> {
         let name = quoted(name);
-        let mut all = vec![self.renamed(&self.database.defn, &name)];
+        let mut statements = vec![self.renamed(&self.database.defn, &name)];
+        // A script need not say whose it was.
         if !self.database.owner.is_empty() {
-            all.push(format!(
-                "ALTER DATABASE {name} OWNER TO {}",
-                quoted(&self.database.owner)
-            ));
+            let owner = quoted(&self.database.owner);
+            statements.push(format!("ALTER DATABASE {name} OWNER TO {owner}"));
         }
-        all
+        statements
     }
 
     /// What gives the database its settings, grants and comment once it is called `name`.
@@ -62,10 +61,11 @@ impl<'a> Archived<'a> {
         all
     }
 
-    /// Whether the archive's database has the encoding `encoding`.
+    /// Whether the archive's database has the encoding `encoding`, or may have any.
     #[must_use]
     pub fn has_encoding(&self, encoding: &str) -> bool {
-        self.database.defn.contains(&format!("ENCODING = '{encoding}'"))
+        let defn = &self.database.defn;
+        !defn.contains("ENCODING = ") || defn.contains(&format!("ENCODING = '{encoding}'"))
     }
 
     /// The name of the archive's database in its statements always follows the word that says what it is.

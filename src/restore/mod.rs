@@ -15,6 +15,7 @@ mod pooled;
 mod prove;
 pub mod recover;
 pub mod run;
+pub mod script;
 pub mod selection;
 pub mod survey;
 pub mod swap;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::archive::script::{Token, Tokens};
 use crate::archive::toc::Entry;
 use crate::postgres::quote::Quote;
 
@@ -44,29 +45,79 @@ impl Needs {
         needs.roles.extend(needs.owners.iter().cloned());
         needs
     }
+
+    /// Adds what a statement of a script takes for granted.
+    pub fn add_statement(&mut self, sql: &str) {
+        let words: Vec<String> = Tokens::new(sql).take(4).map(Token::upper).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["CREATE", "EXTENSION", ..] => self.extensions.extend(extension(sql)),
+            ["SET", "SESSION", "AUTHORIZATION", ..] => self.roles.extend(sql.split('\'').nth(1).map(str::to_owned)),
+            ["ALTER", "DEFAULT", "PRIVILEGES", ..]
+            | ["GRANT" | "REVOKE", ..]
+            | ["CREATE", "POLICY", ..]
+            | ["CREATE", "USER", "MAPPING", ..] => self.roles.extend(named_roles(sql)),
+            ["ALTER", ..] => {
+                let owner = owner(sql);
+                self.roles.extend(owner.clone());
+                self.owners.extend(owner);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The extension that a statement creates.
+fn extension(sql: &str) -> Option<String> {
+    let is_name = |token: &Token| match token {
+        Token::Word(word) => !matches!(word.to_ascii_uppercase().as_str(), "IF" | "NOT" | "EXISTS"),
+        _ => true,
+    };
+    Tokens::new(sql).skip(2).find(is_name).and_then(name)
+}
+
+/// The role that `ALTER … OWNER TO` names, unless it is whoever restores.
+#[must_use]
+pub fn owner(sql: &str) -> Option<String> {
+    let mut tokens = Tokens::new(sql);
+    let is = |token: Option<Token>, word: &str| token.is_some_and(|token| token.upper() == word);
+    while !is(Some(tokens.next()?), "OWNER") {}
+    if !is(tokens.next(), "TO") {
+        return None;
+    }
+    name(tokens.next()?).filter(|name| !matches!(name.as_str(), "current_user" | "current_role" | "session_user"))
+}
+
+/// A name as the server knows it.
+fn name(token: Token) -> Option<String> {
+    match token {
+        Token::Word(word) => Some(word.to_lowercase()),
+        Token::Quoted(name) => Some(name),
+        Token::Other(_) => None,
+    }
 }
 
 /// The roles that GRANT, REVOKE, ALTER DEFAULT PRIVILEGES, CREATE POLICY and CREATE USER MAPPING name.
 fn named_roles(sql: &str) -> BTreeSet<String> {
     let mut roles = BTreeSet::new();
     let mut expect = Expect::Nothing;
-    for token in Tokens(sql) {
+    for token in Tokens::new(sql) {
         let word = match &token {
-            Token::Word(word) => word.as_str(),
-            _ => "",
+            Token::Word(word) => word.to_ascii_uppercase(),
+            _ => String::new(),
         };
         expect = match (expect, &token) {
             // An expression follows; what it has of TO and FROM is no role.
-            (_, Token::Word(_)) if matches!(word, "USING" | "CHECK") => break,
-            (Expect::Role, Token::Word(_)) if word == "PUBLIC" => Expect::Comma,
-            (Expect::Role, Token::Word(name) | Token::Quoted(name)) => {
-                roles.insert(name.clone());
+            (_, Token::Word(_)) if matches!(word.as_str(), "USING" | "CHECK") => break,
+            // SET SESSION AUTHORIZATION DEFAULT and RESET name nobody.
+            (Expect::Role, Token::Word(_)) if matches!(word.as_str(), "PUBLIC" | "DEFAULT") => Expect::Comma,
+            (Expect::Role, Token::Word(_) | Token::Quoted(_)) => {
+                roles.extend(name(token));
                 Expect::Comma
             }
             (Expect::Comma, Token::Other(',')) => Expect::Role,
-            (_, Token::Word(_)) => match word {
-                "TO" | "FROM" | "AUTHORIZATION" => Expect::Role,
-                "ROLE" => Expect::Role,
+            (_, Token::Word(_)) => match word.as_str() {
+                "TO" | "FROM" | "AUTHORIZATION" | "ROLE" => Expect::Role,
                 // CREATE POLICY has FOR ALL, ALTER DEFAULT PRIVILEGES has FOR ROLE.
                 "FOR" if sql.starts_with("CREATE USER MAPPING") => Expect::Role,
                 _ => Expect::Nothing,
@@ -74,8 +125,6 @@ fn named_roles(sql: &str) -> BTreeSet<String> {
             _ => Expect::Nothing,
         };
     }
-    // SET SESSION AUTHORIZATION DEFAULT and RESET name nobody.
-    roles.remove("DEFAULT");
     roles
 }
 
@@ -83,64 +132,6 @@ enum Expect {
     Nothing,
     Role,
     Comma,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Token {
-    /// As it stands: keywords of pg_dump are upper case, unquoted names lower case.
-    Word(String),
-    Quoted(String),
-    Other(char),
-}
-
-/// Words, quoted identifiers and signs of a statement; string literals are left out.
-struct Tokens<'a>(&'a str);
-
-impl Iterator for Tokens<'_> {
-    type Item = Token;
-
-    fn next(&mut self) -> Option<Token> {
-        loop {
-            self.0 = self.0.trim_start();
-            let first = self.0.chars().next()?;
-            if first == '\'' {
-                self.quoted('\'');
-                continue;
-            }
-            if first == '"' {
-                return Some(Token::Quoted(self.quoted('"')));
-            }
-            let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
-            if !is_word(first) {
-                self.0 = &self.0[first.len_utf8()..];
-                return Some(Token::Other(first));
-            }
-            let end = self.0.find(|c| !is_word(c)).unwrap_or(self.0.len());
-            let (word, rest) = self.0.split_at(end);
-            self.0 = rest;
-            return Some(Token::Word(word.to_owned()));
-        }
-    }
-}
-
-impl Tokens<'_> {
-    /// Takes what stands between two `quote`s; a doubled one is itself.
-    fn quoted(&mut self, quote: char) -> String {
-        let mut text = String::new();
-        let mut chars = self.0.char_indices().skip(1).peekable();
-        while let Some((at, c)) = chars.next() {
-            if c != quote {
-                text.push(c);
-            } else if chars.next_if(|(_, next)| *next == quote).is_some() {
-                text.push(quote);
-            } else {
-                self.0 = &self.0[at + 1..];
-                return text;
-            }
-        }
-        self.0 = "";
-        text
-    }
 }
 
 /// The statements of a globals file that would create `role`, without its password.
@@ -208,6 +199,27 @@ mod tests {
         assert_eq!(needs.roles.into_iter().collect::<Vec<_>>(), ["boss"]);
         assert_eq!(needs.extensions.into_iter().collect::<Vec<_>>(), ["hstore"]);
         assert_eq!(needs.tablespaces.into_iter().collect::<Vec<_>>(), ["fast"]);
+    }
+
+    #[test]
+    fn statements_of_a_script_say_what_they_need() {
+        let mut needs = Needs::default();
+        for sql in [
+            "CREATE EXTENSION IF NOT EXISTS hstore WITH SCHEMA public;",
+            "ALTER FUNCTION f(a integer) OWNER TO \"Boss\";",
+            "alter table t owner to Other;",
+            "ALTER TABLE t OWNER TO CURRENT_USER;",
+            "ALTER TABLE t ALTER COLUMN owner SET DEFAULT 'OWNER TO x';",
+            "grant select on t to public, Reader;",
+            "SET SESSION AUTHORIZATION 'app';",
+            "SET SESSION AUTHORIZATION DEFAULT;",
+        ] {
+            needs.add_statement(sql);
+        }
+        let names = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>();
+        assert_eq!(names(needs.owners), ["Boss", "other"]);
+        assert_eq!(names(needs.roles), ["Boss", "app", "other", "reader"]);
+        assert_eq!(names(needs.extensions), ["hstore"]);
     }
 
     #[test]

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
-use super::plan;
+use super::needs::Needs;
+use super::{plan, script};
 use crate::archive::reader::Reader;
+use crate::archive::script::Script;
+use crate::archive::source::Source;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Depth, LargeObjects, Manifest, Table};
 use crate::postgres::dump;
+use crate::seal::Algorithm;
 use crate::shelf::{Check, Copy, Shelf, Stock};
 use crate::{store, stored, verify};
 
@@ -29,18 +33,31 @@ pub enum Origin<'a> {
         id: &'a str,
     },
     /// A dump that pg_dump or another program made.
-    File(&'a Path),
+    File {
+        /// The file, or the folder of a directory archive.
+        path: &'a Path,
+        /// Which of the databases in it.
+        database: Option<&'a str>,
+    },
 }
 
 /// What is restored, opened but not yet read as a whole.
 pub struct Content {
-    /// Its table of contents and its rows.
-    pub reader: Arc<Reader>,
+    /// Its definitions and its rows.
+    pub body: Body,
     /// How the new database is dumped to compare it.
     pub dump: dump::Request,
     /// What a person should know of it before.
     pub warnings: Vec<String>,
     from: From,
+}
+
+/// How it says what is restored.
+pub enum Body {
+    /// An archive: a table of contents, and rows.
+    Archive(Arc<Reader>),
+    /// SQL text.
+    Script(Box<script::Contents>),
 }
 
 enum From {
@@ -74,7 +91,7 @@ impl Content {
     pub async fn open(origin: &Origin<'_>) -> Result<Content> {
         match origin {
             Origin::Backup { job, id } => Content::of_backup(job, id).await,
-            Origin::File(path) => Content::of_file(path).await,
+            Origin::File { path, database } => Content::of_file(path, *database).await,
         }
     }
 
@@ -85,7 +102,7 @@ impl Content {
         let mut others = stock.find(id)?;
         let (copy, reader) = nearest(&mut others, &mut |text| warnings.push(text)).await?;
         Ok(Content {
-            reader: Arc::new(reader),
+            body: Body::Archive(Arc::new(reader)),
             dump: job.dump.clone(),
             warnings,
             from: From::Backup {
@@ -96,23 +113,52 @@ impl Content {
         })
     }
 
-    async fn of_file(path: &Path) -> Result<Content> {
+    async fn of_file(path: &Path, database: Option<&str>) -> Result<Content> {
         if let Err(error) = std::fs::metadata(path) {
             let message = format!("cannot read {}: {error}", path.display());
             return Err(Fail::new(Exit::NotFound, message).into());
         }
+        let body = Body::open(path, database);
         Ok(Content {
-            reader: Arc::new(Reader::open(path).await?),
+            body: body.await.with_context(|| format!("reading {}", path.display()))?,
             dump: dump::Request::default(),
             warnings: Vec::new(),
             from: From::File(path.to_owned()),
         })
     }
 
-    /// The entries of its table of contents.
+    /// The entries of its table of contents; of a script those of the database itself.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
-        self.reader.entries()
+        match &self.body {
+            Body::Archive(reader) => reader.entries(),
+            Body::Script(script) => &script.entries,
+        }
+    }
+
+    /// The entries to choose a part from.
+    ///
+    /// # Errors
+    /// A script has none: its statements are run as they come.
+    pub fn selectable(&self) -> Result<&[Entry]> {
+        match &self.body {
+            Body::Archive(reader) => Ok(reader.entries()),
+            Body::Script(_) => Err(Fail::new(
+                Exit::Usage,
+                "of plain SQL no part can be chosen: it is restored as a whole",
+            )
+            .hint("restore it with --mode new, and take the part out of the new database")
+            .into()),
+        }
+    }
+
+    /// What it takes for granted.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match &self.body {
+            Body::Archive(reader) => Needs::of(reader.entries()),
+            Body::Script(script) => script.needs.clone(),
+        }
     }
 
     /// The backup that it is.
@@ -129,19 +175,16 @@ impl Content {
     pub fn describe(&self) -> plan::What {
         match &self.from {
             From::Backup { manifest, .. } => plan::What::Backup(plan::Backup::of(manifest)),
-            From::File(path) => plan::What::File(plan::File {
-                name: path.display().to_string(),
-                format: self.reader.facts().format.to_ascii_lowercase(),
-                database: self.reader.header().database.clone(),
-                created: self.reader.header().created,
-                server_version: self.reader.header().server_version.clone(),
-                bytes: size(path),
-            }),
+            From::File(path) => plan::What::File(self.body.describe(path)),
         }
     }
 
-    /// The globals file of a backup, where there is one: it only helps to say what is missing.
+    /// The globals file of a backup, where there is one, or what a script has like it: it only helps to say what
+    /// is missing.
     pub async fn globals(&self) -> Option<String> {
+        if let Body::Script(script) = &self.body {
+            return Some(script.globals.clone());
+        }
         let From::Backup { shelf, manifest, .. } = &self.from else {
             return None;
         };
@@ -183,7 +226,7 @@ impl Content {
                     }
                     warn(format!("passing over the copy in {shelf}: {error:#}"));
                     let (copy, reader) = nearest(others, &mut |text| warn(text)).await?;
-                    self.reader = Arc::new(reader);
+                    self.body = Body::Archive(Arc::new(reader));
                     (*shelf, **manifest) = (copy.shelf, copy.backup.manifest);
                 }
                 Ok(Expected {
@@ -193,16 +236,71 @@ impl Content {
                 })
             }
             From::File(path) => {
-                let contents = verify::contents(&self.reader)
-                    .await
-                    .with_context(|| format!("reading {}", path.display()))?;
-                Ok(Expected {
-                    tables: contents.tables,
-                    large_objects: Some(contents.large_objects),
-                    hashes: false,
-                })
+                let expected = self.body.check().await;
+                expected.with_context(|| format!("reading {}", path.display()))
             }
         }
+    }
+}
+
+impl Body {
+    /// Opens a file, whatever it is.
+    async fn open(path: &Path, database: Option<&str>) -> Result<Body> {
+        if path.is_dir() {
+            return Ok(Body::Archive(Arc::new(Reader::open(path).await?)));
+        }
+        let source = Source::file(path)?;
+        if Reader::is_archive(&source).await? {
+            return Ok(Body::Archive(Arc::new(Reader::from_source(source).await?)));
+        }
+        let script = Script::open(source).await?;
+        Ok(Body::Script(Box::new(script::Contents::read(script, database).await?)))
+    }
+
+    fn describe(&self, path: &Path) -> plan::File {
+        let file = plan::File {
+            name: path.display().to_string(),
+            bytes: size(path),
+            ..plan::File::default()
+        };
+        match self {
+            Body::Archive(reader) => plan::File {
+                format: reader.facts().format.to_ascii_lowercase(),
+                database: Some(reader.header().database.clone()),
+                created: Some(reader.header().created),
+                server_version: reader.header().server_version.clone(),
+                ..file
+            },
+            Body::Script(script) => plan::File {
+                format: match script.script.algorithm() {
+                    Algorithm::None => "plain".to_owned(),
+                    algorithm => format!("plain, {}", algorithm.name()),
+                },
+                database: script.section.clone(),
+                server_version: script.server_version.clone(),
+                tables: Some(script.tables),
+                rows: Some(script.rows),
+                data_bytes: Some(script.bytes),
+                ..file
+            },
+        }
+    }
+
+    /// Reads an archive once as a whole; a script was read before the plan.
+    async fn check(&self) -> Result<Expected> {
+        let Body::Archive(reader) = self else {
+            return Ok(Expected {
+                tables: Vec::new(),
+                large_objects: None,
+                hashes: false,
+            });
+        };
+        let contents = verify::contents(reader).await?;
+        Ok(Expected {
+            tables: contents.tables,
+            large_objects: Some(contents.large_objects),
+            hashes: false,
+        })
     }
 }
 

@@ -46,21 +46,27 @@ pub enum What {
     File(File),
 }
 
-/// A file, as far as its head tells.
-#[derive(Clone, Debug, Serialize)]
+/// A file, as far as it tells.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct File {
     /// Its name.
     pub name: String,
-    /// `custom`, `directory` or `tar`.
+    /// `custom`, `directory`, `tar`, `plain` or `plain, gzip`.
     pub format: String,
     /// The database that it was made of.
-    pub database: String,
+    pub database: Option<String>,
     /// When it was made, in the local time of the machine that made it.
-    pub created: NaiveDateTime,
-    /// Version of the server that it was made on.
+    pub created: Option<NaiveDateTime>,
+    /// Version of the server that it was made on; empty where it does not say.
     pub server_version: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// Tables that it has rows for. This and the next two are known of scripts, which are read before the plan.
+    pub tables: Option<usize>,
+    /// Their rows; an INSERT counts as one.
+    pub rows: Option<u64>,
+    /// Bytes of rows and statements.
+    pub data_bytes: Option<u64>,
 }
 
 /// The backup, as far as a person decides by it.
@@ -266,8 +272,13 @@ impl What {
     fn data_bytes(&self) -> u64 {
         match self {
             What::Backup(backup) => backup.data_bytes,
-            What::File(file) => file.bytes.saturating_mul(UNPACKED),
+            What::File(file) => file.data_bytes.unwrap_or(file.bytes.saturating_mul(UNPACKED)),
         }
+    }
+
+    /// Whether it is run from its first statement to its last, and not by sections.
+    fn is_script(&self) -> bool {
+        matches!(self, What::File(file) if file.tables.is_some())
     }
 
     /// The major version of the server that it was made on, where that is known.
@@ -285,16 +296,16 @@ fn steps(what: &What, live_bytes: u64, replaces: bool, wishes: Wishes) -> Vec<Pl
     let load = what.data_bytes() / LOAD_RATE;
     let read = what.data_bytes() / READ_RATE;
     let steps = [
-        (Step::Check, true, what.bytes() / (READ_RATE * 4)),
+        (Step::Check, !what.is_script(), what.bytes() / (READ_RATE * 4)),
         (
             Step::Safety,
             replaces && wishes.swap && wishes.safety,
             live_bytes / READ_RATE,
         ),
         (Step::Create, true, 0),
-        (Step::PreData, true, 0),
+        (Step::PreData, !what.is_script(), 0),
         (Step::Data, true, load),
-        (Step::Privileges, true, 0),
+        (Step::Privileges, !what.is_script(), 0),
         (Step::Analyse, true, read / 4),
         (Step::Prove, true, read),
         (Step::Properties, true, 0),

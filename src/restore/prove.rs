@@ -31,6 +31,8 @@ pub struct Proof {
     pub sequences: usize,
     /// Large objects whose contents are the manifest's.
     pub large_objects: u64,
+    /// Statements of a script that were run, none of which failed.
+    pub statements: u64,
 }
 
 /// Differences that are named in a message, at most.
@@ -59,6 +61,7 @@ pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &
             objects: entries.iter().filter(|entry| counts(entry)).count(),
             sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
             large_objects: expected.large_objects.as_ref().map_or(0, |objects| objects.count),
+            statements: 0,
         });
     }
     let more = match differences.len().saturating_sub(NAMED) {

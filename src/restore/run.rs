@@ -16,7 +16,7 @@ use super::live::{self, Live};
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
-use super::origin::{Content, Expected, Origin};
+use super::origin::{Body, Content, Expected, Origin};
 use super::plan::{Goal, Plan, Wishes};
 use super::prove::{Proof, prove};
 use super::selection::{chosen, is_whole, narrow, provable};
@@ -24,14 +24,16 @@ use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, pooled, recover};
+use super::{analyse, pooled, recover, script};
 use crate::archive::options::RestoreOptions;
+use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, Kind};
+use crate::postgres::load::script::ScriptLoad;
 use crate::postgres::load::{self, Load};
 use crate::shelf::Shelf;
 
@@ -123,9 +125,12 @@ impl<'a> Prepared<'a> {
         let target = Target::new(dsn);
         let chosen = match is_whole(&request.options) {
             true => None,
-            false => Some(chosen(content.entries(), &request.options)?),
+            false => Some(chosen(content.selectable()?, &request.options)?),
         };
-        let needs = Needs::of(chosen.as_deref().unwrap_or(content.entries()));
+        let needs = match &chosen {
+            Some(chosen) => Needs::of(chosen),
+            None => content.needs(),
+        };
         let client = target.outside(&database).await?;
         pooled::refuse(&target, &client).await?;
         let survey = survey(&target, &client, &database, &needs).await?;
@@ -322,12 +327,26 @@ impl<'a> Prepared<'a> {
             .with_context(|| format!("creating the database {:?}", new.name))?;
         run(client, &new.marker.statement(&quoted(new.name))).await?;
 
+        let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
+        let proof = match &self.content.body {
+            Body::Archive(reader) => self.load(reader, new, jobs).await?,
+            Body::Script(script) => self.run_script(script, new.name, jobs).await?,
+        };
+        watch.step(Step::Properties).await;
+        if let Some(live) = live {
+            live.apply(client, new.name, watch).await?;
+        }
+        Ok(proof)
+    }
+
+    /// Loads an archive by its sections, over several connections, and proves it.
+    async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<Proof> {
+        let watch = &self.request.watch;
         let weights = new.expected.weights(self.entries());
         watch.tell(Event::Total(weights.values().sum()));
-        let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
         let dsn = self.target.dsn(new.name);
         let load = Load::new(
-            Arc::clone(&self.content.reader),
+            Arc::clone(reader),
             self.request.options.clone(),
             dsn.clone(),
             jobs,
@@ -343,18 +362,31 @@ impl<'a> Prepared<'a> {
         watch.step(Step::Analyse).await;
         analyse::analyse(&self.target, new.name, jobs, watch).await?;
         watch.step(Step::Prove).await;
-        let proof = match &self.chosen {
+        match &self.chosen {
             Some(chosen) => {
                 let entries = provable(chosen, &self.request.options);
-                prove(&dsn, new.expected, &entries, &self.content.dump).await?
+                prove(&dsn, new.expected, &entries, &self.content.dump).await
             }
-            None => prove(&dsn, new.expected, self.content.entries(), &self.content.dump).await?,
-        };
-        watch.step(Step::Properties).await;
-        if let Some(live) = live {
-            live.apply(client, new.name, watch).await?;
+            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump).await,
         }
-        Ok(proof)
+    }
+
+    /// Runs a script from its first statement to its last, and proves it.
+    async fn run_script(&self, script: &script::Contents, database: &str, jobs: usize) -> Result<Proof> {
+        let watch = &self.request.watch;
+        watch.tell(Event::Total(script.bytes));
+        watch.step(Step::Data).await;
+        let load = ScriptLoad {
+            script: script.script.clone(),
+            section: script.section.clone(),
+            dsn: self.target.dsn(database),
+            progress: Arc::new(Teller(watch.clone())),
+        };
+        let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
+        watch.step(Step::Analyse).await;
+        analyse::analyse(&self.target, database, jobs, watch).await?;
+        watch.step(Step::Prove).await;
+        script.prove(&loaded, &self.target, database).await
     }
 
     async fn swap_in(

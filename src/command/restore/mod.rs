@@ -37,9 +37,12 @@ pub struct Args {
     /// Backup to restore: an id, or `latest`
     #[arg(value_name = "BACKUP")]
     backup: Option<String>,
-    /// Restore a dump that anybody made: custom, directory or tar archive
+    /// Restore a dump that anybody made: a custom, directory or tar archive, or plain SQL, also compressed
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// Which database to take from a dump of several (pg_dumpall)
+    #[arg(long, value_name = "NAME", requires = "from")]
+    database: Option<String>,
     /// Restore to another database: a connection string, or a job's
     #[arg(long, value_name = "URL|JOB")]
     to: Option<String>,
@@ -181,7 +184,10 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
         None => Cow::Borrowed(config.job(args.job.as_deref())?),
     };
     Ok(Asked {
-        origin: Origin::File(file),
+        origin: Origin::File {
+            path: file,
+            database: args.database.as_deref(),
+        },
         job,
     })
 }
@@ -251,18 +257,26 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         });
     }
     let proof = &outcome.proof;
-    let (what, equal) = match &plan.what {
-        What::Backup(backup) => (format!("the backup {}", backup.id), "equal what was backed up"),
-        What::File(file) => (file.name.clone(), "are there, as many as in the file"),
+    let (what, said) = match &plan.what {
+        What::File(file) if proof.statements > 0 => (
+            file.name.clone(),
+            format!(
+                "{} statements were run without an error, and {} tables have the {} rows of the file",
+                proof.statements,
+                proof.tables,
+                output::count(proof.rows)
+            ),
+        ),
+        What::File(file) => (file.name.clone(), there(outcome, "are there, as many as in the file")),
+        What::Backup(backup) => (
+            format!("the backup {}", backup.id),
+            there(outcome, "equal what was backed up"),
+        ),
     };
     output::line(&format!(
-        "{} is {what} now: {} tables with {} rows, {} objects and {} sequences {equal} ({})",
+        "{} is {what} now: {said} ({})",
         outcome.database,
-        proof.tables,
-        output::count(proof.rows),
-        proof.objects,
-        proof.sequences,
-        output::seconds(outcome.seconds),
+        output::seconds(outcome.seconds)
     ))?;
     if let Some(safety) = outcome.safety {
         output::line(&format!("safety snapshot of what was live: {safety}"))?;
@@ -275,4 +289,16 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         output::line(&format!("to take it back: snapback undo {}", plan.job))?;
     }
     Ok(())
+}
+
+/// What of an archive was compared, and how it is.
+fn there(outcome: &Outcome, equal: &str) -> String {
+    let proof = &outcome.proof;
+    format!(
+        "{} tables with {} rows, {} objects and {} sequences {equal}",
+        proof.tables,
+        output::count(proof.rows),
+        proof.objects,
+        proof.sequences
+    )
 }

@@ -63,16 +63,21 @@ fn of_backup(backup: &Backup) -> Vec<String> {
 }
 
 fn of_file(file: &File) -> Vec<String> {
-    let head = format!(
-        "Restore {} ({} format, {}), made of database {} on PostgreSQL {} at {}",
-        file.name,
-        file.format,
-        bytes(file.bytes),
-        file.database,
-        file.server_version,
-        file.created,
-    );
-    vec![head]
+    let mut head = format!("Restore {} ({} format, {})", file.name, file.format, bytes(file.bytes));
+    if let Some(database) = &file.database {
+        head.push_str(&format!(", made of database {database}"));
+    }
+    if !file.server_version.is_empty() {
+        head.push_str(&format!(", from PostgreSQL {}", file.server_version));
+    }
+    if let Some(created) = file.created {
+        head.push_str(&format!(", at {created}"));
+    }
+    let mut lines = vec![head];
+    if let (Some(tables), Some(rows)) = (file.tables, file.rows) {
+        lines.push(format!("  rows for {tables} tables: {}", count(rows)));
+    }
+    lines
 }
 
 fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {

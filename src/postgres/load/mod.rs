@@ -5,6 +5,7 @@
 
 pub mod graph;
 mod rows;
+pub mod script;
 mod session;
 mod stream;
 mod work;

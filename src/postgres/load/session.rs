@@ -26,7 +26,7 @@ pub(super) struct Encoding {
     /// `client_encoding` of the dump.
     pub(super) name: String,
     /// The database takes any bytes.
-    any_bytes: bool,
+    pub(super) any_bytes: bool,
 }
 
 /// Statements that are sent together, at most.
@@ -38,13 +38,13 @@ const ATTEMPTS: u32 = 4;
 
 /// Settings that no role's or database's own may change. Nothing of a database that is not live yet must be
 /// durable before the swap, whose commit is.
-const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
+pub(super) const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
     SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'";
 
 /// Room and helpers for building indexes. What the server may have is not known but by what its administrator
 /// gave to `shared_buffers`: all connections together take about as much again. Nothing is set lower than it was.
-fn index_settings(jobs: usize) -> String {
+pub(super) fn index_settings(jobs: usize) -> String {
     format!(
         "SELECT pg_catalog.set_config('maintenance_work_mem', GREATEST(m.setting::int8, 131072, \
          LEAST(pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 1024 / {jobs}, \
@@ -154,11 +154,18 @@ impl Loader {
 
     /// A statement of the archive as this session sends it, which is always UTF-8.
     pub(super) async fn text(&self, sql: &[u8]) -> Result<String> {
-        let plain = sql.is_ascii() || self.encoding.name == "UTF8" || self.encoding.any_bytes;
+        self.encoding.text(&self.client, sql).await
+    }
+}
+
+impl Encoding {
+    /// Text in this encoding as a session sends it, which is always UTF-8.
+    pub(super) async fn text(&self, client: &Client, sql: &[u8]) -> Result<String> {
+        let plain = sql.is_ascii() || self.name == "UTF8" || self.any_bytes;
         if let (true, Ok(text)) = (plain, std::str::from_utf8(sql)) {
             return Ok(text.to_owned());
         }
-        if self.encoding.any_bytes {
+        if self.any_bytes {
             // What is text in no encoding gets to the server as a number, and only there becomes a statement.
             let mut digits = String::with_capacity(sql.len() * 2);
             for byte in sql {
@@ -169,14 +176,13 @@ impl Loader {
                  END $snapback$"
             ));
         }
-        let row = self
-            .client
+        let row = client
             .query_one(
                 "SELECT pg_catalog.convert_from($1, $2::text::name)",
-                &[&sql, &self.encoding.name],
+                &[&sql, &self.name],
             )
             .await
-            .with_context(|| format!("converting a statement from {}", self.encoding.name))?;
+            .with_context(|| format!("converting a statement from {}", self.name))?;
         Ok(row.try_get(0)?)
     }
 }
@@ -196,7 +202,7 @@ fn is_tolerated(entry: &Entry, error: &anyhow::Error) -> bool {
         && code(error) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
-fn code(error: &anyhow::Error) -> Option<&SqlState> {
+pub(super) fn code(error: &anyhow::Error) -> Option<&SqlState> {
     error
         .chain()
         .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())

@@ -1,6 +1,7 @@
 //! Restores: the swap and what can happen to it, the whole story with the real program, and its bad days.
 
 mod failures;
+mod from;
 mod kills;
 mod proof;
 mod selection;
@@ -89,6 +90,11 @@ impl Site {
     pub fn restore(&self, args: &[&str]) -> serde_json::Value {
         let all = [&["restore", "app", "--yes", "--json"], args].concat();
         serde_json::from_str(&self.run(&all).ok().stdout).unwrap()
+    }
+
+    /// The folder that the program runs in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The folder with the job's backups.

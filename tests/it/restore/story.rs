@@ -1,5 +1,7 @@
 //! Backup, loss, restore, undo with the real program on real servers.
 
+use std::fs;
+
 use super::{Site, project};
 use crate::support::{Run, Server, VERSIONS};
 
@@ -155,6 +157,16 @@ fn every_kind_of_object_survives_on_every_version() {
             &dump(&site, database),
             &dump(&site, "stock"),
             &format!("PostgreSQL {major}"),
+        );
+        // What is live came out of a restore, so that it comes out of another one unchanged.
+        let script = site.folder().join("script.sql");
+        fs::write(&script, site.server.pg_dump(database, &["--create"])).unwrap();
+        let script = script.to_str().unwrap();
+        site.restore(&["--from", script, "--mode", "new", "--as", "script"]);
+        assert_same(
+            &dump(&site, "script"),
+            &dump(&site, "stock"),
+            &format!("a script of PostgreSQL {major}"),
         );
     }
 }

@@ -1,0 +1,406 @@
+//! Where the statements of a script end, by the rules of psql: a semicolon that stands in no quotes, no
+//! comment, no parentheses and no body of `BEGIN ATOMIC … END`.
+
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::encoding::Characters;
+
+/// Finds the end of one statement after the other in text that comes bit by bit.
+#[derive(Debug, Default)]
+pub(super) struct Lexer {
+    /// How the client encoding forms characters.
+    pub(super) characters: Characters,
+    /// `standard_conforming_strings` is off: backslashes escape in every string.
+    pub(super) escapes: bool,
+    /// So much of the text was looked at.
+    at: usize,
+    within: Within,
+    /// Something of a statement was there, and not only comments.
+    begun: bool,
+    parens: u32,
+    /// Brackets around slices, whose colons begin no variables.
+    brackets: u32,
+    /// Bodies and CASEs that an END closes.
+    begins: u32,
+    words: usize,
+    /// First letters of the words `CREATE OR REPLACE FUNCTION|PROCEDURE` that the statement begins with.
+    head: [u8; 4],
+}
+
+#[derive(Debug, Default)]
+enum Within {
+    #[default]
+    Nothing,
+    String {
+        escapes: bool,
+    },
+    Identifier,
+    /// A string between two of this tag.
+    Dollars(Vec<u8>),
+    LineComment,
+    /// How deep comments are nested.
+    Comment(u32),
+}
+
+/// What one step came to.
+enum Step {
+    On,
+    /// The text that is there does not tell.
+    More,
+    End,
+}
+
+/// A word that is longer is none: this is no SQL text.
+const LONGEST_WORD: usize = 1 << 20;
+
+impl Lexer {
+    /// Where the statement ends that `text` begins with, after its semicolon, or the comment in front of it; `None`
+    /// when more text is needed. The next call must be about the same text, longer. `last` says that there is no more.
+    ///
+    /// # Errors
+    /// There is something that only psql understands.
+    pub(super) fn end(&mut self, text: &[u8], last: bool) -> Result<Option<usize>> {
+        loop {
+            match self.step(text, last)? {
+                Step::On => {}
+                Step::More => return Ok(None),
+                Step::End => {
+                    let end = self.at;
+                    self.restart();
+                    return Ok(Some(end));
+                }
+            }
+        }
+    }
+
+    /// How much of the text was looked at: where something is wrong.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Forgets the statement, but not the settings.
+    fn restart(&mut self) {
+        *self = Lexer {
+            characters: self.characters,
+            escapes: self.escapes,
+            ..Lexer::default()
+        };
+    }
+
+    fn step(&mut self, text: &[u8], last: bool) -> Result<Step> {
+        let rest = text.get(self.at..).unwrap_or_default();
+        Ok(match &self.within {
+            Within::Nothing => return self.plain(rest, last),
+            Within::String { escapes } => self.string(rest, *escapes, last),
+            Within::Identifier => self.until(rest, b'"'),
+            Within::LineComment => self.until(rest, b'\n'),
+            Within::Comment(_) => self.comment(rest, last),
+            Within::Dollars(tag) => match find(rest, tag) {
+                Some(at) => {
+                    self.at += at + tag.len();
+                    self.leave()
+                }
+                None => {
+                    // The tag may have begun in the last bytes.
+                    self.at += rest.len().saturating_sub(tag.len() - 1);
+                    Step::More
+                }
+            },
+        })
+    }
+
+    fn leave(&mut self) -> Step {
+        self.within = Within::Nothing;
+        Step::On
+    }
+
+    fn enter(&mut self, within: Within, len: usize) -> Step {
+        self.within = within;
+        self.at += len;
+        Step::On
+    }
+
+    fn skip(&mut self, len: usize) -> Step {
+        self.at += len;
+        Step::On
+    }
+
+    fn plain(&mut self, rest: &[u8], last: bool) -> Result<Step> {
+        let comment = rest.starts_with(b"/") && (rest.len() == 1 || rest.starts_with(b"/*"));
+        self.begun |= !comment && rest.first().is_some_and(|byte| !byte.is_ascii_whitespace());
+        Ok(match rest {
+            [] => Step::More,
+            [b'\'', ..] => {
+                let escapes = self.escapes;
+                self.enter(Within::String { escapes }, 1)
+            }
+            [b'"', ..] => self.enter(Within::Identifier, 1),
+            [b'-' | b'/' | b':' | b'E' | b'e'] if !last => Step::More,
+            [b'-', b'-', ..] => self.enter(Within::LineComment, 2),
+            [b'/', b'*', ..] => self.enter(Within::Comment(1), 2),
+            [b'E' | b'e', b'\'', ..] => {
+                self.words += 1;
+                self.enter(Within::String { escapes: true }, 2)
+            }
+            [b':', next, ..] => return self.colon(*next),
+            [b'$', after @ ..] => self.dollar(after, last),
+            [b'(', ..] => {
+                self.parens += 1;
+                self.skip(1)
+            }
+            [b')', ..] => {
+                self.parens = self.parens.saturating_sub(1);
+                self.skip(1)
+            }
+            [b'[', ..] => {
+                self.brackets += 1;
+                self.skip(1)
+            }
+            [b']', ..] => {
+                self.brackets = self.brackets.saturating_sub(1);
+                self.skip(1)
+            }
+            [b';', ..] => {
+                self.at += 1;
+                if self.parens == 0 && self.begins == 0 {
+                    Step::End
+                } else {
+                    Step::On
+                }
+            }
+            [b'\\', ..] => return Err(refused("a command of psql inside of a statement")),
+            [byte, ..] if is_word(*byte) => return self.word(rest, last),
+            _ => self.skip(1),
+        })
+    }
+
+    /// `::` and `:=` are SQL, and so are the colons of slices; all else names a variable of psql.
+    fn colon(&mut self, next: u8) -> Result<Step> {
+        let variable = is_word(next) || matches!(next, b'\'' | b'"' | b'{');
+        if variable && self.brackets == 0 {
+            return Err(refused("a variable of psql, whose value nobody knows here"));
+        }
+        Ok(self.skip(if matches!(next, b':' | b'=') { 2 } else { 1 }))
+    }
+
+    /// `$tag$` begins a string; `$1` and a lone `$` do not.
+    fn dollar(&mut self, after: &[u8], last: bool) -> Step {
+        let end = after.iter().position(|byte| !is_word(*byte) || *byte == b'$');
+        match end {
+            None if !last && after.len() < LONGEST_WORD => Step::More,
+            Some(end) if after[end] == b'$' && !after[0].is_ascii_digit() => {
+                let tag = [b"$", &after[..=end]].concat();
+                let len = tag.len();
+                self.enter(Within::Dollars(tag), len)
+            }
+            _ => self.skip(1),
+        }
+    }
+
+    /// A name, a keyword or a number.
+    fn word(&mut self, rest: &[u8], last: bool) -> Result<Step> {
+        let mut len = 0;
+        while rest.get(len).is_some_and(|byte| is_word(*byte)) {
+            len += self.characters.first(&rest[len..]);
+        }
+        // The longest character has four bytes.
+        if len + 4 > rest.len() && !last {
+            if len > LONGEST_WORD {
+                return Err(refused("something that is no SQL text"));
+            }
+            return Ok(Step::More);
+        }
+        let word = rest[..len].to_ascii_lowercase();
+        if let Some(letter) = self.head.get_mut(self.words)
+            && let b"create" | b"or" | b"replace" | b"function" | b"procedure" = word.as_slice()
+        {
+            *letter = word[0];
+        }
+        self.words += 1;
+        if self.parens == 0 && matches!(self.head, [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p']) {
+            match word.as_slice() {
+                b"begin" => self.begins += 1,
+                b"case" if self.begins > 0 => self.begins += 1,
+                b"end" => self.begins = self.begins.saturating_sub(1),
+                _ => {}
+            }
+        }
+        Ok(self.skip(len))
+    }
+
+    fn string(&mut self, rest: &[u8], escapes: bool, last: bool) -> Step {
+        let mut at = 0;
+        loop {
+            match rest.get(at..) {
+                None | Some([]) => {
+                    self.at += at.min(rest.len());
+                    return Step::More;
+                }
+                Some([b'\'']) if !last => {
+                    self.at += at;
+                    return Step::More;
+                }
+                Some([b'\'', b'\'', ..]) => at += 2,
+                Some([b'\'', ..]) => {
+                    self.at += at + 1;
+                    return self.leave();
+                }
+                Some(text) if escapes || self.characters != Characters::AsciiApart => {
+                    let len = if escapes && text[0] == b'\\' {
+                        2
+                    } else {
+                        self.characters.first(text)
+                    };
+                    // A character or an escape that is not there as a whole waits for its end.
+                    if !last && text.len() < 4 && (len > 1 || text[0] >= 0x80) && text.len() <= len {
+                        self.at += at;
+                        return Step::More;
+                    }
+                    at += len;
+                }
+                Some(text) => at += text.iter().position(|byte| *byte == b'\'').unwrap_or(text.len()),
+            }
+        }
+    }
+
+    fn until(&mut self, rest: &[u8], end: u8) -> Step {
+        match rest.iter().position(|byte| *byte == end) {
+            Some(at) => {
+                self.at += at + 1;
+                self.leave()
+            }
+            None => {
+                self.at += rest.len();
+                Step::More
+            }
+        }
+    }
+
+    /// Comments may be nested.
+    fn comment(&mut self, rest: &[u8], last: bool) -> Step {
+        let Within::Comment(depth) = &mut self.within else {
+            return Step::On;
+        };
+        match rest {
+            [] => return Step::More,
+            [b'*' | b'/'] if !last => return Step::More,
+            [b'*', b'/', ..] => {
+                *depth -= 1;
+                self.at += 2;
+                if *depth == 0 {
+                    self.leave();
+                    return if self.begun { Step::On } else { Step::End };
+                }
+            }
+            [b'/', b'*', ..] => {
+                *depth += 1;
+                self.at += 2;
+            }
+            [_, after @ ..] => {
+                let next = after.iter().position(|byte| matches!(byte, b'*' | b'/'));
+                self.at += 1 + next.unwrap_or(after.len());
+            }
+        }
+        Step::On
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    let first = wanted.first()?;
+    let mut from = 0;
+    loop {
+        let at = from + text.get(from..)?.iter().position(|byte| byte == first)?;
+        if text[at..].starts_with(wanted) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+fn refused(what: &str) -> anyhow::Error {
+    Fail::new(Exit::Usage, format!("there is {what}"))
+        .hint(super::REFUSED)
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The statements of `text`, which comes `step` bytes at a time.
+    fn split(lexer: &mut Lexer, text: &[u8], step: usize) -> Result<Vec<String>> {
+        let (mut statements, mut begin, mut end) = (Vec::new(), 0, 0);
+        while end < text.len() {
+            end = (end + step).min(text.len());
+            while let Some(len) = lexer.end(&text[begin..end], end == text.len())? {
+                let statement = &text[begin..begin + len];
+                statements.push(crate::archive::raw::decode(statement).trim().to_owned());
+                begin += len;
+            }
+        }
+        assert!(
+            text[begin..].trim_ascii().is_empty(),
+            "{}",
+            String::from_utf8_lossy(&text[begin..])
+        );
+        Ok(statements)
+    }
+
+    fn assert_split(make: impl Fn() -> Lexer, statements: &[&[u8]]) {
+        let text = statements.join(&b'\n');
+        let wanted: Vec<_> = statements.iter().map(|one| crate::archive::raw::decode(one)).collect();
+        for step in [1, 2, 3, 7, text.len()] {
+            assert_eq!(
+                split(&mut make(), &text, step).unwrap(),
+                wanted,
+                "{step} bytes at a time"
+            );
+        }
+    }
+
+    #[test]
+    fn statements_end_where_psql_ends_them() {
+        assert_split(
+            Lexer::default,
+            &[
+                b"SELECT 'a;''b\\', \"c;\"\"d\", E'e\\';\\\\';",
+                b"SELECT $$a;b$$, $x$ $$ ; $y$ $x $x$, a$b, $1, 1::int, f(a := 2), a[1:n], a[x.y:'2'] -- ; '\n;",
+                b"/* a /* ; */ ' */",
+                b"SELECT 1 /**/;",
+                b"CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT ')');",
+                b"CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN a THEN 1 END; SELECT 2; END;",
+                b"create procedure p(a int) BEGIN ATOMIC INSERT INTO t VALUES (1); END;",
+                b"BEGIN;",
+                b"END;",
+                b"CREATE FUNCTION g() RETURNS text LANGUAGE sql AS $_$ SELECT ';' || $1; $_$;",
+                b"INSERT INTO caf\xe9 VALUES (U&'\\0041;', B'01', x'ff', ';');",
+            ],
+        );
+    }
+
+    #[test]
+    fn settings_say_what_a_backslash_is() {
+        let old = || Lexer {
+            escapes: true,
+            ..Lexer::default()
+        };
+        assert_split(old, &[b"SELECT 'it\\'s; \\\\', 'x';", b"SELECT 1;"]);
+        // The second byte of the character is a backslash.
+        let sjis = || Lexer {
+            characters: Characters::ShiftJis,
+            ..Lexer::default()
+        };
+        assert_split(sjis, &[b"SELECT E'\x95\x5c', '\x95\x5c' AS \x95\x5c;", b"SELECT 2;"]);
+    }
+
+    #[test]
+    fn what_only_psql_understands_is_refused() {
+        for text in [":name", ":'name'", ":\"name\"", ":{?name}", "1 \\gset"] {
+            let text = format!("SELECT {text};");
+            assert!(split(&mut Lexer::default(), text.as_bytes(), 5).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! SQL text as psql runs it - what pg_dump and pg_dumpall write in plain format, and what others wrote like it -
+//! read piece by piece, so that its size does not matter.
+//!
+//! Of psql's own commands only those are understood that dumps have: `\connect`, `\encoding`, `\restrict`, `\unrestrict`
+//! and the `\.` after the rows of a COPY. Everything else is refused with the number of its line.
+
+mod command;
+mod lexer;
+mod statement;
+mod tokens;
+
+use anyhow::Context as _;
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::data::{DataFile, Rows};
+use super::raw;
+use super::source::Source;
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::encoding::Characters;
+use crate::seal::Algorithm;
+use command::Command;
+use lexer::Lexer;
+
+pub use statement::{Kind, Statement};
+pub use tokens::{Token, Tokens};
+
+/// A script that can be read, again and again.
+#[derive(Clone)]
+pub struct Script {
+    source: Source,
+    algorithm: Algorithm,
+}
+
+/// A part of a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// A line of comment between statements, without `--`.
+    Comment(String),
+    /// `\connect`: what follows is of this database.
+    Connect(String),
+    /// A statement, and what it is about.
+    Statement(Statement, Kind),
+    /// Rows of the COPY before it: so many ends of rows are in it.
+    Rows(Bytes, u64),
+    /// The end of those rows.
+    EndOfRows,
+}
+
+/// What the magic numbers of compressed files are.
+const MAGIC: [(&[u8], Algorithm); 3] = [
+    (&[0x1F, 0x8B], Algorithm::Gzip),
+    (&[0x28, 0xB5, 0x2F, 0xFD], Algorithm::Zstd),
+    (&[0x04, 0x22, 0x4D, 0x18], Algorithm::Lz4),
+];
+/// A piece of a row that is longer than this does not wait for its end.
+const LONG_ROW: usize = 1 << 20;
+/// What to do about a script that only psql understands.
+const REFUSED: &str = "change that in the file, or let psql run it into a new database and restore from a dump of that";
+
+impl Script {
+    /// Recognises how `source` is compressed, and that it is text.
+    ///
+    /// # Errors
+    /// It is something else, or cannot be read.
+    pub async fn open(source: Source) -> Result<Script> {
+        let start = source.read(0..source.len().min(4)).await?;
+        let magic = MAGIC.iter().find(|(magic, _)| start.starts_with(magic));
+        let script = Script {
+            source,
+            algorithm: magic.map_or(Algorithm::None, |(_, algorithm)| *algorithm),
+        };
+        let first = script.text()?.next().await?.unwrap_or_default();
+        script.check(&first)?;
+        Ok(script)
+    }
+
+    /// How it is compressed.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Reads it from its start.
+    ///
+    /// # Errors
+    /// There is no memory for the decompression.
+    pub fn read(&self) -> Result<Reading> {
+        Ok(Reading::new(self.text()?))
+    }
+
+    fn text(&self) -> Result<Rows> {
+        Rows::file(DataFile {
+            source: self.source.clone(),
+            range: 0..self.source.len(),
+            algorithm: self.algorithm,
+        })
+    }
+
+    fn check(&self, start: &[u8]) -> Result<()> {
+        let is_archive = start.starts_with(b"PGDMP") || start.get(257..262) == Some(b"ustar");
+        let (what, hint) = match start {
+            [] => ("it is empty", "look for the error that whoever made it met"),
+            _ if is_archive => (
+                "it is a compressed archive of pg_dump",
+                "unpack it first: only plain SQL is read compressed as a whole",
+            ),
+            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
+                ("it is text in UTF-16", "turn it into UTF-8: iconv -f UTF-16 -t UTF-8")
+            }
+            _ if start.contains(&0) => (
+                "it is neither an archive of pg_dump nor SQL text",
+                "pg_dump's custom, directory, tar and plain formats can be restored, the last also as .gz, .zst and .lz4",
+            ),
+            _ => return Ok(()),
+        };
+        Err(Fail::new(Exit::Damaged, format!("this cannot be restored: {what}"))
+            .hint(hint)
+            .into())
+    }
+}
+
+/// A script that is being read.
+pub struct Reading {
+    text: Rows,
+    /// All text was taken in.
+    last: bool,
+    /// Text that was not handed out yet.
+    buffer: BytesMut,
+    /// Number of the line that the buffer begins in.
+    line: u64,
+    lexer: Lexer,
+    encoding: Option<String>,
+    rows: Option<Copying>,
+}
+
+/// Rows are being read.
+struct Copying {
+    /// Line of the COPY.
+    line: u64,
+    /// The buffer begins inside of a row.
+    inside: bool,
+}
+
+impl Reading {
+    /// Reads decompressed text.
+    #[must_use]
+    pub fn new(text: Rows) -> Reading {
+        Reading {
+            text,
+            last: false,
+            buffer: BytesMut::new(),
+            line: 1,
+            lexer: Lexer::default(),
+            encoding: None,
+            rows: None,
+        }
+    }
+
+    /// The client encoding that was set last; `None`: the database's own.
+    #[must_use]
+    pub fn encoding(&self) -> Option<&str> {
+        self.encoding.as_deref()
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// It is cut or damaged, or has something that only psql understands: the message has the line.
+    pub async fn next(&mut self) -> Result<Option<Piece>> {
+        if self.rows.is_some() {
+            return self.next_rows().await.map(Some);
+        }
+        loop {
+            self.skip_space();
+            match self.buffer.as_ref() {
+                [] | [b'-' | b'\xEF'] if !self.last => self.fill().await?,
+                [] => return Ok(None),
+                // Only the first line may begin like this.
+                [0xEF, 0xBB, 0xBF, ..] if self.line == 1 => self.buffer.advance(3),
+                [b'-', b'-', ..] => {
+                    let line = self.take_line().await?;
+                    let comment = raw::decode(line.get(2..).unwrap_or_default());
+                    return Ok(Some(Piece::Comment(comment.trim().to_owned())));
+                }
+                [b'\\', ..] => {
+                    let line = self.line;
+                    let text = raw::decode(&self.take_line().await?);
+                    let command = command::parse(&text).with_context(|| format!("line {line}"))?;
+                    match command {
+                        Command::Connect(database) => {
+                            self.lexer = Lexer::default();
+                            self.encoding = None;
+                            return Ok(Some(Piece::Connect(database)));
+                        }
+                        Command::Encoding(name) => self.use_encoding(name),
+                        Command::Nothing => {}
+                    }
+                }
+                _ => {
+                    let statement = self.statement().await?;
+                    // What stands before a statement is a statement of its own to the lexer.
+                    if !statement.text.starts_with(b"/*") {
+                        return self.take_note(statement).await.map(Some);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The statement or comment that the buffer begins with.
+    async fn statement(&mut self) -> Result<Statement> {
+        loop {
+            let end = self.lexer.end(&self.buffer, self.last);
+            let end = end.with_context(|| {
+                let before = self.buffer.get(..self.lexer.position()).unwrap_or_default();
+                format!("line {}", self.line + lines(before))
+            })?;
+            if let Some(end) = end {
+                let statement = Statement {
+                    line: self.line,
+                    text: self.take(end),
+                };
+                return Ok(statement);
+            }
+            if self.last {
+                return Err(cut(format!(
+                    "the statement that begins in line {} has no end",
+                    self.line
+                )));
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Heeds what a statement says about those that follow it.
+    async fn take_note(&mut self, statement: Statement) -> Result<Piece> {
+        let kind = statement.kind();
+        match &kind {
+            Kind::Setting { name, value } if name == "client_encoding" => {
+                self.use_encoding(value.clone());
+            }
+            Kind::Setting { name, value } if name == "standard_conforming_strings" => {
+                self.lexer.escapes = value.eq_ignore_ascii_case("off");
+            }
+            Kind::Copy(_) => {
+                if !self.take_line().await?.trim_ascii().is_empty() {
+                    return Err(refused_copy(statement.line));
+                }
+                self.rows = Some(Copying {
+                    line: statement.line,
+                    inside: false,
+                });
+            }
+            Kind::ClientCopy => return Err(refused_copy(statement.line)),
+            _ => {}
+        }
+        Ok(Piece::Statement(statement, kind))
+    }
+
+    fn use_encoding(&mut self, name: String) {
+        self.lexer.characters = Characters::of(&name.to_ascii_uppercase().replace('-', ""));
+        self.encoding = Some(name);
+    }
+
+    async fn next_rows(&mut self) -> Result<Piece> {
+        loop {
+            let (end, rows) = self.whole_rows();
+            if end > 0 {
+                self.line += rows;
+                self.inside_row(false);
+                return Ok(Piece::Rows(self.buffer.split_to(end).freeze(), rows));
+            }
+            if self.at_marker() {
+                self.take_line().await?;
+                self.rows = None;
+                return Ok(Piece::EndOfRows);
+            }
+            if self.last {
+                let line = self.rows.as_ref().map_or(0, |rows| rows.line);
+                return Err(cut(format!("the rows after the COPY in line {line} have no end")));
+            }
+            if self.buffer.len() > LONG_ROW {
+                self.inside_row(true);
+                return Ok(Piece::Rows(self.buffer.split().freeze(), 0));
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Where the whole rows end that the buffer begins with, and how many they are.
+    fn whole_rows(&self) -> (usize, u64) {
+        let inside = self.rows.as_ref().is_some_and(|rows| rows.inside);
+        let (mut end, mut rows) = (0, 0);
+        for line in self.buffer.split_inclusive(|byte| *byte == b'\n') {
+            let is_marker = matches!(line, b"\\.\n" | b"\\.\r\n") && (end > 0 || !inside);
+            if is_marker || !line.ends_with(b"\n") {
+                break;
+            }
+            end += line.len();
+            rows += 1;
+        }
+        (end, rows)
+    }
+
+    /// Whether the buffer begins with the line that ends the rows.
+    fn at_marker(&self) -> bool {
+        let inside = self.rows.as_ref().is_some_and(|rows| rows.inside);
+        let marker = |end: &[u8]| self.buffer.starts_with(end);
+        let at_end = self.last && self.buffer.trim_ascii_end() == b"\\.";
+        !inside && (marker(b"\\.\n") || marker(b"\\.\r\n") || at_end)
+    }
+
+    fn inside_row(&mut self, inside: bool) {
+        if let Some(rows) = &mut self.rows {
+            rows.inside = inside;
+        }
+    }
+
+    /// Takes more text in.
+    async fn fill(&mut self) -> Result<()> {
+        match self.text.next().await {
+            Ok(Some(text)) => self.buffer.extend_from_slice(&text),
+            Ok(None) => self.last = true,
+            Err(error) => return Err(cut(format!("{error:#} after line {}", self.line))),
+        }
+        Ok(())
+    }
+
+    /// Passes over what is between two statements.
+    fn skip_space(&mut self) {
+        let is_space = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b';' | b'\x0B');
+        let len = self.buffer.iter().position(|byte| !is_space(byte));
+        self.take(len.unwrap_or(self.buffer.len()));
+    }
+
+    /// The rest of the line, without its end.
+    async fn take_line(&mut self) -> Result<Bytes> {
+        loop {
+            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line = self.take(at + 1);
+                return Ok(line.slice(..at));
+            }
+            if self.last {
+                return Ok(self.take(self.buffer.len()));
+            }
+            self.fill().await?;
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Bytes {
+        let taken = self.buffer.split_to(len).freeze();
+        self.line += lines(&taken);
+        taken
+    }
+}
+
+fn lines(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn refused_copy(line: u64) -> anyhow::Error {
+    let message = format!("line {line}: only COPY … FROM stdin in text format is understood, with its rows below");
+    Fail::new(Exit::Usage, message).hint(REFUSED).into()
+}
+
+fn cut(message: String) -> anyhow::Error {
+    Fail::new(Exit::Damaged, format!("the script is cut or damaged: {message}"))
+        .hint("copy it again from where it was made, or look for the error that stopped the dump")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(text: &[u8]) -> Result<Vec<Piece>> {
+        let script = Script::open(Source::memory(Bytes::copy_from_slice(text))).await?;
+        let mut reading = script.read()?;
+        let mut pieces = Vec::new();
+        while let Some(piece) = reading.next().await? {
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
+    fn statement(line: u64, text: &'static str, kind: Kind) -> Piece {
+        let text = Bytes::from_static(text.as_bytes());
+        Piece::Statement(Statement { line, text }, kind)
+    }
+
+    fn rows(text: &'static str, rows: u64) -> Piece {
+        Piece::Rows(Bytes::from_static(text.as_bytes()), rows)
+    }
+
+    #[tokio::test]
+    async fn a_script_is_its_statements_and_rows() {
+        let text = b"\xEF\xBB\xBF--\n-- PostgreSQL database dump\n--\n\\restrict x\n/* ; */\n\
+            \\connect -reuse-previous=on \"dbname='it''s'\"\n";
+        assert!(
+            read(text).await.is_err(),
+            "a quote inside of the name is escaped otherwise"
+        );
+        let text = b"\xEF\xBB\xBF--\n-- PostgreSQL database dump\n--\n\\restrict x\n/* ; */\n\
+            \\connect -reuse-previous=on \"dbname='a \\\\'b'\"\nCREATE TABLE t\n(a text);;\n\
+            COPY t (a) FROM stdin;\n;\n\\\\.\n\\.\n\nCOPY u FROM stdin;\r\n\\.\r\nSELECT 1;\n\\unrestrict x";
+        let text = String::from_utf8(text.to_vec())
+            .unwrap()
+            .replace("\\\\'b", "\\'b")
+            .into_bytes();
+        assert_eq!(
+            read(&text).await.unwrap(),
+            [
+                Piece::Comment(String::new()),
+                Piece::Comment("PostgreSQL database dump".to_owned()),
+                Piece::Comment(String::new()),
+                Piece::Connect("a 'b".to_owned()),
+                statement(7, "CREATE TABLE t\n(a text);", Kind::Other),
+                statement(9, "COPY t (a) FROM stdin;", Kind::Copy("t".to_owned())),
+                rows(";\n\\\\.\n", 2),
+                Piece::EndOfRows,
+                statement(14, "COPY u FROM stdin;", Kind::Copy("u".to_owned())),
+                Piece::EndOfRows,
+                statement(16, "SELECT 1;", Kind::Other),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_is_found_out() {
+        for (text, message) in [
+            ("SELECT 1", "in line 1 has no end"),
+            ("SELECT 1;\n\nSELECT ';", "in line 3 has no end"),
+            ("/* no", "has no end"),
+            ("COPY t FROM stdin;\n1\n2\n", "COPY in line 1 have no end"),
+            ("COPY t FROM stdin;\n1\n\\", "COPY in line 1 have no end"),
+        ] {
+            let error = format!("{:#}", read(text.as_bytes()).await.unwrap_err());
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_script_is_told() {
+        for (bytes, message) in [
+            (b"".as_slice(), "empty"),
+            (b"\xff\xfe-\0-\0", "UTF-16"),
+            (b"\x7fELF\0\0", "neither"),
+        ] {
+            let error = format!("{:#}", read(bytes).await.unwrap_err());
+            assert!(error.contains(message), "{error}");
+        }
+        for (text, message) in [
+            ("SELECT 1;\n\\i other.sql\n", "line 2: there is the command \\i"),
+            ("SELECT 1\n\\gset\n", "line 2: there is a command of psql inside"),
+            ("\nSELECT\n:x;\n", "line 3: there is a variable"),
+            ("COPY t FROM stdin CSV;\n", "line 1: only COPY"),
+        ] {
+            let error = format!("{:#}", read(text.as_bytes()).await.unwrap_err());
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn long_rows_are_not_held() {
+        let long = "x".repeat(3 << 20);
+        let text = format!("COPY t FROM stdin;\n{long}\n{long}\\.\n\\.\n");
+        let pieces = read(text.as_bytes()).await.unwrap();
+        let mut counted = (0, 0);
+        for piece in &pieces {
+            if let Piece::Rows(text, rows) = piece {
+                assert!(text.len() < 2 << 20);
+                counted = (counted.0 + text.len(), counted.1 + rows);
+            }
+        }
+        assert_eq!(counted, (text.len() - "COPY t FROM stdin;\n\\.\n".len(), 2));
+        assert_eq!(pieces.last(), Some(&Piece::EndOfRows));
+    }
+}
