@@ -62,7 +62,7 @@ fn check(fixture: &str, major: u32) {
 
 /// Compares the lists of two archives, with their dependencies, and the text that pg_restore makes of them.
 #[track_caller]
-fn compare_archives(server: &Server, database: &str, options: &[&str]) {
+pub fn compare_archives(server: &Server, database: &str, options: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (theirs, ours) = (folder.path().join("pg_dump"), folder.path().join("snapback"));
     let to = |path: &Path| {

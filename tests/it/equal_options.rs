@@ -1,7 +1,7 @@
 //! The matrix of options: on one database with objects of every family, `snapback dump` with an option writes what
 //! pg_dump writes with it.
 
-use super::equal::{difference, is_text, load};
+use super::equal::{compare_archives, difference, is_text, load};
 use super::support::{Run, Server, snapback};
 
 /// What the database holds: the fixtures that can stand beside each other.
@@ -126,6 +126,9 @@ fn check(major: u32) {
         "not as pg_dump writes it with\n{}",
         different.join("\n")
     );
+    // What is left out takes no number where pg_dump gives it none.
+    compare_archives(&server, "options", &["-n", "con"]);
+    compare_archives(&server, "options", &["-t", "con.*", "-t", "idx.*"]);
 }
 
 #[test]

@@ -38,6 +38,24 @@ pub struct Constraint {
     pub separate: bool,
 }
 
+/// Whether 14 lists the foreign keys of a table by name: it asks table by table without ORDER BY, so they are numbered
+/// by name where its planner takes the index, and by place where it reads pg_constraint as it lies.
+pub const FOREIGN_KEY_ORDER: Step = Step {
+    what: "the order of foreign keys",
+    query: |cat| {
+        let sql = "EXPLAIN SELECT oid FROM pg_catalog.pg_constraint c
+                    WHERE conrelid = '16384' AND conparentid = 0 AND contype = 'f'";
+        (cat.server.major() < 15).then(|| Query::new(sql))
+    },
+    absorb: |cat, rows| {
+        for row in rows {
+            let line = row.text("QUERY PLAN")?;
+            cat.foreign_keys_by_name |= line.contains("Index Scan using pg_constraint_conrelid");
+        }
+        Ok(())
+    },
+};
+
 /// Foreign keys of the tables that are dumped, but for those that a partition has from its parent.
 pub const FOREIGN_KEYS: Step = Step {
     what: "foreign keys",
@@ -47,24 +65,31 @@ pub const FOREIGN_KEYS: Step = Step {
             .filter(|(object, _)| object.wants(Components::DEFINITION))
             .map(|(_, table)| table.oid)
             .collect();
-        let columns = "c.oid, conrelid, conname, confrelid, conindid, pg_catalog.pg_get_constraintdef(c.oid) AS condef";
-        let wanted = "contype = 'f' AND conparentid = 0";
-        // Numbers follow the order of the rows. 14 asks table by table, so each is a subquery of its own here.
-        let query = Query::new(match cat.server.major() {
-            ..15 => format!(
-                "SELECT c.* FROM unnest($1) AS src(tbloid), LATERAL (
-                     SELECT {columns} FROM pg_catalog.pg_constraint c
-                     WHERE conrelid = src.tbloid AND {wanted} OFFSET 0) c"
-            ),
-            _ => format!(
-                "SELECT {columns} FROM unnest($1) AS src(tbloid)
-                 JOIN pg_catalog.pg_constraint c ON src.tbloid = c.conrelid
-                 WHERE {wanted} ORDER BY conrelid, conname"
-            ),
-        });
+        // Numbers follow the order of the rows.
+        let order = match cat.server.major() {
+            ..15 => "src.ord, c.ctid",
+            _ => "conrelid, conname",
+        };
+        let query = Query::new(format!(
+            "SELECT c.oid, conrelid, conname, confrelid, conindid, pg_catalog.pg_get_constraintdef(c.oid) AS condef
+             FROM unnest($1) WITH ORDINALITY AS src(tbloid, ord)
+             JOIN pg_catalog.pg_constraint c ON src.tbloid = c.conrelid
+             WHERE contype = 'f' AND conparentid = 0 ORDER BY {order}"
+        ));
         (!tables.is_empty()).then(|| query.oids(tables))
     },
-    absorb: |cat, rows| rows.iter().try_for_each(|row| absorb_foreign_key(cat, row)),
+    absorb: |cat, rows| {
+        let mut keys = rows
+            .iter()
+            .map(|row| Ok((row.oid("conrelid")?, row.text("conname")?, row)))
+            .collect::<Result<Vec<_>>>()?;
+        if cat.foreign_keys_by_name {
+            for of_table in keys.chunk_by_mut(|one, other| one.0 == other.0) {
+                of_table.sort_by(|one, other| one.1.cmp(&other.1));
+            }
+        }
+        keys.iter().try_for_each(|(_, _, row)| absorb_foreign_key(cat, row))
+    },
 };
 
 fn absorb_foreign_key(cat: &mut Catalog, row: &Row) -> Result<()> {

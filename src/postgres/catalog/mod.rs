@@ -176,6 +176,8 @@ pub struct Catalog {
     pub database: database::Database,
     /// Files of relations and indexes, for `--binary-upgrade`.
     pub files: HashMap<Oid, upgrade::Files>,
+    /// See [`constraint::FOREIGN_KEY_ORDER`].
+    pub foreign_keys_by_name: bool,
     /// What pg_dump would warn of, for the manifest and the log.
     pub warnings: Vec<String>,
     objects: Vec<Option<Object>>,
@@ -198,6 +200,7 @@ impl Catalog {
             attachments: attachment::Attachments::default(),
             database: database::Database::default(),
             files: HashMap::new(),
+            foreign_keys_by_name: false,
             warnings: Vec::new(),
             objects: Vec::new(),
             by_catalog_id: HashMap::new(),
@@ -442,6 +445,7 @@ const DETAILS: &[Step] = &[
     index::READ,
     index::FLAG_INHERITED,
     statistics::READ,
+    constraint::FOREIGN_KEY_ORDER,
     constraint::FOREIGN_KEYS,
     trigger::READ,
     rule::READ,
