@@ -18,6 +18,7 @@ use chrono::{DateTime, Utc};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::postgres::connect::Dsn;
+use crate::store::S3;
 use raw::Raw;
 use store::Opened;
 use value::{ConnectionString, List};
@@ -108,6 +109,15 @@ impl Config {
                 .hint(format!("the jobs are {}", self.job_names()))
                 .into()),
         }
+    }
+
+    /// A folder of any bucket, to read from: with the settings of a store that is in the bucket, or else with those of
+    /// the AWS chain.
+    ///
+    /// # Errors
+    /// A value of the store is impossible.
+    pub fn bucket(&self, name: &str, folder: &str) -> Result<S3> {
+        store::bucket(&self.raw.stores, name, folder)
     }
 
     /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, and without a

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
+use crate::archive::script::{Kind, Piece, Reading};
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::manifest::{BackupId, Contents, Depth, LargeObjects, Manifest, Part, Table};
@@ -154,7 +155,11 @@ pub async fn contents(reader: &Reader) -> Result<Contents> {
                 return large_objects(reader, entry, &mut objects).await;
             }
             let name = (entry.namespace.clone().unwrap_or_default(), entry.tag.clone());
-            *tables.entry(name).or_default() += hash(reader.rows(entry.dump_id).await?).await?;
+            let rows = reader.rows(entry.dump_id).await?;
+            *tables.entry(name).or_default() += match entry.copy_stmt.is_empty() {
+                true => inserts(Reading::of_entry(rows, reader.entries())).await?,
+                false => hash(rows).await?,
+            };
             Ok(())
         };
         read.await
@@ -211,6 +216,18 @@ async fn hash(mut rows: Rows) -> Result<RowHash> {
         .ok_or_else(|| Fail::new(Exit::Damaged, "the rows do not end as rows do"))?;
     hash.update(rest);
     Ok(hash)
+}
+
+/// Counts the rows of INSERT statements, which have no hash.
+async fn inserts(mut reading: Reading) -> Result<RowHash> {
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(piece) = reading.next().await? {
+        if let Piece::Statement(statement, Kind::Insert(_)) = piece {
+            rows += statement.rows;
+            bytes += statement.text.len() as u64;
+        }
+    }
+    Ok(RowHash::known(rows, bytes, ""))
 }
 
 /// Adds the large objects of an entry to `sum`.

@@ -94,6 +94,28 @@ pub fn open(name: &str, raw: &raw::Store) -> Result<Opened> {
     Ok(Opened { store, policy })
 }
 
+/// A folder of any bucket, to read from: with the settings of a store that is in the bucket, or else with those of the
+/// AWS chain.
+///
+/// # Errors
+/// A value of the store is impossible.
+pub fn bucket(stores: &BTreeMap<String, raw::Store>, bucket: &str, folder: &str) -> Result<S3> {
+    let mut known = stores
+        .iter()
+        .filter_map(|(name, store)| Some((name, store.s3.as_ref()?)));
+    let options = match known.find(|(_, s3)| s3.bucket == bucket) {
+        Some((name, s3)) => options(s3, &|key| format!("stores.{name}.s3.{key}"))?,
+        None => S3Options {
+            bucket: bucket.to_owned(),
+            ..S3Options::default()
+        },
+    };
+    Ok(S3::new(S3Options {
+        prefix: folder.to_owned(),
+        ..options
+    }))
+}
+
 fn options(raw: &RawS3, key: &dyn Fn(&str) -> String) -> Result<S3Options> {
     if raw.bucket.is_empty() {
         return Err(impossible(&key("bucket"), "must not be empty"));

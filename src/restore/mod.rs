@@ -10,6 +10,7 @@ mod lock;
 pub mod marker;
 pub mod needs;
 pub mod origin;
+pub mod place;
 pub mod plan;
 mod pooled;
 mod prove;

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
 use super::needs::Needs;
+use super::place::Place;
 use super::{plan, script};
 use crate::archive::reader::Reader;
 use crate::archive::script::Script;
-use crate::archive::source::Source;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
@@ -34,8 +34,8 @@ pub enum Origin<'a> {
     },
     /// A dump that pg_dump or another program made.
     File {
-        /// The file, or the folder of a directory archive.
-        path: &'a Path,
+        /// Where it is.
+        place: Place,
         /// Which of the databases in it.
         database: Option<&'a str>,
     },
@@ -67,7 +67,10 @@ enum From {
         manifest: Box<Manifest>,
         others: Vec<Copy>,
     },
-    File(PathBuf),
+    File {
+        place: Place,
+        bytes: u64,
+    },
 }
 
 /// What the new database must hold.
@@ -91,7 +94,7 @@ impl Content {
     pub async fn open(origin: &Origin<'_>) -> Result<Content> {
         match origin {
             Origin::Backup { job, id } => Content::of_backup(job, id).await,
-            Origin::File { path, database } => Content::of_file(path, *database).await,
+            Origin::File { place, database } => Content::of_file(place, *database).await,
         }
     }
 
@@ -113,17 +116,17 @@ impl Content {
         })
     }
 
-    async fn of_file(path: &Path, database: Option<&str>) -> Result<Content> {
-        if let Err(error) = std::fs::metadata(path) {
-            let message = format!("cannot read {}: {error}", path.display());
-            return Err(Fail::new(Exit::NotFound, message).into());
-        }
-        let body = Body::open(path, database);
+    async fn of_file(place: &Place, database: Option<&str>) -> Result<Content> {
+        let opened = Body::open(place, database).await;
+        let (body, bytes) = opened.with_context(|| format!("reading {place}"))?;
         Ok(Content {
-            body: body.await.with_context(|| format!("reading {}", path.display()))?,
+            body,
             dump: dump::Request::default(),
             warnings: Vec::new(),
-            from: From::File(path.to_owned()),
+            from: From::File {
+                place: place.clone(),
+                bytes,
+            },
         })
     }
 
@@ -166,7 +169,7 @@ impl Content {
     pub fn backup(&self) -> Option<BackupId> {
         match &self.from {
             From::Backup { manifest, .. } => Some(manifest.id),
-            From::File(_) => None,
+            From::File { .. } => None,
         }
     }
 
@@ -175,7 +178,7 @@ impl Content {
     pub fn describe(&self) -> plan::What {
         match &self.from {
             From::Backup { manifest, .. } => plan::What::Backup(plan::Backup::of(manifest)),
-            From::File(path) => plan::What::File(self.body.describe(path)),
+            From::File { place, bytes } => plan::What::File(self.body.describe(place, *bytes)),
         }
     }
 
@@ -235,32 +238,36 @@ impl Content {
                     hashes: true,
                 })
             }
-            From::File(path) => {
+            From::File { place, .. } => {
                 let expected = self.body.check().await;
-                expected.with_context(|| format!("reading {}", path.display()))
+                expected.with_context(|| format!("reading {place}"))
             }
         }
     }
 }
 
 impl Body {
-    /// Opens a file, whatever it is.
-    async fn open(path: &Path, database: Option<&str>) -> Result<Body> {
-        if path.is_dir() {
-            return Ok(Body::Archive(Arc::new(Reader::open(path).await?)));
+    /// Opens a file, whatever it is, and tells its size.
+    async fn open(place: &Place, database: Option<&str>) -> Result<(Body, u64)> {
+        if let Some(folder) = place.folder() {
+            let reader = Reader::open(folder).await?;
+            return Ok((Body::Archive(Arc::new(reader)), size(folder)));
         }
-        let source = Source::file(path)?;
+        let source = place.source().await?;
+        let bytes = source.len();
         if Reader::is_archive(&source).await? {
-            return Ok(Body::Archive(Arc::new(Reader::from_source(source).await?)));
+            let reader = Reader::from_source(source).await?;
+            return Ok((Body::Archive(Arc::new(reader)), bytes));
         }
         let script = Script::open(source).await?;
-        Ok(Body::Script(Box::new(script::Contents::read(script, database).await?)))
+        let contents = script::Contents::read(script, database).await?;
+        Ok((Body::Script(Box::new(contents)), bytes))
     }
 
-    fn describe(&self, path: &Path) -> plan::File {
+    fn describe(&self, place: &Place, bytes: u64) -> plan::File {
         let file = plan::File {
-            name: path.display().to_string(),
-            bytes: size(path),
+            name: place.to_string(),
+            bytes,
             ..plan::File::default()
         };
         match self {
@@ -328,7 +335,7 @@ impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.from {
             From::Backup { manifest, .. } => manifest.id.fmt(f),
-            From::File(path) => path.display().fmt(f),
+            From::File { place, .. } => place.fmt(f),
         }
     }
 }
@@ -372,11 +379,9 @@ async fn open(copy: &Copy) -> Result<Reader> {
     reader.with_context(|| format!("reading {path} in {store}"))
 }
 
-/// Bytes of a file, or of all files of a folder.
-fn size(path: &Path) -> u64 {
-    let Ok(files) = std::fs::read_dir(path) else {
-        return std::fs::metadata(path).map_or(0, |file| file.len());
-    };
+/// Bytes of all files of a folder.
+fn size(folder: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(folder) else { return 0 };
     let sizes = files.flatten().filter_map(|file| Some(file.metadata().ok()?.len()));
     sizes.sum()
 }

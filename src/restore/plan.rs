@@ -63,7 +63,7 @@ pub struct File {
     pub bytes: u64,
     /// Tables that it has rows for. This and the next two are known of scripts, which are read before the plan.
     pub tables: Option<usize>,
-    /// Their rows; an INSERT counts as one.
+    /// Their rows.
     pub rows: Option<u64>,
     /// Bytes of rows and statements.
     pub data_bytes: Option<u64>,

@@ -28,7 +28,7 @@ pub struct Contents {
     pub server_version: String,
     /// Tables that rows are loaded into.
     pub tables: usize,
-    /// Their rows; an INSERT counts as one.
+    /// Their rows.
     pub rows: u64,
     /// Bytes of rows and statements.
     pub bytes: u64,
@@ -221,7 +221,7 @@ impl Survey {
         part.substance += u64::from(!matches!(kind, Kind::Setting { .. }));
         match kind {
             Kind::Copy(table) => drop(part.rows.entry(table).or_default()),
-            Kind::Insert(table) => *part.rows.entry(table).or_default() += 1,
+            Kind::Insert(table) => *part.rows.entry(table).or_default() += statement.rows,
             Kind::Begin => part.transaction = Some(statement.line),
             Kind::End => part.transaction = None,
             Kind::Setting { name, value } if name == "default_tablespace" && !value.is_empty() => {

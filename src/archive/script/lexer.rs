@@ -22,6 +22,10 @@ pub(super) struct Lexer {
     /// Bodies and CASEs that an END closes.
     begins: u32,
     words: usize,
+    /// Groups in parentheses after VALUES.
+    groups: u64,
+    /// As many as the last statement had.
+    last_groups: u64,
     /// First letters of the words `CREATE OR REPLACE FUNCTION|PROCEDURE` that the statement begins with.
     head: [u8; 4],
 }
@@ -77,11 +81,17 @@ impl Lexer {
         self.at
     }
 
+    /// How many rows the last statement has, if it is an INSERT of VALUES.
+    pub(super) fn rows(&self) -> u64 {
+        self.last_groups
+    }
+
     /// Forgets the statement, but not the settings.
     fn restart(&mut self) {
         *self = Lexer {
             characters: self.characters,
             escapes: self.escapes,
+            last_groups: self.groups,
             ..Lexer::default()
         };
     }
@@ -144,6 +154,7 @@ impl Lexer {
             [b':', next, ..] => return self.colon(*next),
             [b'$', after @ ..] => self.dollar(after, last),
             [b'(', ..] => {
+                self.groups += u64::from(self.parens == 0);
                 self.parens += 1;
                 self.skip(1)
             }
@@ -216,6 +227,9 @@ impl Lexer {
             *letter = word[0];
         }
         self.words += 1;
+        if self.parens == 0 && word == b"values" {
+            self.groups = 0;
+        }
         if self.parens == 0 && matches!(self.head, [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p']) {
             match word.as_slice() {
                 b"begin" => self.begins += 1,

@@ -15,6 +15,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use super::data::{DataFile, Rows};
 use super::raw;
 use super::source::Source;
+use super::toc::Entry;
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::encoding::Characters;
 use crate::seal::Algorithm;
@@ -156,6 +157,18 @@ impl Reading {
         }
     }
 
+    /// Reads the INSERT statements that are the rows of an entry, in an archive with these `entries`.
+    #[must_use]
+    pub fn of_entry(rows: Rows, entries: &[Entry]) -> Reading {
+        let says = |desc: &str| entries.iter().find(|entry| entry.desc == desc);
+        let mut reading = Reading::new(rows);
+        if let Some(name) = says("ENCODING").and_then(|entry| entry.defn.split('\'').nth(1)) {
+            reading.use_encoding(name.to_owned());
+        }
+        reading.lexer.escapes = says("STDSTRINGS").is_some_and(|entry| entry.defn.contains("off"));
+        reading
+    }
+
     /// The client encoding that was set last; `None`: the database's own.
     #[must_use]
     pub fn encoding(&self) -> Option<&str> {
@@ -216,11 +229,9 @@ impl Reading {
                 format!("line {}", self.line + lines(before))
             })?;
             if let Some(end) = end {
-                let statement = Statement {
-                    line: self.line,
-                    text: self.take(end),
-                };
-                return Ok(statement);
+                let (line, rows) = (self.line, self.lexer.rows().max(1));
+                let text = self.take(end);
+                return Ok(Statement { line, text, rows });
             }
             if self.last {
                 return Err(cut(format!(
@@ -385,7 +396,7 @@ mod tests {
 
     fn statement(line: u64, text: &'static str, kind: Kind) -> Piece {
         let text = Bytes::from_static(text.as_bytes());
-        Piece::Statement(Statement { line, text }, kind)
+        Piece::Statement(Statement { line, text, rows: 1 }, kind)
     }
 
     fn rows(text: &'static str, rows: u64) -> Piece {
@@ -423,6 +434,21 @@ mod tests {
                 statement(16, "SELECT 1;", Kind::Other),
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn rows_of_inserts_are_counted() {
+        let text = "INSERT INTO t (a, b) OVERRIDING SYSTEM VALUE VALUES\n\t(1, '('),\n\t((2), f(3, (4)));\n\
+                    INSERT INTO t DEFAULT VALUES;\nINSERT INTO t VALUES ('),(');";
+        let rows = read(text.as_bytes())
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Statement(statement, _) => statement.rows,
+                _ => 0,
+            });
+        assert_eq!(rows.collect::<Vec<_>>(), [2, 1, 1]);
     }
 
     #[tokio::test]

@@ -12,6 +12,8 @@ pub struct Statement {
     pub line: u64,
     /// Its text.
     pub text: Bytes,
+    /// How many rows it has, if it is an INSERT of VALUES.
+    pub rows: u64,
 }
 
 /// What a statement is about.
@@ -202,7 +204,7 @@ mod tests {
 
     fn kind(text: &str) -> Kind {
         let text = Bytes::copy_from_slice(text.as_bytes());
-        Statement { line: 1, text }.kind()
+        Statement { line: 1, text, rows: 0 }.kind()
     }
 
     #[test]

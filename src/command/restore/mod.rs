@@ -5,8 +5,8 @@ mod plan;
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use chrono::Utc;
 use clap::ValueEnum;
@@ -23,6 +23,7 @@ use crate::config::{Config, environment};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::restore::origin::Origin;
+use crate::restore::place::Place;
 use crate::restore::plan::{Plan, What};
 use crate::restore::run::{Outcome, Prepared, Request};
 use crate::restore::selection::is_whole;
@@ -37,9 +38,10 @@ pub struct Args {
     /// Backup to restore: an id, or `latest`
     #[arg(value_name = "BACKUP")]
     backup: Option<String>,
-    /// Restore a dump that anybody made: a custom, directory or tar archive, or plain SQL, also compressed
+    /// Restore a dump that anybody made: a custom, directory or tar archive, or plain SQL, also compressed; a path,
+    /// or s3://BUCKET/KEY
     #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
+    from: Option<String>,
     /// Which database to take from a dump of several (pg_dumpall)
     #[arg(long, value_name = "NAME", requires = "from")]
     database: Option<String>,
@@ -185,11 +187,29 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     };
     Ok(Asked {
         origin: Origin::File {
-            path: file,
+            place: place(config, file)?,
             database: args.database.as_deref(),
         },
         job,
     })
+}
+
+/// Where `--from` says that the file is.
+fn place(config: &Config, from: &str) -> Result<Place> {
+    let Some(object) = from.strip_prefix("s3://") else {
+        return Ok(Place::Local(from.into()));
+    };
+    let (bucket, key) = object.split_once('/').unwrap_or((object, ""));
+    match key.rsplit_once('/').unwrap_or(("", key)) {
+        // The folder may have any name: only that of the file is one as a store gives.
+        (folder, name) if !bucket.is_empty() && !name.is_empty() => Ok(Place::Object {
+            store: Arc::new(config.bucket(bucket, folder)?),
+            name: name.to_owned(),
+        }),
+        _ => Err(Fail::new(Exit::Usage, format!("{from} names no object"))
+            .hint("write s3://BUCKET/KEY")
+            .into()),
+    }
 }
 
 /// Shows steps and bytes as a bar, warnings above it.

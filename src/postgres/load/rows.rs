@@ -24,6 +24,8 @@ impl Loader {
         let entry = &entries[at];
         let loaded = if entry.is_large_objects() {
             self.large_objects(entry.dump_id).await
+        } else if entry.copy_stmt.is_empty() {
+            self.inserts(&entries, entry).await
         } else {
             self.table(&entries, entry, weight).await
         };

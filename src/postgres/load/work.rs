@@ -111,7 +111,7 @@ impl Work {
             return Ok(());
         }
         let weight = self.weights.get(&entry.dump_id).copied().unwrap_or(0);
-        if !entry.is_large_objects() && self.spread.shares(weight) {
+        if !entry.is_large_objects() && !entry.copy_stmt.is_empty() && self.spread.shares(weight) {
             let rows = Arc::new(Stream::open(Arc::clone(&reader), entry.dump_id));
             self.open(at, Arc::clone(&rows));
             loader.share(at, &rows).await?;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Site;
+use crate::support::s3::S3Server;
 use crate::support::{Run, Server};
 
 const FAILURE: i32 = 1;
@@ -98,6 +99,12 @@ fn a_dump_in_any_form_takes_the_place_of_the_database() {
         write(&site, "k.sql.zst", &zstd::encode_all(plain.as_slice(), 1).unwrap()),
         write(&site, "l.sql.lz4", &lz4(&plain)),
         pg_dumpall(&site, "m.sql"),
+        dump(&site, "n", &["-Fc", "--inserts"]),
+        dump(
+            &site,
+            "o",
+            &["-Fd", "--column-inserts", "--rows-per-insert=7", "--encoding=LATIN1"],
+        ),
     ];
     for file in files {
         damage(server);
@@ -145,6 +152,33 @@ fn a_script_in_another_encoding_keeps_its_text() {
         restore(&site, &file, &["--no-safety"]).ok();
         assert_eq!(text(server), wanted, "{}", file.display());
     }
+}
+
+#[test]
+fn a_dump_in_a_bucket_is_read_where_it_is() {
+    let bucket = S3Server::start();
+    let site = Site::new(15, "app");
+    let (server, folder) = (&site.server, bucket.bucket().join("dumps of mine"));
+    site.use_store(&bucket.config("backups"));
+    fill(server);
+    let wanted = text(server);
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.dump"), server.pg_dump("app", &["-Fc"])).unwrap();
+    fs::write(folder.join("b.tar"), server.pg_dump("app", &["-Ft"])).unwrap();
+    fs::write(folder.join("c.sql.gz"), gzip(&server.pg_dump("app", &[]))).unwrap();
+    for name in ["a.dump", "b.tar", "c.sql.gz"] {
+        damage(server);
+        let file = format!("s3://bucket/dumps of mine/{name}");
+        site.restore(&["--from", &file, "--no-safety"]);
+        assert!(text(server) == wanted, "{name}");
+    }
+    let missing = site.run(&["restore", "app", "--from", "s3://bucket/nothing", "--dry-run"]);
+    assert!(
+        missing
+            .code(3)
+            .stderr
+            .contains("cannot read s3://bucket/nothing: there is no such object")
+    );
 }
 
 #[test]

@@ -1,0 +1,36 @@
+//! Rows that an archive has as INSERT statements, as `pg_dump --inserts` writes them.
+
+use crate::archive::script::{Piece, Reading};
+use crate::archive::toc::Entry;
+use crate::error::Result;
+
+use super::session::Loader;
+
+/// Bytes of statements that are sent together, about: as one transaction, of which a failure loses all.
+const BATCH_BYTES: usize = 256 << 10;
+
+impl Loader {
+    /// Runs the INSERT statements that are the rows of `entry`.
+    pub(super) async fn inserts(&self, entries: &[Entry], entry: &Entry) -> Result<()> {
+        let rows = self.archive.reader.rows(entry.dump_id).await?;
+        let mut reading = Reading::of_entry(rows, entries);
+        let mut batch = Vec::new();
+        while let Some(piece) = reading.next().await? {
+            if let Piece::Statement(statement, _) = piece {
+                batch.extend_from_slice(&statement.text);
+            }
+            if batch.len() >= BATCH_BYTES {
+                self.send(&batch).await?;
+                batch.clear();
+            }
+        }
+        self.send(&batch).await
+    }
+
+    async fn send(&self, batch: &[u8]) -> Result<()> {
+        let sql = self.text(batch).await?;
+        self.client.batch_execute(&sql).await?;
+        self.archive.progress.loaded(batch.len() as u64);
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a file lies that is restored: on this machine, or in a bucket.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::archive::source::Source;
+use crate::error::{Exit, Fail, Result};
+use crate::store::Store;
+use crate::stored;
+
+/// A place of a file.
+#[derive(Clone)]
+pub enum Place {
+    /// A file, or the folder of a directory archive.
+    Local(PathBuf),
+    /// An object of a store, which is read where it is: an archive by ranges, a script from its start to its end.
+    Object {
+        /// The folder of its bucket.
+        store: Arc<dyn Store>,
+        /// Its name there.
+        name: String,
+    },
+}
+
+impl Place {
+    /// The file, to be read.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub async fn source(&self) -> Result<Source> {
+        let source = match self {
+            Place::Local(path) => Source::file(path),
+            Place::Object { store, name } => match store.stat(name).await? {
+                Some(_) => return stored::source(Arc::clone(store), name).await,
+                None => Err(anyhow::anyhow!("there is no such object")),
+            },
+        };
+        source.map_err(|error| Fail::new(Exit::NotFound, format!("cannot read {self}: {error:#}")).into())
+    }
+
+    /// The folder that it is.
+    #[must_use]
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Place::Local(path) if path.is_dir() => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Local(path) => path.display().fmt(f),
+            Place::Object { store, name } => write!(f, "{store}/{name}"),
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
