@@ -8,7 +8,7 @@ use crate::command;
 
 /// Backups of PostgreSQL that are pg_dump's equal, and restores that can be undone.
 #[derive(Debug, Parser)]
-#[command(name = "snapback", version, about, propagate_version = true, max_term_width = 100)]
+#[command(name = "snapback", version, about, propagate_version = true, max_term_width = 95)]
 pub struct Cli {
     /// What all verbs share.
     #[command(flatten)]

@@ -92,37 +92,61 @@ fn target<'a>(options: &'a mut DumpOptions, command: &str, object: &str) -> Resu
     })
 }
 
-/// A pattern: blanks outside of quotes become one blank, and a quoted part may go over lines. Also what
-/// follows, and how many line feeds the pattern held.
+/// A pattern: no blanks around dots, parentheses and quoted parts, one otherwise. Also what follows, and how many
+/// line feeds the pattern held.
 fn pattern(text: &str) -> Result<(String, &str, usize), String> {
     let mut out = String::new();
-    let mut quoted = false;
-    let mut end = text.len();
-    for (at, c) in text.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            '\n' | '#' if !quoted => {
-                end = at;
-                break;
-            }
-            _ => {}
+    let mut rest = text;
+    let (mut blank, mut joins) = (false, true);
+    while let Some(c) = rest.chars().next().filter(|c| !matches!(c, '#' | '\n')) {
+        if c == '"' {
+            let name;
+            (name, rest) = quoted(rest)?;
+            out.push_str(if blank { " " } else { "" });
+            out.push_str(&name);
+            joins = false;
+        } else if c.is_whitespace() {
+            rest = rest.trim_start_matches(|c: char| c.is_whitespace() && c != '\n');
+            blank = true;
+            continue;
+        } else {
+            rest = &rest[c.len_utf8()..];
+            let mark = matches!(c, ',' | '.' | '(' | ')');
+            out.push_str(if blank && !joins && !mark { " " } else { "" });
+            out.push(c);
+            out.push_str(if c == ',' { " " } else { "" });
+            joins = mark;
         }
-        let blank = !quoted && c.is_whitespace();
-        match (blank, out.ends_with(' ')) {
-            (true, true) => {}
-            (true, false) => out.push(' '),
-            (false, _) => out.push(c),
-        }
+        blank = false;
     }
-    if quoted {
-        return Err("unexpected end of file inside a quoted name".to_owned());
-    }
-    let pattern = out.trim_end().to_owned();
-    if pattern.is_empty() {
+    if out.is_empty() {
         return Err("missing object name pattern".to_owned());
     }
-    let lines = text[..end].matches('\n').count();
-    Ok((pattern, &text[end..], lines))
+    let lines = text[..text.len() - rest.len()].matches('\n').count();
+    Ok((out, rest, lines))
+}
+
+/// A quoted name that may go over lines, with its quotes, and what follows it. In it `\n` is a line feed.
+fn quoted(text: &str) -> Result<(String, &str), String> {
+    let mut out = String::from('"');
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\r' => {}
+            '\\' => match chars.next() {
+                Some((_, 'n')) => out.push('\n'),
+                Some((_, '\\')) => out.push('\\'),
+                _ => {}
+            },
+            '"' if chars.next_if(|(_, next)| *next == '"').is_some() => out.push_str("\"\""),
+            '"' => {
+                out.push('"');
+                return Ok((out, &text[at + 1..]));
+            }
+            _ => out.push(c),
+        }
+    }
+    Err("unexpected end of file".to_owned())
 }
 
 #[cfg(test)]
@@ -142,13 +166,27 @@ mod tests {
     }
 
     #[test]
+    fn blanks_and_escapes_are_read_as_pg_dump_reads_them() {
+        for (text, expected) in [
+            ("\"public\". t  # c", "\"public\".t"),
+            ("f ( int , text )", "f(int, text)"),
+            ("a   b", "a b"),
+            (r#""one\ntwo\\""#, "\"one\ntwo\\\""),
+            ("\"\nt\nt\n\"", "\"\nt\nt\n\""),
+            (r#""say ""so""""#, r#""say ""so""""#),
+        ] {
+            assert_eq!(pattern(text).unwrap().0, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn errors_name_the_line() {
         for (text, line, why) in [
             ("\nkeep table a", 2, "invalid filter command"),
             ("include rows a", 1, "unsupported filter object type"),
             ("include table", 1, "missing object name pattern"),
             ("include table_data a", 1, "is not allowed"),
-            ("include table \"a", 1, "quoted"),
+            ("include table \"a", 1, "unexpected end of file"),
         ] {
             let (at, said) = parse(text, &mut DumpOptions::default()).unwrap_err();
             assert_eq!(at, line, "{text}");

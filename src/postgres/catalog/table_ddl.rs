@@ -307,11 +307,12 @@ impl<'a, 'e> Ddl<'a, 'e> {
             {
                 // pg_dump 18 forgets to quote here; we do where the text would not restore otherwise.
                 let bare = Quote { all: false, ..q };
-                let name = not_null
-                    .name
-                    .as_ref()
-                    .map(|name| format!("CONSTRAINT {} ", bare.id(name)));
-                elements.push(format!("{}NOT NULL {}", name.unwrap_or_default(), q.id(&column.name)));
+                let name = not_null.name.as_ref();
+                let name = name
+                    .map(|name| format!("CONSTRAINT {} ", bare.id(name)))
+                    .unwrap_or_default();
+                let no_inherit = if not_null.no_inherit { " NO INHERIT" } else { "" };
+                elements.push(format!("{name}NOT NULL {}{no_inherit}", q.id(&column.name)));
             }
         }
         for check in table.checks.iter().filter_map(|id| self.emit.cat.get(*id)) {
