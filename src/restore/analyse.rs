@@ -6,14 +6,32 @@ use anyhow::Context as _;
 
 use super::target::{Target, run};
 use super::watch::Watch;
+use crate::archive::toc::Entry;
 use crate::error::Result;
 
-/// Gathers the statistics of every table and materialized view of `database` over up to `jobs` connections. A
-/// table whose statistics cannot be had - one of its partitions may be a foreign table out of reach - is told.
+/// Schemas and names of the tables whose columns' statistics an archive brought along, as those of 18 may.
+#[must_use]
+pub fn brought(entries: &[Entry]) -> (Vec<&str>, Vec<&str>) {
+    let statistics = entries.iter().filter(|entry| {
+        entry.desc == "STATISTICS DATA" && entry.defn.contains("pg_catalog.pg_restore_attribute_stats(")
+    });
+    statistics
+        .filter_map(|entry| Some((entry.namespace.as_deref()?, entry.tag.as_str())))
+        .unzip()
+}
+
+/// Gathers the statistics of every table and materialized view of `database` over up to `jobs` connections, but for
+/// those that were `brought`: only extended statistics never are. A table whose statistics cannot be had - one of its partitions may be a foreign table out of reach - is told.
 ///
 /// # Errors
 /// The server cannot be reached.
-pub async fn analyse(target: &Target, database: &str, jobs: usize, watch: &Watch) -> Result<()> {
+pub async fn analyse(
+    target: &Target,
+    database: &str,
+    jobs: usize,
+    brought: (Vec<&str>, Vec<&str>),
+    watch: &Watch,
+) -> Result<()> {
     let client = target.session(database).await?;
     // The largest come first, which are popped from the end. The root of a partition tree takes its partitions
     // along.
@@ -22,8 +40,11 @@ pub async fn analyse(target: &Target, database: &str, jobs: usize, watch: &Watch
             "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
              AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
+             AND (EXISTS (SELECT 1 FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid) OR NOT EXISTS \
+             (SELECT 1 FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS brought(s, t) \
+             WHERE brought.s = n.nspname AND brought.t = c.relname)) \
              ORDER BY CASE c.relkind WHEN 'p' THEN 0 ELSE 1 END DESC, c.relpages, pg_catalog.pg_relation_size(c.oid)",
-            &[],
+            &[&brought.0, &brought.1],
         )
         .await?;
     let oids = rows

@@ -168,9 +168,15 @@ fn key(entry: &Entry) -> Key<'_> {
 /// Whether the entry is about something in the database, and not about the database or the archive.
 fn counts(entry: &Entry) -> bool {
     let about_archive = matches!(entry.desc.as_str(), "ENCODING" | "STDSTRINGS" | "SEARCHPATH");
+    // The planner's statistics are nobody's data, and change with every index that is built.
+    let statistics = entry.desc == "STATISTICS DATA";
     // The comment on an extension is only its owner's to change, and privileges may have been the default's.
     let tolerated = entry.desc == "COMMENT" && entry.tag.starts_with("EXTENSION ");
-    !about_archive && !tolerated && !entry.desc.starts_with("DATABASE") && !entry.tag.starts_with("DATABASE ")
+    !about_archive
+        && !statistics
+        && !tolerated
+        && !entry.desc.starts_with("DATABASE")
+        && !entry.tag.starts_with("DATABASE ")
 }
 
 fn is_invalid(entry: &Entry) -> bool {

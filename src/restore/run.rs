@@ -360,7 +360,8 @@ impl<'a> Prepared<'a> {
         watch.step(Step::Privileges).await;
         load.privileges().await?;
         watch.step(Step::Analyse).await;
-        analyse::analyse(&self.target, new.name, jobs, watch).await?;
+        let brought = analyse::brought(self.entries());
+        analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
         watch.step(Step::Prove).await;
         match &self.chosen {
             Some(chosen) => {
@@ -384,7 +385,7 @@ impl<'a> Prepared<'a> {
         };
         let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
         watch.step(Step::Analyse).await;
-        analyse::analyse(&self.target, database, jobs, watch).await?;
+        analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
         watch.step(Step::Prove).await;
         script.prove(&loaded, &self.target, database).await
     }

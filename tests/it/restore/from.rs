@@ -155,6 +155,30 @@ fn a_script_in_another_encoding_keeps_its_text() {
 }
 
 #[test]
+fn statistics_that_a_dump_brings_are_not_gathered_again() {
+    let site = Site::new(18, "app");
+    let server = &site.server;
+    server.psql(
+        "app",
+        "CREATE TABLE measured AS SELECT g AS a FROM generate_series(1, 100) g; ANALYZE measured;
+         CREATE TABLE new AS SELECT g AS a FROM generate_series(1, 50) g;
+         SELECT pg_restore_relation_stats('schemaname', 'public', 'relname', 'measured', 'reltuples', 4711::real)",
+    );
+    let file = dump(&site, "a.dump", &["-Fc", "--statistics"]);
+    restore(&site, &file, &["--no-safety"]).ok();
+    let rows = |table: &str| {
+        let rows = format!(
+            "SELECT reltuples, (SELECT count(*) FROM pg_stats WHERE tablename = relname) FROM pg_class WHERE relname = '{table}'"
+        );
+        server.psql("app", &rows)
+    };
+    assert_eq!(
+        (rows("measured"), rows("new")),
+        ("4711|1".to_owned(), "50|1".to_owned())
+    );
+}
+
+#[test]
 fn a_dump_in_a_bucket_is_read_where_it_is() {
     let bucket = S3Server::start();
     let site = Site::new(15, "app");

@@ -13,15 +13,16 @@ use crate::support::Server;
 
 /// Databases that are restored at the same time, each with its own client.
 const DATABASES: u64 = 4;
-/// Kills in each of them.
-const KILLS: u64 = 50;
+/// Kills in all, unless `SNAPBACK_TEST_KILLS` says how many: each takes about a second.
+const KILLS: u64 = 40;
 
 /// What the live database of this site is when nothing was restored, and when everything was.
 const OLD: &str = "old 300 1";
 const NEW: &str = "new 1000 2";
 
 #[test]
-fn killed_at_two_hundred_random_moments_no_write_is_lost() {
+fn killed_at_random_moments_no_write_is_lost() {
+    let kills = std::env::var("SNAPBACK_TEST_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let server = Arc::new(Server::start(15));
     let seed: u64 = fastrand::u64(..);
     println!("seed {seed}");
@@ -30,7 +31,12 @@ fn killed_at_two_hundred_random_moments_no_write_is_lost() {
             let server = Arc::clone(&server);
             scope.spawn(move || {
                 let name = format!("app{number}");
-                let outcomes = kill_often(&server, &name, &mut fastrand::Rng::with_seed(seed + number));
+                let outcomes = kill_often(
+                    &server,
+                    &name,
+                    kills / DATABASES,
+                    &mut fastrand::Rng::with_seed(seed + number),
+                );
                 println!("{name}: {outcomes:?}");
             });
         }
@@ -49,7 +55,7 @@ struct Outcomes {
     new: u64,
 }
 
-fn kill_often(server: &Arc<Server>, name: &str, random: &mut fastrand::Rng) -> Outcomes {
+fn kill_often(server: &Arc<Server>, name: &str, kills: u64, random: &mut fastrand::Rng) -> Outcomes {
     server.create_database(name);
     let site = Site::on(Arc::clone(server), name, "postgres");
     site.server.psql(
@@ -67,7 +73,7 @@ fn kill_often(server: &Arc<Server>, name: &str, random: &mut fastrand::Rng) -> O
     let mut expected = BTreeSet::new();
     let mut outcomes = Outcomes::default();
     make_old(&site, name);
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         let safety: &[&str] = if random.u8(..4) == 0 { &[] } else { &["--no-safety"] };
         let mut child = site
             .command(&[&["restore", "app", "--yes"], safety].concat())
