@@ -123,6 +123,8 @@ struct Session {
     server_encoding: String,
     encoding: Encoding,
     loaded: Loaded,
+    /// The script has created nothing yet.
+    untouched: bool,
     /// INSERTs for one table that wait to be sent together.
     inserts: Vec<Statement>,
     /// Bytes of them.
@@ -147,6 +149,7 @@ impl Session {
             progress,
             server_encoding,
             loaded: Loaded::default(),
+            untouched: true,
             inserts: Vec::new(),
             waiting: 0,
             table: None,
@@ -189,6 +192,9 @@ impl Session {
         self.flush().await?;
         // A table may mean another one from here on.
         self.table = None;
+        // A view that others need is made empty before it is dropped.
+        let creates = |what: &[u8]| statement.text.starts_with(what);
+        self.untouched &= !creates(b"CREATE ") || creates(b"CREATE OR REPLACE VIEW ");
         let outcome = self.send(&statement.text).await;
         outcome.or_else(|error| self.pass_over(&statement, &kind, error))
     }
@@ -208,8 +214,8 @@ impl Session {
             SqlState::UNDEFINED_COLUMN,
             SqlState::INVALID_SCHEMA_NAME,
         ];
-        // `pg_dump --clean` drops what a new database does not have.
-        if *kind == Kind::Drop && code.is_some_and(|code| missing.contains(code)) {
+        // `pg_dump --clean` begins by dropping what a new database does not have.
+        if self.untouched && *kind == Kind::Drop && code.is_some_and(|code| missing.contains(code)) {
             return Ok(());
         }
         let newer_setting = matches!(kind, Kind::Setting { .. }) && code == Some(&SqlState::UNDEFINED_OBJECT);

@@ -99,6 +99,12 @@ fn a_dump_in_any_form_takes_the_place_of_the_database() {
         write(&site, "k.sql.zst", &zstd::encode_all(plain.as_slice(), 1).unwrap()),
         write(&site, "l.sql.lz4", &lz4(&plain)),
         pg_dumpall(&site, "m.sql"),
+        // A newer pg_dump than the server sets what the server does not know.
+        write(
+            &site,
+            "newer.sql",
+            &[b"SET transaction_timeout = 0;\n", plain.as_slice()].concat(),
+        ),
         dump(&site, "n", &["-Fc", "--inserts"]),
         dump(
             &site,
@@ -334,6 +340,14 @@ fn a_script_becomes_a_new_database_as_it_says() {
     assert_eq!(report["outcome"]["proof"]["rows"], 3026);
     assert_eq!(report["plan"]["file"]["format"], "plain");
     assert_eq!(server.psql("bare", "SELECT count(*) FROM many"), "3000");
+    server.create_database("elsewhere");
+    let (plain, to) = (plain.to_str().unwrap(), server.url("elsewhere"));
+    site.run(&["restore", "--from", plain, "--to", &to, "--yes"]).ok();
+    assert_eq!(server.psql("elsewhere", "SELECT count(*) FROM many"), "3000");
+    let twice = site
+        .run(&["restore", "app", "--from", plain, "--to", &to, "--dry-run"])
+        .code(USAGE);
+    assert!(twice.stderr.contains("says what to restore"), "{}", twice.stderr);
     assert_eq!(
         server.psql("bare", "SHOW work_mem"),
         server.psql("postgres", "SHOW work_mem")
