@@ -12,6 +12,7 @@ use super::catalog::{Catalog, Kind, Sessions, dependency, emit, large_object, ta
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
+use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Session};
 use super::snapshot::{self, SessionOptions};
@@ -133,31 +134,118 @@ async fn run(
     let leader = Arc::new(connect::connect(dsn).await?);
     let setup = session_options(dsn, request);
     let server = snapshot::begin(&leader, &setup).await?;
-    let _watch = match request.max_lock_wait {
+    let watch = match request.max_lock_wait {
         Some(limit) => Some(watch::start(dsn, &leader, limit).await?),
         None => None,
     };
-    let work = async {
-        progress.step("reading the catalogs");
-        let mut cat = Catalog::new(server, options(request));
-        let mut others = Others::prepare(dsn, &leader, &setup, request).await?;
+    let run = Run {
+        dsn,
+        leader: &leader,
+        setup: &setup,
+        request,
+        progress,
+    };
+    let work = run.read(server, target);
+    match &watch {
+        Some(watch) => watch.guard(work).await,
+        None => work.await,
+    }
+}
+
+/// Dumps over one session that is in a transaction, and so sees what that has done. Its settings are as before then.
+///
+/// # Errors
+/// As [`dump`]; the transaction has failed then.
+pub async fn dump_within(
+    session: &Arc<Session>,
+    dsn: &Dsn,
+    request: &Request,
+    upload: Box<dyn Upload>,
+) -> Result<Dumped> {
+    let request = Request {
+        jobs: 1,
+        ..request.clone()
+    };
+    let setup = session_options(dsn, &request);
+    let run = Run {
+        dsn,
+        leader: session,
+        setup: &setup,
+        request: &request,
+        progress: &Silent,
+    };
+    let mut target = Target::one(upload);
+    session.run("SAVEPOINT dump").await?;
+    let server = snapshot::join(session, &setup).await?;
+    let (head, dumped) = run.read(server, &mut target).await?;
+    session.run(LEAVE).await?;
+    let written = target.finish(head).await?;
+    Ok(Dumped { written, ..dumped })
+}
+
+/// Ends the settings and locks of a dump inside a transaction.
+const LEAVE: &str = "ROLLBACK TO SAVEPOINT dump; RELEASE SAVEPOINT dump";
+
+/// The entries of the database that a session is in, as its transaction sees it, and how their text is quoted; in the
+/// encoding of the database.
+///
+/// # Errors
+/// As [`dump_within`].
+pub async fn entries_within(session: &Arc<Session>, dsn: &Dsn) -> Result<(Vec<Entry>, Quote)> {
+    let request = Request::default();
+    let setup = SessionOptions::default();
+    session.run("SAVEPOINT dump").await?;
+    let server = snapshot::join(session, &setup).await?;
+    let run = Run {
+        dsn,
+        leader: session,
+        setup: &setup,
+        request: &request,
+        progress: &Silent,
+    };
+    let (cat, entries) = run.entries(server, None).await?;
+    session.run(LEAVE).await?;
+    Ok((entries, cat.quote()))
+}
+
+/// A dump whose leading session is in its transaction.
+struct Run<'a> {
+    dsn: &'a Dsn,
+    leader: &'a Arc<Session>,
+    setup: &'a SessionOptions,
+    request: &'a Request,
+    progress: &'a dyn Progress,
+}
+
+impl Run<'_> {
+    /// Reads the catalogs; a `helper` in the same snapshot takes half of the work.
+    async fn entries(&self, server: Server, helper: Option<&Session>) -> Result<(Catalog, Vec<Entry>)> {
+        let mut cat = Catalog::new(server, options(self.request));
         cat.read(Sessions {
-            leader: &leader,
-            helper: others.first().await?,
+            leader: self.leader,
+            helper,
         })
         .await?;
         let sorted = order::sort(&mut cat)?;
+        let entries = emit::entries(&cat, &sorted)?;
+        Ok((cat, entries))
+    }
+
+    async fn read(&self, server: Server, target: &mut Target) -> Result<(bytes::Bytes, Dumped)> {
+        let (leader, request, progress) = (self.leader, self.request, self.progress);
+        progress.step("reading the catalogs");
+        let mut others = Others::prepare(self.dsn, leader, self.setup, request).await?;
+        let (mut cat, mut entries) = self.entries(server, others.first().await?).await?;
         let restore = restore_options(&cat, request);
-        let mut entries = emit::entries(&cat, &sorted)?;
         if request.format != Format::Plain {
             dependency::reduce(&cat, &mut entries, &restore);
         }
-        let source = identity::read(&leader, dsn).await?;
+        let source = identity::read(leader, self.dsn).await?;
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
-        let plan = plan(&leader, &cat, &writer, progress).await?;
-        let sessions = others.all(&leader, request.jobs.min(plan.units())).await?;
+        let plan = plan(leader, &cat, &writer, progress).await?;
+        let sessions = others.all(leader, request.jobs.min(plan.units())).await?;
         writer.begin()?;
         target.expect(&writer.head(), plan.bytes);
         target.carry(&mut writer).await?;
@@ -175,23 +263,17 @@ async fn run(
         progress.step("finishing");
         writer.finish(chrono::Local::now().naive_local())?;
         target.carry(&mut writer).await?;
-        Ok((
-            writer.head(),
-            Dumped {
-                source,
-                compression: request.compress.algorithm.name().to_owned(),
-                entries: counts,
-                tables: contents.tables,
-                large_objects: contents.large_objects,
-                schema_hash,
-                warnings: std::mem::take(&mut cat.warnings),
-                written: Written::default(),
-            },
-        ))
-    };
-    match &_watch {
-        Some(watch) => watch.guard(work).await,
-        None => work.await,
+        let dumped = Dumped {
+            source,
+            compression: request.compress.algorithm.name().to_owned(),
+            entries: counts,
+            tables: contents.tables,
+            large_objects: contents.large_objects,
+            schema_hash,
+            warnings: std::mem::take(&mut cat.warnings),
+            written: Written::default(),
+        };
+        Ok((writer.head(), dumped))
     }
 }
 

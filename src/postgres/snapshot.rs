@@ -30,6 +30,14 @@ pub struct SessionOptions {
     pub foreign_data: bool,
 }
 
+/// The first statements run before any setting holds, so their text is plain ASCII and their literals are quoted for
+/// whatever `standard_conforming_strings` is.
+const UNKNOWN: Quote = Quote {
+    all: true,
+    std_strings: false,
+    ..Quote::standard(0)
+};
+
 /// Starts the transaction of a dump in `session` and reads what is true of the server.
 ///
 /// Everything is set for the transaction only: behind a pooler that shares server connections between
@@ -38,23 +46,31 @@ pub struct SessionOptions {
 /// # Errors
 /// What the server says: an unknown role, encoding or snapshot.
 pub async fn begin(session: &Session, options: &SessionOptions) -> Result<Server> {
-    // The first statements run before any setting holds, so their text is plain ASCII and their literals
-    // are quoted for whatever standard_conforming_strings is.
     let mut sql = String::from(if options.serializable_deferrable && options.snapshot.is_none() {
         "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;\n"
     } else {
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
     });
-    let q = Quote {
-        all: true,
-        std_strings: false,
-        ..Quote::standard(0)
-    };
+    let q = UNKNOWN;
     if let Some(snapshot) = &options.snapshot {
         sql.push_str(&format!("SET TRANSACTION SNAPSHOT {};\n", q.literal(snapshot)));
     }
     sql.push_str(&settings(options, &q));
-    session.run(&sql).await.map_err(|error| explain(error, options))?;
+    set_up(session, options, &sql).await
+}
+
+/// Prepares a session for a dump inside the transaction that it is in, which then sees what that has done. A
+/// savepoint takes the settings back.
+///
+/// # Errors
+/// As [`begin`].
+pub async fn join(session: &Session, options: &SessionOptions) -> Result<Server> {
+    set_up(session, options, &settings(options, &UNKNOWN)).await
+}
+
+async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Result<Server> {
+    let q = UNKNOWN;
+    session.run(sql).await.map_err(|error| explain(error, options))?;
     let encoding = match &options.encoding {
         Some(encoding) => q.literal(encoding),
         // Read before it is set: the driver's own encoding has been UTF8 until now.

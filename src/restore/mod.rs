@@ -1,9 +1,10 @@
 //! Restores that can be undone: a new database is loaded and proved beside the live one, then both names change
-//! hands in one transaction.
+//! hands in one transaction. Where no database may be created, one transaction replaces what is in it.
 
 mod advice;
 mod analyse;
 mod create;
+pub mod in_place;
 pub mod kept;
 pub mod live;
 mod lock;

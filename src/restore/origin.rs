@@ -100,7 +100,7 @@ impl Content {
 
     async fn of_backup(job: &Job, id: &str) -> Result<Content> {
         let stock = Stock::read(job).await?;
-        let mut warnings: Vec<String> = partial(job).into_iter().collect();
+        let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
         let mut others = stock.find(id)?;
         let (copy, reader) = nearest(&mut others, &mut |text| warnings.push(text)).await?;
@@ -386,8 +386,8 @@ fn size(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-/// What a backup of this job never has: a restore replaces the whole database all the same.
-fn partial(job: &Job) -> Option<String> {
+/// Whether the backups of this job never have some of the database: a restore replaces the whole all the same.
+pub(super) fn is_partial(job: &Job) -> bool {
     let options = &job.dump.options;
     let patterns = [
         &options.include_schemas,
@@ -396,9 +396,5 @@ fn partial(job: &Job) -> Option<String> {
         &options.exclude_tables,
         &options.exclude_table_data,
     ];
-    patterns.iter().any(|patterns| !patterns.is_empty()).then(|| {
-        "this job backs up only a part of the database: what is not in the backup will only be in the database \
-         that is kept"
-            .to_owned()
-    })
+    patterns.iter().any(|patterns| !patterns.is_empty())
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
 
 use super::needs::statements_for;
-use super::survey::{Clients, Survey};
+use super::survey::{Clients, LiveState, Survey};
 use super::watch::Step;
 use crate::error::{Exit, Fail};
 use crate::manifest::{BackupId, Kind, Manifest};
@@ -22,6 +22,8 @@ pub struct Plan {
     pub server: String,
     /// The name that the restored database will have.
     pub database: String,
+    /// `swap`, `new` or `in-place`.
+    pub mode: &'static str,
     /// What it replaces; `None` when there is no such database.
     pub replaces: Option<Replaces>,
     /// Room on the server.
@@ -143,7 +145,8 @@ pub struct Obstacle {
 }
 
 impl Obstacle {
-    fn new(exit: Exit, what: impl Into<String>, hint: impl Into<String>) -> Self {
+    /// An obstacle whose refusal has the class `exit`.
+    pub fn new(exit: Exit, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Obstacle {
             exit,
             what: what.into(),
@@ -162,18 +165,46 @@ pub struct Goal<'a> {
     /// The name that the restored database will have.
     pub database: &'a str,
     /// How.
-    pub wishes: Wishes,
+    pub wishes: Wishes<'a>,
+}
+
+/// How a backup becomes a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode<'a> {
+    /// Beside the live one, whose name it then takes.
+    Swap,
+    /// Under this name, which no database has yet.
+    New(&'a str),
+    /// In one transaction inside the live one.
+    InPlace,
+}
+
+impl Mode<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Swap => "swap",
+            Mode::New(_) => "new",
+            Mode::InPlace => "in-place",
+        }
+    }
 }
 
 /// What a person asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
-    /// The live name is taken over; else the database must not exist yet.
-    pub swap: bool,
+pub struct Wishes<'a> {
+    /// How.
+    pub mode: Mode<'a>,
     /// Whether the live database is backed up first.
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+}
+
+impl Wishes<'_> {
+    /// Whether what is live is replaced.
+    fn replaces(self) -> bool {
+        !matches!(self.mode, Mode::New(_))
+    }
 }
 
 /// Bytes of COPY text that a server takes in a second, with its indexes: a cautious guess.
@@ -216,6 +247,7 @@ impl Plan {
             job: goal.job.to_owned(),
             server: goal.server.to_owned(),
             database: goal.database.to_owned(),
+            mode: wishes.mode.name(),
             replaces,
             space,
         }
@@ -292,25 +324,29 @@ impl What {
     }
 }
 
-fn steps(what: &What, live_bytes: u64, replaces: bool, wishes: Wishes) -> Vec<PlannedStep> {
+fn steps(what: &What, live_bytes: u64, replaces: bool, wishes: Wishes<'_>) -> Vec<PlannedStep> {
     let load = what.data_bytes() / LOAD_RATE;
     let read = what.data_bytes() / READ_RATE;
+    let in_place = wishes.mode == Mode::InPlace;
+    let new = !in_place;
+    let safety = replaces && wishes.replaces() && wishes.safety;
     let steps = [
         (Step::Check, !what.is_script(), what.bytes() / (READ_RATE * 4)),
-        (
-            Step::Safety,
-            replaces && wishes.swap && wishes.safety,
-            live_bytes / READ_RATE,
-        ),
-        (Step::Create, true, 0),
+        (Step::Lock, in_place, 0),
+        (Step::Safety, safety, live_bytes / READ_RATE),
+        (Step::Remove, in_place, 0),
+        (Step::Create, new, 0),
         (Step::PreData, !what.is_script(), 0),
-        (Step::Data, true, load),
+        // One connection does what several do otherwise.
+        (Step::Data, true, if in_place { load * 2 } else { load }),
         (Step::Privileges, !what.is_script(), 0),
-        (Step::Analyse, true, read / 4),
+        (Step::Analyse, new, read / 4),
         (Step::Prove, true, read),
-        (Step::Properties, true, 0),
-        (Step::Fence, replaces, 0),
-        (Step::Rename, true, 0),
+        (Step::Properties, new, 0),
+        (Step::Fence, replaces && new, 0),
+        (Step::Rename, new, 0),
+        (Step::Commit, in_place, 0),
+        (Step::Analyse, in_place, read / 4),
     ];
     steps
         .into_iter()
@@ -323,14 +359,17 @@ fn steps(what: &What, live_bytes: u64, replaces: bool, wishes: Wishes) -> Vec<Pl
         .collect()
 }
 
-fn warnings(survey: &Survey, space: &Space, wishes: Wishes) -> Vec<String> {
+fn warnings(survey: &Survey, space: &Space, wishes: Wishes<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     if space.free.is_some_and(|free| free < space.needed) {
         warnings.push("there may not be enough room on the server".to_owned());
     }
-    let Some(live) = survey.live.as_ref().filter(|_| wishes.swap) else {
+    let Some(live) = survey.live.as_ref().filter(|_| wishes.replaces()) else {
         return warnings;
     };
+    if wishes.mode == Mode::InPlace {
+        return in_place_warnings(live, wishes, warnings);
+    }
     if !wishes.safety {
         warnings
             .push("no safety snapshot is taken: what is live now will only be in the database that is kept".to_owned());
@@ -348,6 +387,24 @@ fn warnings(survey: &Survey, space: &Space, wishes: Wishes) -> Vec<String> {
         if !names.is_empty() {
             warnings.push(format!("{what}: {}", names.join(", ")));
         }
+    }
+    warnings
+}
+
+fn in_place_warnings(live: &LiveState, wishes: Wishes<'_>, mut warnings: Vec<String>) -> Vec<String> {
+    if !wishes.safety {
+        warnings.push("no safety snapshot is taken: what is live now will be gone for ever".to_owned());
+    }
+    warnings.push(
+        "from the safety snapshot on nobody can write, and while it is loaded nobody can read; applications wait"
+            .to_owned(),
+    );
+    warnings.push("no database is kept: only the safety snapshot takes it back".to_owned());
+    if !live.slots.is_empty() {
+        let slots = live.slots.join(", ");
+        warnings.push(format!(
+            "who reads these replication slots will be sent all rows anew: {slots}"
+        ));
     }
     warnings
 }
@@ -375,11 +432,18 @@ fn obstacles(what: &What, goal: &Goal<'_>, survey: &Survey) -> Vec<Obstacle> {
             "restore to a server of the same or a newer version, or try with --force",
         ));
     }
-    if !wishes.swap && survey.live.is_some() {
+    if !wishes.replaces() && survey.live.is_some() {
         found.push(Obstacle::new(
             Exit::Failure,
             format!("database {database:?} exists already"),
             "choose another name with --as, or replace it with --mode swap",
+        ));
+    }
+    if wishes.mode == Mode::InPlace && survey.live.is_none() {
+        found.push(Obstacle::new(
+            Exit::NotFound,
+            format!("there is no database {database:?} to restore into"),
+            "create it, empty, or restore with --mode swap",
         ));
     }
     found.extend(rights(survey, wishes));
@@ -387,7 +451,7 @@ fn obstacles(what: &What, goal: &Goal<'_>, survey: &Survey) -> Vec<Obstacle> {
     if let Some(live) = survey
         .live
         .as_ref()
-        .filter(|live| wishes.swap && !live.prepared.is_empty())
+        .filter(|live| wishes.replaces() && !live.prepared.is_empty())
     {
         found.push(Obstacle::new(
             Exit::Failure,
@@ -395,26 +459,26 @@ fn obstacles(what: &What, goal: &Goal<'_>, survey: &Survey) -> Vec<Obstacle> {
                 "prepared transactions are open in the live database: {}",
                 live.prepared.join(", ")
             ),
-            "end them with COMMIT PREPARED or ROLLBACK PREPARED; they would keep the swap from happening",
+            "end them with COMMIT PREPARED or ROLLBACK PREPARED; they hold what the restore replaces",
         ));
     }
     found
 }
 
-fn rights(survey: &Survey, wishes: Wishes) -> Vec<Obstacle> {
+fn rights(survey: &Survey, wishes: Wishes<'_>) -> Vec<Obstacle> {
     let rights = &survey.rights;
     let mut found = Vec::new();
-    if !rights.create_database {
+    if !rights.create_database && wishes.mode != Mode::InPlace {
         found.push(Obstacle::new(
             Exit::Permission,
             format!("role {:?} may not create databases", rights.role),
             format!(
-                "ALTER ROLE {} CREATEDB, as a superuser",
+                "ALTER ROLE {} CREATEDB, as a superuser; where that cannot be had, --mode in-place needs it not",
                 super::target::quoted(&rights.role)
             ),
         ));
     }
-    if wishes.swap && !rights.owns_live {
+    if wishes.replaces() && !rights.owns_live {
         found.push(Obstacle::new(
             Exit::Permission,
             format!("role {:?} does not own the live database", rights.role),

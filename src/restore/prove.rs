@@ -2,6 +2,7 @@
 //! is compared - every object, every sequence, the rows of every table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -14,8 +15,9 @@ use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{LargeObjects, Table};
 use crate::postgres::connect::Dsn;
-use crate::postgres::dump::{Request, Silent, dump};
+use crate::postgres::dump::{Dumped, Request, Silent, dump, dump_within};
 use crate::postgres::row_hash::RowHash;
+use crate::postgres::session::Session;
 use crate::seal::Compression;
 
 /// What was compared and found equal.
@@ -44,16 +46,48 @@ const NAMED: usize = 5;
 /// [`Exit::Damaged`]: something is missing or different. Or the database cannot be read.
 pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &Request) -> Result<Proof> {
     let head = Head::default();
-    let request = Request {
+    let dumped = dump(dsn, &forgetful(request), Box::new(Void::new(head.clone())), &Silent).await?;
+    let reader = Reader::from_source(Source::memory(head.take())).await?;
+    compare(&dumped, reader.entries(), expected, entries)
+}
+
+/// The same over a session, as its transaction sees the database. Says also what is there besides.
+///
+/// # Errors
+/// As [`prove`].
+pub async fn prove_within(
+    session: &Arc<Session>,
+    dsn: &Dsn,
+    expected: &Expected,
+    entries: &[Entry],
+    request: &Request,
+) -> Result<(Proof, Vec<String>)> {
+    let head = Head::default();
+    let void = Box::new(Void::new(head.clone()));
+    let dumped = dump_within(session, dsn, &forgetful(request), void).await?;
+    let reader = Reader::from_source(Source::memory(head.take())).await?;
+    let proof = compare(&dumped, reader.entries(), expected, entries)?;
+    let wanted: BTreeSet<_> = entries.iter().map(key).collect();
+    let besides = reader
+        .entries()
+        .iter()
+        .filter(|entry| counts(entry) && !wanted.contains(&key(entry)));
+    Ok((proof, besides.map(name_of).collect()))
+}
+
+/// A dump that nobody reads.
+fn forgetful(request: &Request) -> Request {
+    Request {
         compress: Compression::NONE,
         max_lock_wait: None,
         ..request.clone()
-    };
-    let dumped = dump(dsn, &request, Box::new(Void::new(head.clone())), &Silent).await?;
-    let reader = Reader::from_source(Source::memory(head.take())).await?;
+    }
+}
+
+fn compare(dumped: &Dumped, found: &[Entry], expected: &Expected, entries: &[Entry]) -> Result<Proof> {
     let mut differences = tables(expected, &dumped.tables, entries);
     differences.extend(large_objects(expected.large_objects.as_ref(), &dumped.large_objects));
-    differences.extend(objects(entries, reader.entries()));
+    differences.extend(objects(entries, found));
     if differences.is_empty() {
         return Ok(Proof {
             tables: expected.tables.len(),
@@ -143,10 +177,7 @@ fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let mut differences = Vec::new();
     for entry in wanted.iter().filter(|entry| counts(entry) && seen.insert(key(entry))) {
-        let name = match &entry.namespace {
-            Some(schema) => format!("{} {schema}.{}", entry.desc, entry.tag),
-            None => format!("{} {}", entry.desc, entry.tag),
-        };
+        let name = name_of(entry);
         match found.get(&key(entry)) {
             None => differences.push(format!("{name} is missing")),
             Some(it) if entry.desc == "SEQUENCE SET" && it.defn != entry.defn => {
@@ -157,6 +188,13 @@ fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
         }
     }
     differences
+}
+
+fn name_of(entry: &Entry) -> String {
+    match &entry.namespace {
+        Some(schema) => format!("{} {schema}.{}", entry.desc, entry.tag),
+        None => format!("{} {}", entry.desc, entry.tag),
+    }
 }
 
 type Key<'a> = (&'a str, Option<&'a str>, &'a str);

@@ -16,15 +16,15 @@ use super::live::{self, Live};
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
-use super::origin::{Body, Content, Expected, Origin};
-use super::plan::{Goal, Plan, Wishes};
+use super::origin::{Body, Content, Expected, Origin, is_partial};
+use super::plan::{Goal, Mode, Obstacle, Plan, Wishes};
 use super::prove::{Proof, prove};
 use super::selection::{chosen, is_whole, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, pooled, recover, script};
+use super::{analyse, in_place, pooled, recover, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
@@ -43,8 +43,8 @@ pub struct Request<'a> {
     pub origin: Origin<'a>,
     /// The job whose database is restored to, and whose store gets the safety snapshot.
     pub job: &'a Job,
-    /// The name of a database that must not exist yet; `None` replaces the job's own.
-    pub as_new: Option<&'a str>,
+    /// How it becomes a database.
+    pub mode: Mode<'a>,
     /// What of it is restored, and how: not all of it only into a new database.
     pub options: RestoreOptions,
     /// Whether the live database is backed up first.
@@ -63,12 +63,12 @@ pub struct Request<'a> {
 
 /// A restore that is decided and not begun.
 pub struct Prepared<'a> {
-    request: Request<'a>,
+    pub(super) request: Request<'a>,
     /// What will happen.
     pub plan: Plan,
-    target: Target,
-    database: String,
-    content: Content,
+    pub(super) target: Target,
+    pub(super) database: String,
+    pub(super) content: Content,
     /// The entries that are restored, when they are not all.
     chosen: Option<Vec<Entry>>,
 }
@@ -121,7 +121,10 @@ impl<'a> Prepared<'a> {
     pub async fn new(request: Request<'a>) -> Result<Prepared<'a>> {
         let content = Content::open(&request.origin).await?;
         let dsn = request.job.source.dsn()?;
-        let database = request.as_new.unwrap_or(&dsn.database).to_owned();
+        let database = match request.mode {
+            Mode::New(name) => name.to_owned(),
+            Mode::Swap | Mode::InPlace => dsn.database.clone(),
+        };
         let target = Target::new(dsn);
         let chosen = match is_whole(&request.options) {
             true => None,
@@ -131,7 +134,10 @@ impl<'a> Prepared<'a> {
             Some(chosen) => Needs::of(chosen),
             None => content.needs(),
         };
-        let client = target.outside(&database).await?;
+        let client = match request.mode {
+            Mode::InPlace => target.session(&database).await?,
+            Mode::Swap | Mode::New(_) => target.outside(&database).await?,
+        };
         pooled::refuse(&target, &client).await?;
         let survey = survey(&target, &client, &database, &needs).await?;
         let goal = Goal {
@@ -139,7 +145,7 @@ impl<'a> Prepared<'a> {
             server: &target.to_string(),
             database: &database,
             wishes: Wishes {
-                swap: request.as_new.is_none(),
+                mode: request.mode,
                 safety: request.safety,
                 force: request.force,
             },
@@ -147,6 +153,16 @@ impl<'a> Prepared<'a> {
         let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(content.warnings.iter().cloned());
+        match request.mode {
+            Mode::InPlace => {
+                let live = survey.live.as_ref();
+                let found = in_place::survey::obstacles(&client, live, content.entries()).await?;
+                plan.obstacles.extend(found);
+                plan.obstacles.extend(refused_in_place(&content, request.job));
+            }
+            Mode::Swap if is_partial(request.job) => plan.warnings.push(PARTIAL.to_owned()),
+            Mode::Swap | Mode::New(_) => {}
+        }
         Ok(Prepared {
             request,
             plan,
@@ -155,6 +171,10 @@ impl<'a> Prepared<'a> {
             content,
             chosen,
         })
+    }
+
+    fn is_new(&self) -> bool {
+        matches!(self.request.mode, Mode::New(_))
     }
 
     /// The entries that are restored.
@@ -168,8 +188,11 @@ impl<'a> Prepared<'a> {
     /// Whatever keeps the backup from being restored. Before the swap nothing has changed then, and the
     /// unfinished database is removed.
     pub async fn run(&mut self) -> Result<Outcome> {
-        let begun = Instant::now();
         self.plan.check()?;
+        if self.request.mode == Mode::InPlace {
+            return self.run_in_place().await;
+        }
+        let begun = Instant::now();
         let begin = async {
             let alone = self.lock().await?;
             let expected = self.check().await?;
@@ -236,7 +259,7 @@ impl<'a> Prepared<'a> {
             watch.warn(leftover.to_string());
         }
         let live = Live::read(&client, &self.database).await?;
-        if live.is_some() && self.request.as_new.is_some() {
+        if live.is_some() && self.is_new() {
             let message = format!("database {:?} was created meanwhile", self.database);
             return Err(Fail::new(Exit::Failure, message)
                 .hint("choose another name with --as")
@@ -246,7 +269,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Runs a part of the restore unless it is cancelled meanwhile.
-    async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         unless(&self.request.cancel, work).await
     }
 
@@ -256,7 +279,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Makes sure that what is restored is whole.
-    async fn check(&mut self) -> Result<Expected> {
+    pub(super) async fn check(&mut self) -> Result<Expected> {
         let (now, until) = (self.request.clock.now(), self.held_until());
         let watch = &self.request.watch;
         watch.step(Step::Check).await;
@@ -269,9 +292,9 @@ impl<'a> Prepared<'a> {
     }
 
     /// Backs up what is live.
-    async fn back_up(&self, replaces: bool) -> Result<Option<BackupId>> {
+    pub(super) async fn back_up(&self, replaces: bool) -> Result<Option<BackupId>> {
         let watch = &self.request.watch;
-        if !replaces || self.request.as_new.is_some() {
+        if !replaces || self.is_new() {
             return Ok(None);
         }
         if !self.request.safety {
@@ -321,7 +344,7 @@ impl<'a> Prepared<'a> {
     async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<Proof> {
         let watch = &self.request.watch;
         watch.step(Step::Create).await;
-        let live = live.filter(|_| self.request.as_new.is_none());
+        let live = live.filter(|_| !self.is_new());
         create(client, new.name, live, self.entries())
             .await
             .with_context(|| format!("creating the database {:?}", new.name))?;
@@ -436,6 +459,30 @@ impl<'a> Prepared<'a> {
     }
 }
 
+/// Of a swap, when the backups of the job lack some of the database.
+const PARTIAL: &str = "this job backs up only a part of the database: what is not in the backup will only be in the database \
+    that is kept";
+
+/// What of the backup or of the job does not go together with a restore in place.
+fn refused_in_place(content: &Content, job: &Job) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    if let Body::Script(_) = content.body {
+        found.push(Obstacle::new(
+            Exit::Usage,
+            "plain SQL cannot be restored in place: it may commit where it likes",
+            "restore it with --mode swap or --mode new",
+        ));
+    }
+    if is_partial(job) {
+        found.push(Obstacle::new(
+            Exit::Usage,
+            "this job backs up only a part of the database: the rest would be removed, and the safety snapshot would not have it",
+            "restore with --mode swap, which keeps the replaced database as a whole",
+        ));
+    }
+    found
+}
+
 /// Does `work` unless it is cancelled meanwhile.
 async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
@@ -445,7 +492,7 @@ async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result
 }
 
 /// Hands on what the load tells.
-struct Teller(Watch);
+pub(super) struct Teller(pub(super) Watch);
 
 impl load::Progress for Teller {
     fn loaded(&self, bytes: u64) {

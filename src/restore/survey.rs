@@ -163,7 +163,7 @@ async fn live_state(target: &Target, client: &Client, database: &str, live: Live
         .query(
             "SELECT COALESCE(application_name, ''), COALESCE(usename::text, ''), pg_catalog.count(*), \
              pg_catalog.date_part('epoch', pg_catalog.max(GREATEST(state_change, query_start)))::int8 \
-             FROM pg_catalog.pg_stat_activity WHERE datid = $1 AND backend_type = 'client backend' \
+             FROM pg_catalog.pg_stat_activity WHERE datid = $1 AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid() \
              GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
             &[&live.oid],
         )

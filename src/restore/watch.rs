@@ -11,6 +11,10 @@ steps! {
     Check = "check", "checking the archive against its digest";
     /// The live database is backed up.
     Safety = "safety", "taking the safety snapshot";
+    /// In place: writers are kept out of the live database.
+    Lock = "lock", "keeping writers out of the live database";
+    /// In place: what is there is removed, not yet committed.
+    Remove = "remove", "keeping everybody out, removing what is there";
     /// The new database is created beside the live one.
     Create = "create", "creating the new database";
     /// Definitions that rows need.
@@ -29,6 +33,8 @@ steps! {
     Fence = "fence", "closing the live database for the swap";
     /// Both names are changed, not yet committed.
     Rename = "rename", "swapping the names";
+    /// In place: all is proven and about to be committed.
+    Commit = "commit", "committing";
     /// The new database is live.
     Done = "done", "restored";
 }

@@ -2,10 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Script;
 use crate::archive::toc::Entry;
 
 impl Script {
+    /// The drop statements alone, for a session that runs them.
+    #[must_use]
+    pub fn drops(&mut self) -> Bytes {
+        self.print_drops();
+        self.take()
+    }
+
     /// Prints the drop statements, when they are wanted.
     pub(super) fn print_drops(&mut self) {
         if !self.options.clean {

@@ -24,7 +24,7 @@ use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::restore::origin::Origin;
 use crate::restore::place::Place;
-use crate::restore::plan::{Plan, What};
+use crate::restore::plan::{self as plan_of, Plan, What};
 use crate::restore::run::{Outcome, Prepared, Request};
 use crate::restore::selection::is_whole;
 use crate::restore::watch::{Event, Step, Watch};
@@ -84,6 +84,8 @@ enum Mode {
     Swap,
     /// Load into a database that does not exist yet
     New,
+    /// Replace what is in the live database, in one transaction: where no database may be created
+    InPlace,
 }
 
 /// What programs read.
@@ -107,7 +109,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let mut prepared = Prepared::new(Request {
         origin: asked.origin,
         job: &asked.job,
-        as_new: args.as_new.as_deref(),
+        mode: mode(&args)?,
         options,
         safety: !args.no_safety,
         force: args.force,
@@ -136,15 +138,25 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
+    match (args.mode, args.as_new.as_deref()) {
+        (Mode::New, Some(name)) => Ok(plan_of::Mode::New(name)),
+        (Mode::Swap, None) => Ok(plan_of::Mode::Swap),
+        (Mode::InPlace, None) => Ok(plan_of::Mode::InPlace),
+        (Mode::New, None) => Err(Fail::new(Exit::Usage, "a new database needs a name").hint("add --as NAME")),
+        (Mode::Swap | Mode::InPlace, Some(_)) => Err(Fail::new(
+            Exit::Usage,
+            "--as names a new database, and this mode replaces the live one",
+        )
+        .hint("add --mode new")),
+    }
+}
+
 /// Makes sure that the mode can do what the other options ask for.
 fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
     let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
     match args.mode {
-        Mode::Swap if args.as_new.is_some() => refuse(
-            "--as names a new database, and --mode swap replaces the live one",
-            "add --mode new",
-        ),
-        Mode::Swap if !is_whole(options) => refuse(
+        Mode::Swap | Mode::InPlace if !is_whole(options) => refuse(
             "a part of a backup cannot replace the live database: the rest of it would be gone",
             "restore it beside with --mode new --as NAME, and copy from there what is missed",
         ),
@@ -152,7 +164,7 @@ fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
             "a new database has no tables that rows or indexes could go into",
             "restore definitions too: leave out --data-only, or add --section pre-data",
         ),
-        Mode::Swap | Mode::New => Ok(()),
+        Mode::Swap | Mode::New | Mode::InPlace => Ok(()),
     }
 }
 
@@ -300,6 +312,18 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
     ))?;
     if let Some(safety) = outcome.safety {
         output::line(&format!("safety snapshot of what was live: {safety}"))?;
+    }
+    if plan.mode == "in-place" {
+        output::line(&format!(
+            "nobody could write for {} ms, {} sessions ended",
+            outcome.away_ms, outcome.ended
+        ))?;
+        if let Some(safety) = outcome.safety {
+            let job = &plan.job;
+            output::line(&format!(
+                "to take it back: snapback restore {job} {safety} --mode in-place"
+            ))?;
+        }
     }
     if let Some(kept) = &outcome.kept {
         output::line(&format!(

@@ -101,8 +101,12 @@ fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {
             "" => "without a name",
             name => name,
         };
+        let then = match plan.mode {
+            "in-place" => "waits, and is cut off if it holds a table",
+            _ => "will be cut off",
+        };
         lines.push(format!(
-            "  connected: {} × {name} ({}), will be cut off",
+            "  connected: {} × {name} ({}), {then}",
             clients.count, clients.user
         ));
     }

@@ -29,7 +29,7 @@ impl Loader {
 
     async fn send(&self, batch: &[u8]) -> Result<()> {
         let sql = self.text(batch).await?;
-        self.client.batch_execute(&sql).await?;
+        self.client().batch_execute(&sql).await?;
         self.archive.progress.loaded(batch.len() as u64);
         Ok(())
     }

@@ -5,13 +5,14 @@
 
 pub mod graph;
 mod inserts;
+mod remove;
 mod rows;
 pub mod script;
 mod session;
 mod stream;
 mod work;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -22,7 +23,9 @@ use crate::archive::required::{Pass, Required, pass, required};
 use crate::archive::toc::{DumpId, Entry, Section};
 use crate::error::Result;
 use crate::postgres::connect::Dsn;
+use crate::postgres::session::Session;
 use graph::Graph;
+pub use remove::remove;
 use session::Loader;
 use work::{Spread, Work};
 
@@ -55,6 +58,8 @@ struct Archive {
     /// Connections at once.
     jobs: usize,
     progress: Arc<dyn Progress>,
+    /// The only session, when all is done in its transaction.
+    within: Option<Arc<Session>>,
 }
 
 impl Load {
@@ -86,10 +91,28 @@ impl Load {
                 dsn,
                 jobs: jobs.max(1),
                 progress,
+                within: None,
             },
         };
         load.sort_out();
         load
+    }
+
+    /// Loads over this one session, inside the transaction that it is in, and leaves out what is there already.
+    #[must_use]
+    pub fn within(mut self, session: &Arc<Session>, there: &HashSet<DumpId>) -> Self {
+        self.archive.within = Some(Arc::clone(session));
+        let entries = Arc::clone(self.archive.reader.entries());
+        let missing = |at: &usize| !there.contains(&entries[*at].dump_id);
+        for list in [
+            &mut self.serial,
+            &mut self.parallel,
+            &mut self.privileges,
+            &mut self.last,
+        ] {
+            list.retain(missing);
+        }
+        self
     }
 
     /// What runs when. Comments and the like have no section: those that stand before all rows run where they
@@ -127,6 +150,9 @@ impl Load {
     /// # Errors
     /// A statement failed, or the archive is damaged.
     pub async fn rows(&self) -> Result<()> {
+        if self.archive.within.is_some() {
+            return self.rows_in_order().await;
+        }
         let entries = self.archive.reader.entries();
         let weight = |at: usize| self.weights.get(&entries[at].dump_id).copied().unwrap_or(0);
         let graph = Graph::new(entries, &self.parallel, weight);
@@ -144,6 +170,19 @@ impl Load {
         // The set ends the others when it is dropped at the first error.
         while let Some(outcome) = workers.join_next().await {
             outcome.context("a task of the load ended")??;
+        }
+        Ok(())
+    }
+
+    /// One after the other, in the archive's order.
+    async fn rows_in_order(&self) -> Result<()> {
+        let mut loader = Loader::open(&self.archive).await?;
+        for at in &self.parallel {
+            if self.archive.required[*at].data && self.archive.reader.entries()[*at].has_data {
+                loader.load(*at, 0).await?;
+            } else {
+                loader.run_all(&[*at]).await?;
+            }
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ impl Loader {
     }
 
     async fn table(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
-        let table = match weight >= WORTH_FREEZING {
+        let table = match weight >= WORTH_FREEZING && self.archive.within.is_none() {
             true => own_table(entries, entry),
             false => None,
         };
@@ -42,14 +42,14 @@ impl Loader {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
             let table = self.text(&raw::encode(table)).await?;
-            self.client
+            self.client()
                 .batch_execute(&format!("BEGIN; TRUNCATE TABLE ONLY {table}"))
                 .await?;
         }
         let rows = Stream::open(Arc::clone(&self.archive.reader), entry.dump_id);
         self.copy(&copy, &rows).await?;
         if table.is_some() {
-            self.client.batch_execute("COMMIT").await?;
+            self.client().batch_execute("COMMIT").await?;
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ impl Loader {
     }
 
     async fn copy(&self, statement: &str, rows: &Stream) -> Result<()> {
-        let sink = self.client.copy_in::<_, Bytes>(statement).await?;
+        let sink = self.client().copy_in::<_, Bytes>(statement).await?;
         tokio::pin!(sink);
         while let Some(block) = rows.next().await? {
             self.archive.progress.loaded(block.len() as u64);
@@ -96,17 +96,23 @@ impl Loader {
 
     async fn large_objects(&mut self, id: DumpId) -> Result<()> {
         let mut objects = self.archive.reader.large_objects(id).await?;
-        self.client.batch_execute("BEGIN").await?;
-        let put = self.client.prepare("SELECT pg_catalog.lo_put($1, $2, $3)").await?;
+        let own = self.archive.within.is_none();
+        if own {
+            self.client().batch_execute("BEGIN").await?;
+        }
+        let put = self.client().prepare("SELECT pg_catalog.lo_put($1, $2, $3)").await?;
         while let Some(oid) = objects.next_object().await? {
             let mut offset: i64 = 0;
             while let Some(piece) = objects.next().await? {
-                self.client.query(&put, &[&oid, &offset, &piece.as_ref()]).await?;
+                self.client().query(&put, &[&oid, &offset, &piece.as_ref()]).await?;
                 self.archive.progress.loaded(piece.len() as u64);
                 offset += i64::try_from(piece.len())?;
             }
         }
-        Ok(self.client.batch_execute("COMMIT").await?)
+        if own {
+            self.client().batch_execute("COMMIT").await?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! One connection of a load: its settings, and the statements of entries.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -11,11 +13,12 @@ use crate::archive::toc::Entry;
 use crate::error::Result;
 use crate::postgres::connect::connect;
 use crate::postgres::quote::Quote;
+use crate::postgres::session::Session;
 
 /// One connection of a load.
 pub(super) struct Loader {
     pub(super) archive: Archive,
-    pub(super) client: Client,
+    pub(super) session: Arc<Session>,
     script: Script,
     pub(super) encoding: Encoding,
 }
@@ -68,8 +71,12 @@ pub(super) async fn has_minimal_wal(archive: &Archive) -> Result<bool> {
 impl Loader {
     /// Connects.
     pub(super) async fn open(archive: &Archive) -> Result<Loader> {
-        let client = connect(&archive.dsn).await?.into_client();
-        let row = client
+        let session = match &archive.within {
+            Some(session) => Arc::clone(session),
+            None => Arc::new(connect(&archive.dsn).await?),
+        };
+        let row = session
+            .client()
             .query_one(
                 "SELECT pg_catalog.current_setting('server_version_num'), \
                  pg_catalog.current_setting('server_encoding')",
@@ -86,13 +93,18 @@ impl Loader {
                 any_bytes: row.try_get::<_, &str>(1)? == "SQL_ASCII",
             },
             archive: archive.clone(),
-            client,
+            session,
         };
         let settings = loader.script.session_settings();
         let settings = raw::decode(&settings);
+        // A load inside a transaction ends with a commit that counts.
+        let durable = if archive.within.is_some() { "on" } else { "off" };
         loader
-            .client
-            .batch_execute(&format!("{settings}\n{SETTINGS};\n{}", index_settings(archive.jobs)))
+            .client()
+            .batch_execute(&format!(
+                "{settings}\n{SETTINGS}; SET synchronous_commit = {durable};\n{}",
+                index_settings(archive.jobs)
+            ))
             .await
             .context("preparing a session of the load")?;
         Ok(loader)
@@ -118,7 +130,7 @@ impl Loader {
 
     /// Runs entries again whose batch failed, and was rolled back as a whole: this time it shows which it is.
     async fn one_by_one(&mut self, batch: &[usize], first: anyhow::Error) -> Result<()> {
-        if self.client.is_closed() {
+        if self.client().is_closed() {
             return Err(first);
         }
         for at in batch {
@@ -149,12 +161,27 @@ impl Loader {
 
     async fn run(&self, sql: &[u8]) -> Result<()> {
         let sql = self.text(sql).await?;
-        Ok(self.client.batch_execute(&sql).await?)
+        if self.archive.within.is_none() {
+            return Ok(self.client().batch_execute(&sql).await?);
+        }
+        // What failed must not take along what came before it: some of it is tried again, or tolerated.
+        let nested = format!("SAVEPOINT entries;\n{sql};\nRELEASE SAVEPOINT entries");
+        let ran = self.client().batch_execute(&nested).await;
+        if ran.is_err() && !self.client().is_closed() {
+            self.client()
+                .batch_execute("ROLLBACK TO SAVEPOINT entries; RELEASE SAVEPOINT entries")
+                .await?;
+        }
+        Ok(ran?)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.session.client()
     }
 
     /// A statement of the archive as this session sends it, which is always UTF-8.
     pub(super) async fn text(&self, sql: &[u8]) -> Result<String> {
-        self.encoding.text(&self.client, sql).await
+        self.encoding.text(self.client(), sql).await
     }
 }
 

@@ -40,7 +40,7 @@ fn who(site: &Site) -> String {
 
 /// Starts the program and waits until it pauses where it was told to.
 #[allow(clippy::zombie_processes)] // who asked for it kills it and waits; a test that fails ends anyway
-fn paused(site: &Site, args: &[&str]) -> Child {
+pub fn paused(site: &Site, args: &[&str]) -> Child {
     let mut child = site
         .command(args)
         .stdout(Stdio::null())

@@ -2,6 +2,7 @@
 
 mod failures;
 mod from;
+mod in_place;
 mod kills;
 mod proof;
 mod selection;

@@ -1,0 +1,37 @@
+//! The opposite of a load: what a database holds goes, by pg_dump's own drop statements in its own order.
+
+use anyhow::Context as _;
+
+use super::session::Encoding;
+use crate::archive::options::RestoreOptions;
+use crate::archive::plain::Script;
+use crate::archive::toc::Entry;
+use crate::error::Result;
+use crate::postgres::quote::Quote;
+use crate::postgres::session::Session;
+
+/// Drops what `entries` describe, which were read of the database that `session` is in, inside its transaction.
+///
+/// # Errors
+/// Something cannot be dropped: it is another role's, or something else depends on it. The transaction has failed
+/// then.
+pub async fn remove(session: &Session, entries: Vec<Entry>, quote: Quote) -> Result<()> {
+    let client = session.client();
+    let row = client
+        .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
+        .await?;
+    let name: String = row.try_get(0)?;
+    let encoding = Encoding {
+        any_bytes: name == "SQL_ASCII",
+        name,
+    };
+    let options = RestoreOptions {
+        clean: true,
+        // Dropping a base type takes its functions along, which have drop statements of their own.
+        if_exists: true,
+        ..RestoreOptions::default()
+    };
+    let sql = Script::new(entries.into(), options, quote).drops();
+    let sql = encoding.text(client, &sql).await?;
+    client.batch_execute(&sql).await.context("removing what is there")
+}
