@@ -231,7 +231,10 @@ impl<'a> Prepared<'a> {
             Err(error) if error.is::<Unknown>() => return Err(error),
             Err(error) => return Err(self.give_up(&incoming, error).await),
         };
-        self.content.proved(self.request.clock.now()).await;
+        // A part proves nothing of the rest.
+        if self.chosen.is_none() {
+            self.content.proved(self.request.clock.now()).await;
+        }
         self.request.watch.step(Step::Done).await;
         Ok(Outcome {
             database: self.database.clone(),
