@@ -6,13 +6,13 @@
 
 mod copies;
 mod lock;
+mod seal;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::collapse;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
-use crate::manifest::{BackupId, FORMAT_VERSION, File, Kind, Manifest, Part, Verification};
+use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, Kind, Manifest, Verification};
 use crate::postgres::connect::{self, Dsn};
 use crate::postgres::dump::{Dumped, dump, random_key};
 use crate::postgres::globals;
@@ -30,9 +30,11 @@ use crate::postgres::session::Query;
 use crate::postgres::snapshot::{self, SessionOptions};
 use crate::prune::{Pruned, prune};
 use crate::shelf::{Failure, Pin, Shelf};
+use crate::stored;
 use copies::Copies;
 pub use copies::Made;
 use lock::JobLock;
+use seal::Seal;
 pub use watch::{Event, Step, Watch};
 
 /// How long ending the sessions of an interrupted run may take.
@@ -119,6 +121,7 @@ impl Report {
 struct Files {
     archive: File,
     globals: Option<File>,
+    encryption: Option<Encryption>,
 }
 
 /// When what was done.
@@ -132,6 +135,8 @@ struct Times {
 struct Prepared {
     lock: JobLock,
     manifest: Manifest,
+    /// As it is stored.
+    stored: Manifest,
     noticed: Noticed,
 }
 
@@ -185,9 +190,16 @@ fn failure(request: &Request<'_>, id: BackupId, error: String) -> Failure {
         id,
         kind: request.kind,
         failed: request.clock.now(),
-        error,
+        error: match &request.job.encryption {
+            // The reasons of a server name tables, and stores keep them in clear.
+            Some(encryption) if encryption.encrypt_manifest => HIDDEN.to_owned(),
+            _ => error,
+        },
     }
 }
+
+/// What a store keeps of a failure when manifests are encrypted.
+const HIDDEN: &str = "the reason is in the log of the machine that ran it";
 
 /// What the sessions of a run connect with: they have the run's name, for administrators and for
 /// [`end_sessions`].
@@ -239,6 +251,7 @@ async fn interruption(request: &Request<'_>) -> anyhow::Error {
 async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTime<Utc>) -> Result<Prepared> {
     let (job, watch, now) = (request.job, &request.watch, &request.clock);
     let dsn = named(job, started)?;
+    let seal = &Seal::of(job).await?;
 
     watch.step(Step::Lock).await;
     let lock = JobLock::take(&dsn, &job.name).await?;
@@ -252,45 +265,74 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
     watch.step(Step::Claim).await;
 
     watch.step(Step::Dump).await;
-    let (upload, losses) = copies.upload(|shelf| shelf.path(Part::Archive, id)).await?;
-    let dumped = dump(&dsn, &job.dump, upload, watch).await;
-    copies.note(&losses)?;
-    let dumped = dumped?;
+    let dumped = export(request, copies, &dsn, id, seal).await?;
     let finished = now.now();
 
     watch.step(Step::Verify).await;
-    let archive = check(request, copies, id, &dumped).await?;
+    let name = seal.parts().0.name(&job.name, id);
+    let archive = check(watch, copies, &name, &dumped).await?;
     let read_back = now.now();
 
     watch.step(Step::Globals).await;
-    let (globals, warnings) = store_globals(request, copies, &dsn, id).await?;
+    let (globals, warnings) = store_globals(request, copies, &dsn, id, seal).await?;
 
     let times = Times {
         started,
         finished,
         read_back,
     };
-    let mut manifest = describe(request, id, times, dumped, Files { archive, globals });
+    let files = Files {
+        archive,
+        globals,
+        encryption: seal.describe(),
+    };
+    let mut manifest = describe(request, id, times, dumped, files);
     manifest.warnings.extend(warnings);
     let shelves = copies.shelves().map(|(_, shelf)| shelf);
-    let before = collapse::before(shelves, &manifest.source).await;
+    let mut before = collapse::before(shelves, &manifest.source).await;
+    if let Some(before) = &mut before {
+        // Without a key only the numbers are compared.
+        let _ = stored::unseal(before, &job.keys);
+    }
     let collapsed = before.map_or_else(Vec::new, |before| collapse::signs(&before, &manifest));
     manifest.warnings.extend(collapsed.iter().cloned());
+    let (openable, stored) = (&manifest, seal.manifest(&manifest)?);
+    copies
+        .each(|shelf| async move { seal.check(&shelf, openable).await })
+        .await?;
     Ok(Prepared {
         lock,
         manifest,
+        stored,
         noticed: Noticed { cleaned, collapsed },
     })
 }
 
+/// Dumps the database into all stores at once.
+async fn export(
+    request: &Request<'_>,
+    copies: &mut Copies<'_>,
+    dsn: &Dsn,
+    id: BackupId,
+    seal: &Seal,
+) -> Result<Dumped> {
+    let (upload, losses) = copies.upload(|shelf| shelf.path(seal.parts().0, id)).await?;
+    let (upload, slip) = seal.upload(upload)?;
+    let dumped = dump(dsn, &request.job.dump, upload, &request.watch).await;
+    copies.note(&losses)?;
+    let mut dumped = dumped?;
+    if let Some(sealed) = slip.take() {
+        dumped.written = sealed;
+    }
+    Ok(dumped)
+}
+
 /// Reads all copies of the archive back.
-async fn check(request: &Request<'_>, copies: &mut Copies<'_>, id: BackupId, dumped: &Dumped) -> Result<File> {
-    let watch = &request.watch;
-    let name = &Part::Archive.name(&request.job.name, id);
+async fn check(watch: &Watch, copies: &mut Copies<'_>, name: &str, dumped: &Dumped) -> Result<File> {
     watch.tell(Event::Total(dumped.written.bytes * copies.shelves().count() as u64));
     let read = &|bytes| watch.tell(Event::Done(bytes));
     let back = |shelf: Shelf| async move {
-        let back = shelf.read_back(name.clone(), &dumped.written, read).await;
+        let back = shelf.read_back(name.to_owned(), &dumped.written, read).await;
         back.context("reading back what was written")
     };
     let files = copies.each(back).await?;
@@ -304,6 +346,7 @@ async fn store_globals(
     copies: &mut Copies<'_>,
     dsn: &Dsn,
     id: BackupId,
+    seal: &Seal,
 ) -> Result<(Option<File>, Vec<String>)> {
     if !request.job.globals {
         return Ok((None, Vec::new()));
@@ -317,8 +360,8 @@ async fn store_globals(
     let globals = globals::render(&session, &server, &options)
         .await
         .context("reading roles and tablespaces")?;
-    let text = &Bytes::from(raw::encode(&globals.text).into_owned());
-    let write = |shelf: Shelf| async move { shelf.write(Part::Globals, id, text.clone()).await };
+    let text = &seal.bytes(raw::encode(&globals.text).into_owned().into())?;
+    let write = |shelf: Shelf| async move { shelf.write(seal.parts().1, id, text.clone()).await };
     let files = copies.each(write).await?;
     Ok((files.into_iter().next(), globals.warnings))
 }
@@ -328,6 +371,7 @@ async fn publish(request: &Request<'_>, copies: &mut Copies<'_>, prepared: Prepa
     let Prepared {
         lock,
         manifest,
+        stored,
         noticed,
     } = prepared;
     let pin = request.pinned.then(|| Pin {
@@ -338,21 +382,21 @@ async fn publish(request: &Request<'_>, copies: &mut Copies<'_>, prepared: Prepa
     request.watch.step(Step::Publish).await;
     // Had the lock been lost, another run might have taken this one for dead and removed its files.
     lock.assert_held().await?;
-    let (manifest, pin) = (&manifest, &pin);
+    let (stored, pin) = (&stored, &pin);
     let publish = |shelf: Shelf| async move {
         anyhow::ensure!(
-            shelf.claim_of(manifest.id).await?.is_some(),
+            shelf.claim_of(stored.id).await?.is_some(),
             "the claim of this run was taken away: another run took it for dead"
         );
         // Before the manifest, so that there is no instant at which the backup could be pruned.
         if let Some(pin) = pin {
             shelf.pin(pin).await?;
         }
-        shelf.publish(manifest).await
+        shelf.publish(stored).await
     };
     copies.each(publish).await?;
     request.watch.step(Step::Release).await;
-    Ok((manifest.clone(), noticed))
+    Ok((manifest, noticed))
 }
 
 /// What comes after the backup exists; no failure here makes it less of a backup.
@@ -410,6 +454,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         snapback: env!("CARGO_PKG_VERSION").to_owned(),
         archive: files.archive,
         globals: files.globals,
+        encryption: files.encryption,
         compression: dumped.compression,
         entries: dumped.entries,
         tables: dumped.tables,

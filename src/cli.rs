@@ -27,6 +27,9 @@ pub struct Globals {
     /// Report as JSON on stdout
     #[arg(long, global = true)]
     pub json: bool,
+    /// File with the secret key that opens encrypted backups, besides the job's encryption.identity_file; may be repeated
+    #[arg(long, global = true, env = "SNAPBACK_IDENTITY_FILE", value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
     /// What to log: off, error, warn, info, debug, trace, or a filter of them
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -55,6 +58,8 @@ pub enum Command {
     Unpin(command::pin::UnpinArgs),
     /// Check that backups still are what their manifests say
     Verify(command::verify::Args),
+    /// Make a key pair for encrypted backups
+    Keygen(command::keygen::Args),
     /// Run all jobs by their schedules until told to end
     Serve(command::serve::Args),
     /// Check the configuration, or show what it comes to

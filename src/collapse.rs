@@ -38,6 +38,15 @@ pub fn signs(before: &Manifest, now: &Manifest) -> Vec<String> {
             before.id
         ));
     }
+    if before.is_sealed() && now.table_count() < before.table_count() {
+        signs.push(format!(
+            "there are only {} tables of the {} in backup {}",
+            now.table_count(),
+            before.table_count(),
+            before.id
+        ));
+        return signs;
+    }
     let tables: BTreeSet<(&str, &str)> = names(now).collect();
     let missing: Vec<String> = names(before)
         .filter(|name| !tables.contains(name))

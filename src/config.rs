@@ -136,7 +136,7 @@ impl Config {
     }
 
     /// What `--to` names: a job, or a connection string. The latter becomes a job of its own, whose safety snapshots
-    /// go to the stores of `beside`, or else to the default one.
+    /// go to the stores of `beside`, encrypted as its backups are, or else to the default one.
     ///
     /// # Errors
     /// It is neither, or there is no store.
@@ -161,7 +161,11 @@ impl Config {
             return Err(Fail::new(Exit::Usage, message).into());
         }
         let name = self.name_for(&Dsn::parse(to).context("--to")?.database);
-        let job = Job::new(&name, &raw, &self.stores, environment, now)?;
+        let mut job = Job::new(&name, &raw, &self.stores, environment, now)?;
+        if let Some(beside) = beside {
+            job.encryption.clone_from(&beside.encryption);
+            job.keys.clone_from(&beside.keys);
+        }
         Ok(Cow::Owned(job))
     }
 
@@ -259,6 +263,11 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
     }
     for job in raw.jobs.values_mut() {
         job.password_file.as_mut().map(absolute);
+        if let Some(it) = &mut job.encryption {
+            for file in [&mut it.recipients_file, &mut it.passphrase_file, &mut it.identity_file] {
+                file.as_mut().map(absolute);
+            }
+        }
     }
     if raw.daemon.history.is_none()
         && let Some(state) = environment.get("STATE_DIRECTORY")

@@ -23,6 +23,10 @@ use crate::schedule::Schedule;
 use crate::seal::Compression;
 use crate::store::Store;
 
+mod encryption;
+
+pub use encryption::{Encryption, Keys};
+
 /// More connections than this help no server.
 const MOST_CONNECTIONS: u32 = 64;
 
@@ -51,6 +55,10 @@ pub struct Job {
     pub keep_replaced: TimeDelta,
     /// How to dump.
     pub dump: Request,
+    /// Whom its backups are encrypted for, if they are.
+    pub encryption: Option<Encryption>,
+    /// What opens encrypted backups.
+    pub keys: Keys,
 }
 
 impl fmt::Debug for Job {
@@ -111,7 +119,7 @@ impl SourceConfig {
         let password = match &self.password {
             Password::Elsewhere => self.dsn.password.clone(),
             Password::Given(secret) => Some(secret.clone()),
-            Password::File(file) => Some(first_line(file)?),
+            Password::File(file) => Some(first_line("password file", file)?),
         };
         Ok(Dsn {
             password,
@@ -120,14 +128,9 @@ impl SourceConfig {
     }
 }
 
-/// The password in a file.
-fn first_line(file: &Path) -> Result<Secret> {
-    let fail = |why: &str| {
-        Fail::new(
-            Exit::Usage,
-            format!("cannot read the password file {}: {why}", file.display()),
-        )
-    };
+/// The secret in a file, which is called `what` in errors.
+fn first_line(what: &str, file: &Path) -> Result<Secret> {
+    let fail = |why: &str| Fail::new(Exit::Usage, format!("cannot read the {what} {}: {why}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| fail(&error.to_string()))?;
     match text.lines().next() {
         None | Some("") => Err(fail("its first line is empty").into()),
@@ -171,6 +174,10 @@ impl Job {
             prune: raw.prune,
             keep_replaced: raw.keep_replaced.delta(),
             dump: dump(&raw.dump, &key)?,
+            encryption: (raw.encryption.as_ref())
+                .map(|raw| Encryption::new(raw, &|name| key(&format!("encryption.{name}"))))
+                .transpose()?,
+            keys: raw.encryption.as_ref().map(Keys::new).unwrap_or_default(),
         })
     }
 }

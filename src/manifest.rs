@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Exit, Fail};
 use crate::postgres::row_hash::RowHash;
 
+mod sealed;
+
+pub use sealed::{Encryption, Sealed};
+
 /// Version of the manifest's format; a reader refuses a newer one.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -77,8 +81,12 @@ impl<'de> Deserialize<'de> for BackupId {
 pub enum Part {
     /// The archive.
     Archive,
+    /// The archive of an encrypted backup.
+    SealedArchive,
     /// Roles and tablespaces.
     Globals,
+    /// Those of an encrypted backup.
+    SealedGlobals,
     /// The manifest.
     Manifest,
     /// The claim of a run that is under way: what it may leave behind if it is killed.
@@ -94,10 +102,24 @@ pub enum Part {
 }
 
 impl Part {
+    /// What archives and globals are stored as, whether they are sealed or not.
+    pub const FILES: [Part; 4] = [Part::Archive, Part::SealedArchive, Part::Globals, Part::SealedGlobals];
+
+    /// What the archive and the globals of a backup are stored as.
+    #[must_use]
+    pub fn files(sealed: bool) -> (Part, Part) {
+        match sealed {
+            true => (Part::SealedArchive, Part::SealedGlobals),
+            false => (Part::Archive, Part::Globals),
+        }
+    }
+
     fn extension(self) -> &'static str {
         match self {
             Part::Archive => "dump",
+            Part::SealedArchive => "dump.age",
             Part::Globals => "globals.sql",
+            Part::SealedGlobals => "globals.sql.age",
             Part::Manifest => "json",
             Part::Claim => "run",
             Part::Failure => "failed",
@@ -174,6 +196,9 @@ pub struct Manifest {
     /// Roles and tablespaces, where the role could read them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub globals: Option<File>,
+    /// How both are encrypted, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// Compression of the archive: `none`, `gzip`, `lz4`, `zstd`.
     pub compression: String,
     /// How many entries of each type the archive has.
@@ -213,12 +238,6 @@ pub struct Source {
 }
 
 impl Manifest {
-    /// All rows of all tables.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        self.tables.iter().map(|table| table.rows).sum()
-    }
-
     /// The files of the backup, the archive last.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.globals.iter().chain([&self.archive])
@@ -341,7 +360,9 @@ mod tests {
         assert_eq!(Part::Archive.name("app", id), "app_20261120T020000Z.dump");
         for part in [
             Part::Archive,
+            Part::SealedArchive,
             Part::Globals,
+            Part::SealedGlobals,
             Part::Manifest,
             Part::Claim,
             Part::Failure,

@@ -11,7 +11,8 @@ use crate::archive::reader::Reader;
 use crate::archive::script::{Kind, Piece, Reading};
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result, exit_of};
-use crate::manifest::{BackupId, Contents, Depth, LargeObjects, Manifest, Part, Table};
+use crate::job::Keys;
+use crate::manifest::{BackupId, Contents, Depth, LargeObjects, Manifest, Table};
 use crate::postgres::dump::{count, schema_hash};
 use crate::postgres::row_hash::{ObjectHash, RowHash};
 use crate::shelf::{Copy, Shelf};
@@ -44,14 +45,16 @@ pub fn sample(mut copies: Vec<Copy>, percent: u8, depth: Depth) -> Vec<Copy> {
     copies
 }
 
-/// Looks at a backup; `read` hears of the bytes as they are read.
+/// Looks at a backup; `read` hears of the bytes as they are read. One that is encrypted can be looked at quickly without
+/// `keys`; with them it is also tried whether they open it.
 ///
 /// # Errors
-/// The store fails. Damage is no error but a finding.
+/// The store fails, or `keys` do not open the backup. Damage is no error but a finding.
 pub async fn verify(
     shelf: &Shelf,
     manifest: &Manifest,
     depth: Depth,
+    keys: &Keys,
     read: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Findings> {
     let mut findings = Findings {
@@ -66,8 +69,10 @@ pub async fn verify(
     }
     // An archive whose digest is wrong is damaged whatever is in it, but where it is helps to judge.
     if depth == Depth::Full {
-        let unpacked = unpack(shelf, manifest, &mut findings).await;
+        let unpacked = unpack(shelf, manifest, keys, &mut findings).await;
         findings.take(unpacked)?;
+    } else if manifest.encryption.is_some() && !keys.is_empty() && findings.problems.is_empty() {
+        findings.take(open(shelf, manifest, keys).await)?;
     }
     Ok(findings)
 }
@@ -85,13 +90,21 @@ impl Findings {
     }
 }
 
+/// Opens what is sealed, as far as that needs no reading.
+async fn open(shelf: &Shelf, manifest: &Manifest, keys: &Keys) -> Result<()> {
+    stored::unseal(&mut manifest.clone(), keys)?;
+    stored::archive(shelf, manifest, keys).await.map(drop)
+}
+
 /// Reads everything in the archive and compares it with the manifest.
-async fn unpack(shelf: &Shelf, manifest: &Manifest, findings: &mut Findings) -> Result<()> {
-    let path = shelf.path(Part::Archive, manifest.id);
+async fn unpack(shelf: &Shelf, manifest: &Manifest, keys: &Keys, findings: &mut Findings) -> Result<()> {
+    let path = shelf.file_path(&manifest.archive.name);
     if shelf.store().stat(&path).await?.is_none() {
         return Ok(());
     }
-    let source = stored::source(shelf.store().clone(), &path).await?;
+    let mut manifest = manifest.clone();
+    stored::unseal(&mut manifest, keys)?;
+    let source = stored::archive(shelf, &manifest, keys).await?;
     let reader = Reader::from_source(source)
         .await
         .map_err(|error| Fail::new(Exit::Damaged, format!("{path}: {error:#}")))?;

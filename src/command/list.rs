@@ -59,7 +59,7 @@ struct Row<'a> {
     started: DateTime<Utc>,
     seconds: f64,
     bytes: u64,
-    tables: usize,
+    tables: u64,
     rows: u64,
     /// What last proved it, and when.
     verified: Option<String>,
@@ -93,7 +93,7 @@ impl<'a> Row<'a> {
             started: manifest.started,
             seconds: manifest.seconds(),
             bytes: manifest.archive.bytes,
-            tables: manifest.tables.len(),
+            tables: manifest.table_count(),
             rows: manifest.rows(),
             verified: proven.as_ref().map(|proven| proven.how.clone()),
             verified_at: proven.as_ref().map(|proven| proven.at),
@@ -216,7 +216,7 @@ fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String
         output::ago(manifest.id.time(), now),
         manifest.kind.to_string(),
         output::bytes(manifest.archive.bytes),
-        output::count(manifest.tables.len() as u64),
+        output::count(manifest.table_count()),
         output::count(manifest.rows()),
         output::seconds(manifest.seconds()),
     ];

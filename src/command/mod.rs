@@ -12,6 +12,7 @@ pub mod completions;
 pub mod config;
 pub mod copy;
 pub mod dump;
+pub mod keygen;
 pub mod list;
 pub mod output;
 pub mod pin;
@@ -63,6 +64,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Pin(args) => pin::pin(globals, args).await,
         Command::Unpin(args) => pin::unpin(globals, args).await,
         Command::Verify(args) => verify::run(globals, args).await,
+        Command::Keygen(args) => keygen::run(&args),
         Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),
         Command::Completions(args) => completions::run(&args),

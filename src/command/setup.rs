@@ -1,6 +1,8 @@
 //! What verbs start from: the configuration, and a log that is readable, JSON, or goes straight to journald.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
@@ -25,6 +27,7 @@ impl Globals {
             level,
             ..config.raw.log.clone()
         })?;
+        warn_of_exposed(&config);
         Ok(config)
     }
 
@@ -35,6 +38,7 @@ impl Globals {
     pub fn daemon_config(&self) -> Result<Config> {
         let config = self.load()?;
         init(&config.raw.log)?;
+        warn_of_exposed(&config);
         Ok(config)
     }
 
@@ -47,7 +51,19 @@ impl Globals {
         if let Some(level) = &self.log_level {
             config.raw.log.level.clone_from(level);
         }
+        for job in &mut config.jobs {
+            job.keys.identity_files.extend(self.identity.iter().cloned());
+        }
         Ok(config)
+    }
+}
+
+/// Says which secret keys are no secret on this machine.
+fn warn_of_exposed(config: &Config) {
+    let files: BTreeSet<&Path> = config.jobs.iter().flat_map(|job| job.keys.exposed()).collect();
+    for file in files {
+        let file = file.display();
+        tracing::warn!("{file} opens backups, and others than its owner may read it: chmod 600 {file}");
     }
 }
 

@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
-use crate::error::Result;
+use crate::error::{Exit, Result, exit_of};
+use crate::job::Keys;
 use crate::manifest::Manifest;
+use crate::seal::age::brief;
 use crate::shelf::{Check, Copy, Pin, Stock};
+use crate::stored;
 
 /// Options of `snapback show`.
 #[derive(Debug, clap::Args)]
@@ -53,8 +56,9 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let Some(first) = copies.first() else {
         return Ok(ExitCode::SUCCESS);
     };
+    let manifest = opened(&first.backup.manifest, &job.keys)?;
     let mut shown = Shown {
-        manifest: &first.backup.manifest,
+        manifest: &manifest,
         copies: Vec::new(),
     };
     for copy in &copies {
@@ -66,6 +70,20 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         output::line(&render(&shown))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The manifest with its details, if they are sealed and there is a key.
+fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
+    let mut opened = manifest.clone();
+    match stored::unseal(&mut opened, keys) {
+        Err(error) if exit_of(&error) == Exit::NoKey => {
+            if !keys.is_empty() {
+                tracing::warn!("{error:#}");
+            }
+            Ok(manifest.clone())
+        }
+        outcome => outcome.map(|()| opened),
+    }
 }
 
 async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
@@ -120,7 +138,12 @@ fn render(shown: &Shown<'_>) -> String {
             .as_ref()
             .map_or_else(|| "none".to_owned(), |file| file.name.clone()),
     );
-    fact("schema", manifest.schema_hash.clone());
+    for recipient in manifest.encryption.iter().flat_map(|it| &it.recipients) {
+        fact("encrypted for", brief(recipient));
+    }
+    if !manifest.is_sealed() {
+        fact("schema", manifest.schema_hash.clone());
+    }
     fact("snapback", manifest.snapback.clone());
     for check in &manifest.verified {
         fact("verified", format!("{} ({})", check.at.to_rfc3339(), check.how));
@@ -139,6 +162,17 @@ fn render(shown: &Shown<'_>) -> String {
     }
     for warning in &manifest.warnings {
         fact("warning", warning.clone());
+    }
+    if manifest.is_sealed() {
+        fact(
+            "tables",
+            format!(
+                "{}, {} rows (the rest is encrypted)",
+                manifest.table_count(),
+                output::count(manifest.rows())
+            ),
+        );
+        return facts.render().trim_start().to_owned();
     }
     let entries: Vec<String> = manifest.entries.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     fact("entries", entries.join(", "));

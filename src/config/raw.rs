@@ -124,6 +124,8 @@ pub struct Job {
     pub keep_replaced: Span,
     /// What to dump, and how.
     pub dump: Dump,
+    /// Whom to encrypt for.
+    pub encryption: Option<Encryption>,
 }
 
 impl Default for Job {
@@ -143,6 +145,7 @@ impl Default for Job {
             retention: None,
             keep_replaced: Span::seconds(7 * 86_400),
             dump: Dump::default(),
+            encryption: None,
         }
     }
 }
@@ -213,6 +216,34 @@ impl Default for Dump {
             encoding: None,
             lock_wait_timeout: Span::seconds(60),
             max_lock_wait: Span::seconds(0),
+        }
+    }
+}
+
+/// `[jobs.NAME.encryption]`: whom backups are encrypted for, and what opens them.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Encryption {
+    /// Public keys: `age1…`, `ssh-ed25519 …`, `ssh-rsa …`.
+    pub recipients: Option<List>,
+    /// File with public keys, one per line.
+    pub recipients_file: Option<PathBuf>,
+    /// Instead: file whose first line is a passphrase; it opens the backups too.
+    pub passphrase_file: Option<PathBuf>,
+    /// File with secret keys, where restores run.
+    pub identity_file: Option<PathBuf>,
+    /// Whether manifests keep names of tables and their row counts to themselves.
+    pub encrypt_manifest: bool,
+}
+
+impl Default for Encryption {
+    fn default() -> Self {
+        Encryption {
+            recipients: None,
+            recipients_file: None,
+            passphrase_file: None,
+            identity_file: None,
+            encrypt_manifest: true,
         }
     }
 }

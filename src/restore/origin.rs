@@ -15,12 +15,12 @@ use crate::archive::reader::Reader;
 use crate::archive::script::Script;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::{Exit, Fail, Result, exit_of};
-use crate::job::Job;
+use crate::job::{Job, Keys};
 use crate::manifest::{BackupId, Depth, LargeObjects, Manifest, Table};
 use crate::postgres::dump;
 use crate::seal::Algorithm;
 use crate::shelf::{Check, Copy, Shelf, Stock};
-use crate::{store, stored, verify};
+use crate::{stored, verify};
 
 /// What a person names.
 #[derive(Clone, Debug)]
@@ -49,6 +49,7 @@ pub struct Content {
     pub dump: dump::Request,
     /// What a person should know of it before.
     pub warnings: Vec<String>,
+    keys: Keys,
     from: From,
 }
 
@@ -87,14 +88,14 @@ pub struct Expected {
 const GLOBALS_LIMIT: u64 = 16 << 20;
 
 impl Content {
-    /// Opens what `origin` names.
+    /// Opens what `origin` names; a file that is encrypted with `keys`, a backup with those of its job.
     ///
     /// # Errors
     /// There is none such, or it cannot be read.
-    pub async fn open(origin: &Origin<'_>) -> Result<Content> {
+    pub async fn open(origin: &Origin<'_>, keys: &Keys) -> Result<Content> {
         match origin {
             Origin::Backup { job, id } => Content::of_backup(job, id).await,
-            Origin::File { place, database } => Content::of_file(place, *database).await,
+            Origin::File { place, database } => Content::of_file(place, *database, keys).await,
         }
     }
 
@@ -103,11 +104,12 @@ impl Content {
         let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
         let mut others = stock.find(id)?;
-        let (copy, reader) = nearest(&mut others, &mut |text| warnings.push(text)).await?;
+        let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;
         Ok(Content {
             body: Body::Archive(Arc::new(reader)),
             dump: job.dump.clone(),
             warnings,
+            keys: job.keys.clone(),
             from: From::Backup {
                 shelf: copy.shelf,
                 manifest: Box::new(copy.backup.manifest),
@@ -116,13 +118,14 @@ impl Content {
         })
     }
 
-    async fn of_file(place: &Place, database: Option<&str>) -> Result<Content> {
-        let opened = Body::open(place, database).await;
+    async fn of_file(place: &Place, database: Option<&str>, keys: &Keys) -> Result<Content> {
+        let opened = Body::open(place, database, keys).await;
         let (body, bytes) = opened.with_context(|| format!("reading {place}"))?;
         Ok(Content {
             body,
             dump: dump::Request::default(),
             warnings: Vec::new(),
+            keys: keys.clone(),
             from: From::File {
                 place: place.clone(),
                 bytes,
@@ -191,8 +194,9 @@ impl Content {
         let From::Backup { shelf, manifest, .. } = &self.from else {
             return None;
         };
-        let path = shelf.file_path(&manifest.globals.as_ref()?.name);
-        let text = store::get(shelf.store().as_ref(), &path, GLOBALS_LIMIT).await.ok()?;
+        let text = stored::globals(shelf, manifest, &self.keys, GLOBALS_LIMIT)
+            .await
+            .ok()??;
         String::from_utf8(text.to_vec()).ok()
     }
 
@@ -228,7 +232,7 @@ impl Content {
                         return Err(error);
                     }
                     warn(format!("passing over the copy in {shelf}: {error:#}"));
-                    let (copy, reader) = nearest(others, &mut |text| warn(text)).await?;
+                    let (copy, reader) = nearest(others, &self.keys, &mut |text| warn(text)).await?;
                     self.body = Body::Archive(Arc::new(reader));
                     (*shelf, **manifest) = (copy.shelf, copy.backup.manifest);
                 }
@@ -248,12 +252,12 @@ impl Content {
 
 impl Body {
     /// Opens a file, whatever it is, and tells its size.
-    async fn open(place: &Place, database: Option<&str>) -> Result<(Body, u64)> {
+    async fn open(place: &Place, database: Option<&str>, keys: &Keys) -> Result<(Body, u64)> {
         if let Some(folder) = place.folder() {
             let reader = Reader::open(folder).await?;
             return Ok((Body::Archive(Arc::new(reader)), size(folder)));
         }
-        let source = place.source().await?;
+        let source = stored::opened(place.source().await?, &place.to_string(), keys).await?;
         let bytes = source.len();
         if Reader::is_archive(&source).await? {
             let reader = Reader::from_source(source).await?;
@@ -356,11 +360,11 @@ impl Expected {
 }
 
 /// Takes the nearest copy that can be opened out of `copies`, and those before it, of which it warns.
-async fn nearest(copies: &mut Vec<Copy>, warn: &mut (dyn FnMut(String) + Send)) -> Result<(Copy, Reader)> {
+async fn nearest(copies: &mut Vec<Copy>, keys: &Keys, warn: &mut (dyn FnMut(String) + Send)) -> Result<(Copy, Reader)> {
     let mut failed = None;
     while !copies.is_empty() {
-        let copy = copies.remove(0);
-        match open(&copy).await {
+        let mut copy = copies.remove(0);
+        match open(&mut copy, keys).await {
             Ok(reader) => return Ok((copy, reader)),
             Err(error) => {
                 warn(format!("passing over the copy in {}: {error:#}", copy.shelf));
@@ -371,12 +375,13 @@ async fn nearest(copies: &mut Vec<Copy>, warn: &mut (dyn FnMut(String) + Send)) 
     Err(failed.unwrap_or_else(|| anyhow::anyhow!("the backup has no further copy")))
 }
 
-async fn open(copy: &Copy) -> Result<Reader> {
-    let path = copy.shelf.file_path(&copy.backup.manifest.archive.name);
-    let store = copy.shelf.store();
-    let source = stored::source(Arc::clone(store), &path).await?;
+async fn open(copy: &mut Copy, keys: &Keys) -> Result<Reader> {
+    let manifest = &mut copy.backup.manifest;
+    stored::unseal(manifest, keys)?;
+    let source = stored::archive(&copy.shelf, manifest, keys).await?;
+    let path = copy.shelf.file_path(&manifest.archive.name);
     let reader = Reader::from_source(source).await;
-    reader.with_context(|| format!("reading {path} in {store}"))
+    reader.with_context(|| format!("reading {path} in {}", copy.shelf.store()))
 }
 
 /// Bytes of all files of a folder.

@@ -277,8 +277,8 @@ impl Backup {
             label: manifest.label.clone(),
             bytes: manifest.archive.bytes,
             tables: manifest.tables.len(),
-            rows: manifest.tables.iter().map(|table| table.rows).sum(),
-            data_bytes: manifest.tables.iter().map(|table| table.bytes).sum(),
+            rows: manifest.rows(),
+            data_bytes: manifest.data_bytes(),
             server_version: manifest.source.server_version.clone(),
             verified: manifest
                 .verified

@@ -119,7 +119,7 @@ impl<'a> Prepared<'a> {
     /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
     /// the restore itself is in the plan.
     pub async fn new(request: Request<'a>) -> Result<Prepared<'a>> {
-        let content = Content::open(&request.origin).await?;
+        let content = Content::open(&request.origin, &request.job.keys).await?;
         let dsn = request.job.source.dsn()?;
         let database = match request.mode {
             Mode::New(name) => name.to_owned(),

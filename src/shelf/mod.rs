@@ -300,10 +300,11 @@ impl Shelf {
         }
         // A manifest may only speak for the files of its own backup: they are what pruning deletes.
         let own = |file: &File, part: Part| file.name == part.name(&self.job, manifest.id);
+        let (archive, globals) = Part::files(manifest.encryption.is_some());
         let speaks_for_itself = manifest.job == self.job
             && path == self.path(Part::Manifest, manifest.id)
-            && own(&manifest.archive, Part::Archive)
-            && manifest.globals.as_ref().is_none_or(|file| own(file, Part::Globals));
+            && own(&manifest.archive, archive)
+            && manifest.globals.as_ref().is_none_or(|file| own(file, globals));
         if !speaks_for_itself {
             return Err(damaged("is about another backup".to_owned()).into());
         }
@@ -364,7 +365,7 @@ impl Shelf {
     /// There is a manifest after all, or the store fails.
     pub async fn discard(&self, id: BackupId) -> Result<()> {
         anyhow::ensure!(self.is_gone(id).await?, "{} exists", self.path(Part::Manifest, id));
-        for part in [Part::Archive, Part::Globals, Part::Hold, Part::Pin] {
+        for part in Part::FILES.into_iter().chain([Part::Hold, Part::Pin]) {
             self.store.delete(&self.path(part, id)).await?;
         }
         self.forget_checks(id).await

@@ -119,7 +119,7 @@ impl Shelf {
 
     /// Whether a backup or a part of one has this id.
     async fn is_used(&self, id: BackupId) -> Result<bool> {
-        for part in [Part::Manifest, Part::Archive, Part::Globals] {
+        for part in Part::FILES.into_iter().chain([Part::Manifest]) {
             if self.store.stat(&self.path(part, id)).await?.is_some() {
                 return Ok(true);
             }

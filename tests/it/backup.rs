@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::{Run, Server, snapback};
 
 mod bad_input;
-mod killed;
+pub mod killed;
 mod pooled;
 mod verified;
 

@@ -32,9 +32,11 @@ fn example() -> (String, String) {
         let key = line.trim_start_matches("# ").split(" = ").next().unwrap_or_default();
         line.contains(" = ") && !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     };
+    let is_section = |line: &str| line.starts_with("# [") && line.ends_with(']');
+    let uncomment = |line: &&str| is_key(line) || is_section(line);
     let uncommented = text
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|_| is_key(line)).unwrap_or(line))
+        .map(|line| line.strip_prefix("# ").filter(|_| uncomment(&line)).unwrap_or(line))
         .collect::<Vec<_>>()
         .join("\n");
     (text, uncommented)
@@ -56,16 +58,18 @@ fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
 fn the_example_loads_and_has_every_key() {
     let (text, every_key) = example();
     load(&text, &[]).unwrap();
-    // Only one of three ways to give a password is allowed at a time, and a key of KMS goes with KMS.
+    // Only one of three ways to give a password is allowed at a time, a key of KMS goes with KMS, and a passphrase with
+    // no recipients.
     let one_password: Vec<&str> = every_key
         .lines()
         .filter(|line| !line.starts_with("password =") && !line.starts_with("password_credential ="))
-        .filter(|line| !line.starts_with("sse_kms_key_id ="))
+        .filter(|line| !line.starts_with("sse_kms_key_id =") && !line.starts_with("passphrase_file ="))
         .collect();
     load(&one_password.join("\n"), &[]).unwrap();
 
     let job = raw::Job {
         retention: Some(raw::Retention::default()),
+        encryption: Some(raw::Encryption::default()),
         ..raw::Job::default()
     };
     let store = raw::Store {
@@ -102,6 +106,11 @@ fn the_defaults_in_the_example_are_the_defaults() {
     for (key, default) in dump {
         assert_eq!(&example["jobs"]["app"]["dump"][key], default, "dump.{key}");
     }
+    let encryption = toml::Table::try_from(raw::Encryption::default()).unwrap();
+    assert_eq!(
+        example["jobs"]["app"]["encryption"]["encrypt_manifest"],
+        encryption["encrypt_manifest"]
+    );
     for key in ["stores", "run_missed", "globals", "prune"] {
         assert_eq!(example["jobs"]["app"][key], job[key], "{key}");
     }
@@ -185,6 +194,23 @@ fn what_is_wrong_is_named() {
         (
             "[jobs.app]\npassword_credential = \"a\"",
             "jobs.app.password_credential",
+        ),
+        ("[jobs.app.encryption]", "jobs.app.encryption.recipients"),
+        (
+            "[jobs.app.encryption]\nidentity_file = \"k\"",
+            "jobs.app.encryption.recipients",
+        ),
+        (
+            "[jobs.app.encryption]\nrecipients = []\nrecipients_file = \"r\"",
+            "jobs.app.encryption.recipients",
+        ),
+        (
+            "[jobs.app.encryption]\nrecipients = \"age1x\"",
+            "jobs.app.encryption.recipients",
+        ),
+        (
+            "[jobs.app.encryption]\nrecipients_file = \"r\"\npassphrase_file = \"p\"",
+            "jobs.app.encryption.passphrase_file",
         ),
         ("[jobs.\"../app\"]\n", "jobs.../app"),
         ("[stores.default]\npath = \"\"", "stores.default.path"),

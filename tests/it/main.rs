@@ -17,6 +17,7 @@ mod globals;
 mod restore;
 mod s3;
 mod scenarios;
+mod sealed;
 mod store;
 mod stores;
 mod support;

@@ -159,15 +159,23 @@ fn plain_len(payload: u64) -> Option<u64> {
 /// The failure to open what was sealed for `recipients` with the keys at hand: it names both.
 #[must_use]
 pub fn locked(what: &str, recipients: &[String], identities: &Identities) -> Fail {
+    // Of a file that is no backup of a job nobody knows for whom it was.
+    let wanted = |names: String| {
+        if names.is_empty() {
+            names
+        } else {
+            format!(" for {names}")
+        }
+    };
     let list = |names: &mut dyn Iterator<Item = &str>| names.map(brief).collect::<Vec<_>>().join(", ");
-    let wanted = list(&mut recipients.iter().map(String::as_str));
+    let wanted = wanted(list(&mut recipients.iter().map(String::as_str)));
     let hint = "name the file with the secret key: --identity FILE, SNAPBACK_IDENTITY_FILE, or encryption.identity_file \
                 of the job; for a passphrase encryption.passphrase_file";
     if identities.is_empty() {
-        let message = format!("{what} is encrypted for {wanted}, and no secret key is at hand");
+        let message = format!("{what} is encrypted{wanted}, and no secret key is at hand");
         return Fail::new(Exit::NoKey, message).hint(hint);
     }
     let at_hand = list(&mut identities.names().into_iter());
-    let message = format!("{what} is encrypted for {wanted}, and what is at hand does not open it: {at_hand}");
+    let message = format!("{what} is encrypted{wanted}, and what is at hand does not open it: {at_hand}");
     Fail::new(Exit::NoKey, message).hint(hint)
 }

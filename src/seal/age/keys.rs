@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use age::secrecy::SecretString;
+use age::secrecy::{ExposeSecret as _, SecretString};
 use age::ssh::{self, ParseRecipientKeyError};
 use age::{EncryptError, scrypt, x25519};
 use age_core::format::{FileKey, Stanza};
+use chrono::{DateTime, Utc};
 
 use crate::error::{Exit, Fail, Result};
 
@@ -131,10 +132,23 @@ pub(super) struct Tap<'a> {
 
 impl age::Recipient for Tap<'_> {
     fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), EncryptError> {
-        use age::secrecy::ExposeSecret as _;
         *self.seen.borrow_mut() = Some(FileKey::new(Box::new(*file_key.expose_secret())));
         self.key.wrap_file_key(file_key)
     }
+}
+
+/// A new key as its file has it, with a comment that says when it was made and its public key, and the public key.
+#[must_use]
+pub fn generate(now: DateTime<Utc>) -> (SecretString, String) {
+    let key = x25519::Identity::generate();
+    let public = key.to_public().to_string();
+    let created = now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let secret = key.to_string();
+    let text = format!(
+        "# created: {created}\n# public key: {public}\n{}\n",
+        secret.expose_secret()
+    );
+    (text.into(), public)
 }
 
 /// Secret keys, and what they are called.

@@ -11,7 +11,7 @@ mod small;
 mod stream;
 
 pub use header::{Opener, locked};
-pub use keys::{Identities, Recipient, Recipients, brief};
+pub use keys::{Identities, Recipient, Recipients, brief, generate};
 pub use small::{open_text, seal_bytes, seal_text};
 pub use stream::{Sealed, Sealer};
 

@@ -12,7 +12,7 @@ const BEFORE: [&str; 7] = ["lock", "clean", "claim", "dump", "verify", "globals"
 const AFTER: [&str; 2] = ["release", "prune"];
 
 /// Starts a backup that stops at `step`, and waits until it is there.
-fn paused_at(house: &House, step: &str) -> Child {
+pub fn paused_at(house: &House, step: &str) -> Child {
     let mut child = house
         .command(&["--log-level", "debug", "backup", "--pause-at", step])
         .stderr(Stdio::piped())

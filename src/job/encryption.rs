@@ -1,0 +1,159 @@
+//! Encryption of a job's backups: whom they are sealed for, and the keys that open them. Files are read when they are
+//! needed, as those of passwords are.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::config::{about, impossible, raw};
+use crate::error::{Exit, Fail, Result};
+use crate::seal::age::{Identities, Recipient, Recipients};
+
+use super::first_line;
+
+/// `[jobs.NAME.encryption]`: what makes backups encrypted.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    to: To,
+    /// Whether the manifest's details are sealed as well.
+    pub encrypt_manifest: bool,
+}
+
+/// Whom backups are sealed for.
+#[derive(Clone, Debug)]
+enum To {
+    /// Those who have the secret key of one of these.
+    Keys {
+        given: Vec<Recipient>,
+        file: Option<PathBuf>,
+    },
+    /// Those who know what is in the file.
+    Passphrase(PathBuf),
+}
+
+impl Encryption {
+    /// Makes sense of `[jobs.NAME.encryption]`.
+    ///
+    /// # Errors
+    /// It names nobody, or somebody that cannot be encrypted for; the error names the key.
+    pub fn new(raw: &raw::Encryption, key: &dyn Fn(&str) -> String) -> Result<Self> {
+        let refuse = |name: &str, why: &str| Err(impossible(&key(name), why));
+        let to = match (&raw.recipients, &raw.recipients_file, &raw.passphrase_file) {
+            (None, None, Some(file)) => To::Passphrase(file.clone()),
+            (_, _, Some(_)) => return refuse("passphrase_file", "a passphrase and recipients exclude each other"),
+            // Otherwise a list that came out empty would quietly make backups that anybody can read.
+            (Some(given), _, None) if given.0.is_empty() => return refuse("recipients", "the list names nobody"),
+            (None, None, None) => {
+                let why =
+                    "nobody is named: set recipients, recipients_file or passphrase_file, or leave the section out";
+                return refuse("recipients", why);
+            }
+            (given, file, None) => {
+                let given = given.iter().flat_map(|given| &given.0);
+                let given: Result<Vec<_>, _> = given.map(|text| Recipient::parse(text)).collect();
+                To::Keys {
+                    given: given.map_err(about(&key("recipients")))?,
+                    file: file.clone(),
+                }
+            }
+        };
+        Ok(Encryption {
+            to,
+            encrypt_manifest: raw.encrypt_manifest,
+        })
+    }
+
+    /// Whom backups are sealed for now.
+    ///
+    /// # Errors
+    /// A file cannot be read, or does not hold what it should.
+    pub fn recipients(&self) -> Result<Recipients> {
+        match &self.to {
+            To::Passphrase(file) => {
+                let passphrase = first_line("passphrase file", file)?;
+                Ok(Recipients::Passphrase(passphrase.expose().to_owned().into()))
+            }
+            To::Keys { given, file } => {
+                let mut all = given.clone();
+                if let Some(file) = file {
+                    let what = "recipients file";
+                    all.extend(Recipient::parse_lines(&text(what, file)?).map_err(|fail| wrong(what, file, fail))?);
+                }
+                match all.is_empty() {
+                    false => Ok(Recipients::Keys(all)),
+                    true => Err(Fail::new(Exit::Usage, "the recipients file names nobody").into()),
+                }
+            }
+        }
+    }
+}
+
+/// Where the keys are that open backups; nowhere on a machine that only makes them.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// Files with secret keys.
+    pub identity_files: Vec<PathBuf>,
+    /// A file whose first line is a passphrase.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl Keys {
+    /// Those of `[jobs.NAME.encryption]`.
+    #[must_use]
+    pub fn new(raw: &raw::Encryption) -> Self {
+        Keys {
+            identity_files: raw.identity_file.iter().cloned().collect(),
+            passphrase_file: raw.passphrase_file.clone(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.identity_files.is_empty() && self.passphrase_file.is_none()
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds no key. The error never shows what it holds.
+    pub fn read(&self) -> Result<Identities> {
+        let mut identities = Identities::default();
+        for file in &self.identity_files {
+            let what = "identity file";
+            identities
+                .add_file(&text(what, file)?)
+                .map_err(|fail| wrong(what, file, fail))?;
+        }
+        if let Some(file) = &self.passphrase_file {
+            let passphrase = first_line("passphrase file", file)?;
+            identities.add_passphrase(passphrase.expose().to_owned().into());
+        }
+        Ok(identities)
+    }
+
+    /// The files that others than their owner may read.
+    pub fn exposed(&self) -> impl Iterator<Item = &Path> {
+        let files = self.identity_files.iter().chain(&self.passphrase_file);
+        files.map(PathBuf::as_path).filter(|file| {
+            let mode = std::fs::metadata(file).map(|meta| meta.permissions().mode());
+            mode.is_ok_and(|mode| mode & 0o077 != 0)
+        })
+    }
+}
+
+fn text(what: &str, file: &Path) -> Result<String, Fail> {
+    std::fs::read_to_string(file).map_err(|error| {
+        Fail::new(
+            Exit::Usage,
+            format!("cannot read the {what} {}: {error}", file.display()),
+        )
+    })
+}
+
+/// The same failure, with the file that it is about.
+fn wrong(what: &str, file: &Path, fail: Fail) -> Fail {
+    Fail {
+        message: format!("the {what} {}: {}", file.display(), fail.message),
+        ..fail
+    }
+}
