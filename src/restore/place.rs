@@ -30,6 +30,9 @@ impl Place {
     /// There is none, or it cannot be read.
     pub async fn source(&self) -> Result<Source> {
         let source = match self {
+            Place::Local(path) if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) => Err(anyhow::anyhow!(
+                "it is no regular file, and what is restored is read more than once"
+            )),
             Place::Local(path) => Source::file(path),
             Place::Object { store, name } => match store.stat(name).await? {
                 Some(_) => return stored::source(Arc::clone(store), name).await,

@@ -98,12 +98,17 @@ impl Script {
     }
 
     fn check(&self, start: &[u8]) -> Result<()> {
-        let is_archive = start.starts_with(b"PGDMP") || start.get(257..262) == Some(b"ustar");
+        let begins = |all: &[&[u8]]| all.iter().any(|magic| start.starts_with(magic));
         let (what, hint) = match start {
             [] => ("it is empty", "look for the error that whoever made it met"),
-            _ if is_archive => (
+            _ if begins(&[b"PGDMP"]) || start.get(257..262) == Some(b"ustar") => (
                 "it is a compressed archive of pg_dump",
                 "unpack it first: only plain SQL is read compressed as a whole",
+            ),
+            _ if begins(&[b"age-encryption.org/", b"-----BEGIN "]) => ("it is encrypted", "decrypt it first"),
+            _ if begins(&[b"BZh", b"\xFD7zXZ\0", b"PK\x03\x04"]) => (
+                "it is packed in a way that is not read here",
+                "unpack it first, or pack it by gzip, zstd or lz4",
             ),
             [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => {
                 ("it is text in UTF-16", "turn it into UTF-8: iconv -f UTF-16 -t UTF-8")
@@ -471,6 +476,8 @@ mod tests {
             (b"".as_slice(), "empty"),
             (b"\xff\xfe-\0-\0", "UTF-16"),
             (b"\x7fELF\0\0", "neither"),
+            (b"BZh91AY&SY", "packed in a way"),
+            (b"age-encryption.org/v1\n-> X25519 x\n", "encrypted"),
         ] {
             let error = format!("{:#}", read(bytes).await.unwrap_err());
             assert!(error.contains(message), "{error}");

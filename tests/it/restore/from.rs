@@ -266,6 +266,8 @@ fn a_script_is_read_before_anything_is_done() {
         assert!(failed.stderr.contains(message), "{message}: {}", failed.stderr);
         assert_eq!(server.psql("app", "SELECT a FROM newer"), "1");
     }
+    let pipe = restore(&site, Path::new("/dev/null"), &["--dry-run"]).code(3);
+    assert!(pipe.stderr.contains("no regular file"), "{}", pipe.stderr);
     let part = restore(
         &site,
         &all,
