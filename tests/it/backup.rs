@@ -210,17 +210,46 @@ fn database_url_alone_is_enough() {
 }
 
 #[test]
-fn a_password_comes_from_its_file() {
-    let house = House::new();
-    house
-        .server
-        .psql("postgres", "CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'hush'");
-    // trust authentication asks for none, so only its use can be seen: an unreadable file stops the run.
+fn a_password_comes_from_its_file_and_a_wrong_one_is_told() {
+    let mut house = House::new();
+    house.server.psql(
+        "postgres",
+        "CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'hush';
+         DO $$ BEGIN EXECUTE format('COPY (VALUES (''local all postgres trust''), (''local all all scram-sha-256'')) TO %L',
+                                    current_setting('hba_file')); END $$",
+    );
+    house.server.crash_and_restart();
+    let house = house;
     house.configure("password_file = \"secret\"\n");
-    let run = house.run(&["backup"]).code(2);
-    assert!(run.stderr.contains("cannot read the password file"), "{}", run.stderr);
-    fs::write(house.dir.path().join("secret"), "hush\n").unwrap();
-    house.backup();
-    let shown = house.run(&["config", "show"]).ok().stdout;
-    assert!(shown.contains("password_file") && !shown.contains("hush"), "{shown}");
+    let run = |args: &[&str]| {
+        let url = house.server.url_as("guarded", "app");
+        Run::of(house.command(args).env("SNAPBACK__JOBS__APP__URL", url))
+    };
+    let secret = house.dir.path().join("secret");
+    fs::write(&secret, "tell-nobody\n").unwrap();
+    let refused = run(&["backup"]).code(4);
+    assert!(
+        refused
+            .stderr
+            .contains("password authentication failed for user \"guarded\""),
+        "{}",
+        refused.stderr
+    );
+    let listed = run(&["list"]).ok().stdout;
+    assert!(listed.contains("password authentication failed"), "{listed}");
+    fs::write(&secret, "hush\n").unwrap();
+    run(&["backup"]).ok();
+    assert_eq!(house.listed().len(), 1);
+    fs::remove_file(&secret).unwrap();
+    let unreadable = run(&["backup"]).code(2);
+    assert!(
+        unreadable.stderr.contains("cannot read the password file"),
+        "{}",
+        unreadable.stderr
+    );
+    let shown = run(&["config", "show"]).ok().stdout;
+    assert!(shown.contains("password_file"), "{shown}");
+    for text in [shown, refused.stderr, listed] {
+        assert!(!text.contains("hush") && !text.contains("tell-nobody"), "{text}");
+    }
 }

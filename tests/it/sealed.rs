@@ -129,11 +129,30 @@ fn an_encrypted_backup_gives_nothing_away_and_opens_with_each_key() {
         assert!(!tells("customer") && !tells("costumer"), "{name}");
     }
 
+    // A copy is the same to the byte, so it takes no key either.
+    let stores = "[stores.far]\npath = \"far\"\n";
+    house.configure(&format!(
+        "stores = [\"default\", \"far\"]\n{}{stores}",
+        encryption(&public, "")
+    ));
+    house.run(&["copy", "app", &id, "--to", "far"]).ok();
+    for name in &names {
+        let far = house.dir.path().join("far/app").join(name);
+        assert!(
+            fs::read(far).unwrap() == fs::read(house.folder().join(name)).unwrap(),
+            "{name}"
+        );
+    }
+
     let opened = age(&keys[0].0, &sealed);
     for (key, _) in &keys {
         assert!(age(key, &sealed) == opened, "{key:?}");
         let full = house.run(&["verify", "--full", "--identity", &texts(key)]).ok().stdout;
-        assert!(full.contains("all 1,000 rows of 2 tables"), "{full}");
+        assert_eq!(
+            full.matches("all 1,000 rows of 2 tables").count(),
+            2,
+            "in both stores: {full}"
+        );
     }
     let archive = folder.path().join("opened.dump");
     fs::write(&archive, opened).unwrap();
