@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::catalog::object::{Oid, class};
-use super::catalog::{Catalog, Kind, Sessions, dependency, emit, large_object, table_data};
+use super::catalog::sessions::Sessions;
+use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
@@ -21,7 +22,7 @@ use crate::archive::options::Sections;
 use crate::archive::toc::{DumpId, Entry};
 use crate::archive::{Format, Header, RestoreOptions, Writer, raw};
 use crate::error::Result;
-use crate::manifest;
+use crate::manifest::{self, Source};
 use crate::seal::Compression;
 use crate::store::Upload;
 
@@ -63,7 +64,7 @@ impl Request {
 #[derive(Clone, Debug)]
 pub struct Dumped {
     /// The database that was dumped.
-    pub source: manifest::Source,
+    pub source: Source,
     /// `none`, `gzip`, `lz4` or `zstd`.
     pub compression: String,
     /// How many entries of each type the archive has.
@@ -79,6 +80,13 @@ pub struct Dumped {
     /// Size and digests of what was written, to compare with what is read back.
     pub written: Written,
 }
+
+/// Tables whose details are worth more sessions: to connect them takes as long as to read a few hundred tables.
+const WORTH_HELP: usize = 500;
+/// Tables whose rows are worth more sessions, however few they are.
+const MANY_TABLES: usize = 16;
+/// Bytes of rows that are.
+const MUCH: u64 = 1 << 20;
 
 /// Hears how a dump goes on. It must not block.
 pub trait Progress: Send + Sync {
@@ -203,7 +211,7 @@ pub async fn entries_within(session: &Arc<Session>, dsn: &Dsn) -> Result<(Vec<En
         request: &request,
         progress: &Silent,
     };
-    let (cat, entries) = run.entries(server, None).await?;
+    let (cat, _, entries) = run.entries(server, &mut Others::new(dsn, &setup, 1)).await?;
     session.run(LEAVE).await?;
     Ok((entries, cat.quote()))
 }
@@ -218,34 +226,46 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Reads the catalogs; a `helper` in the same snapshot takes half of the work.
-    async fn entries(&self, server: Server, helper: Option<&Session>) -> Result<(Catalog, Vec<Entry>)> {
+    /// Reads the catalogs, and which database it is. Nothing waits that can be asked for at the same time.
+    async fn entries(&self, server: Server, others: &mut Others<'_>) -> Result<(Catalog, Source, Vec<Entry>)> {
+        let leader: &Session = self.leader;
         let mut cat = Catalog::new(server, options(self.request));
-        cat.read(Sessions {
-            leader: self.leader,
-            helper,
-        })
-        .await?;
+        let (source, (), ()) = futures_util::try_join!(
+            identity::read(leader, self.dsn),
+            others.export(leader),
+            cat.read_identities(leader)
+        )?;
+        let tables = cat.tables().filter(|(_, table)| table.interesting).count();
+        let sessions = if tables < WORTH_HELP { 1 } else { others.jobs };
+        futures_util::try_join!(lock::tables(&cat, leader), others.connect(sessions))?;
+        let helpers = others.connected.as_slice();
+        cat.read_details(Sessions { leader, helpers }).await?;
         let sorted = order::sort(&mut cat)?;
         let entries = emit::entries(&cat, &sorted)?;
-        Ok((cat, entries))
+        Ok((cat, source, entries))
     }
 
     async fn read(&self, server: Server, target: &mut Target) -> Result<(bytes::Bytes, Dumped)> {
         let (leader, request, progress) = (self.leader, self.request, self.progress);
         progress.step("reading the catalogs");
-        let mut others = Others::prepare(self.dsn, leader, self.setup, request).await?;
-        let (mut cat, mut entries) = self.entries(server, others.first().await?).await?;
+        let mut others = Others::new(self.dsn, self.setup, request.jobs);
+        let (mut cat, source, mut entries) = self.entries(server, &mut others).await?;
         let restore = restore_options(&cat, request);
         if request.format != Format::Plain {
             dependency::reduce(&cat, &mut entries, &restore);
         }
-        let source = identity::read(leader, self.dsn).await?;
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
-        let plan = plan(leader, &cat, &writer, progress).await?;
-        let sessions = others.all(leader, request.jobs.min(plan.units())).await?;
+        let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, progress), async {
+            // Many tables are worth more sessions, whatever their size.
+            let many = writer.data().len() >= MANY_TABLES;
+            others.connect(if many { request.jobs } else { 1 }).await
+        })?;
+        let sessions = others.for_rows(leader, &plan).await?;
+        // All that the rows need of the catalogs is in the plan.
+        let warnings = std::mem::take(&mut cat.warnings);
+        drop(cat);
         writer.begin()?;
         target.expect(&writer.head(), plan.bytes);
         target.carry(&mut writer).await?;
@@ -270,7 +290,7 @@ impl Run<'_> {
             tables: contents.tables,
             large_objects: contents.large_objects,
             schema_hash,
-            warnings: std::mem::take(&mut cat.warnings),
+            warnings,
             written: Written::default(),
         };
         Ok((writer.head(), dumped))
@@ -385,55 +405,49 @@ async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)]) -> Result<
 /// Sessions in the leader's snapshot, connected when they are needed.
 struct Others<'a> {
     dsn: &'a Dsn,
-    /// How they are set up; `None`: the leader works alone.
-    setup: Option<SessionOptions>,
+    setup: SessionOptions,
+    /// How many sessions may work at the same time, the leader among them.
+    jobs: usize,
     connected: Vec<Arc<Session>>,
 }
 
 impl<'a> Others<'a> {
-    async fn prepare(dsn: &'a Dsn, leader: &Session, setup: &SessionOptions, request: &Request) -> Result<Self> {
-        let setup = match (request.jobs, &setup.snapshot) {
-            (0 | 1, _) => None,
-            (_, Some(_)) => Some(setup.clone()),
-            (_, None) => Some(SessionOptions {
-                snapshot: Some(snapshot::export(leader).await?),
-                ..setup.clone()
-            }),
-        };
-        Ok(Others {
+    fn new(dsn: &'a Dsn, setup: &SessionOptions, jobs: usize) -> Self {
+        Others {
             dsn,
-            setup,
+            setup: setup.clone(),
+            jobs: jobs.max(1),
             connected: Vec::new(),
-        })
-    }
-
-    /// The first of them, if the leader does not work alone.
-    async fn first(&mut self) -> Result<Option<&Session>> {
-        if self.setup.is_some() {
-            self.connect(1).await?;
         }
-        Ok(self.connected.first().map(AsRef::as_ref))
     }
 
-    /// The leader and others, `wanted` in all.
-    async fn all(mut self, leader: &Arc<Session>, wanted: usize) -> Result<Vec<Arc<Session>>> {
-        self.connect(wanted.saturating_sub(1)).await?;
-        let mut sessions = vec![Arc::clone(leader)];
-        sessions.extend(self.connected.into_iter().take(wanted.saturating_sub(1)));
-        Ok(sessions)
+    /// Exports the snapshot that they are to use, unless the leader works alone.
+    async fn export(&mut self, leader: &Session) -> Result<()> {
+        if self.jobs > 1 && self.setup.snapshot.is_none() {
+            self.setup.snapshot = Some(snapshot::export(leader).await?);
+        }
+        Ok(())
     }
 
-    /// Connects until there are `count`.
-    async fn connect(&mut self, count: usize) -> Result<()> {
-        let Some(setup) = &self.setup else { return Ok(()) };
-        let missing = (self.connected.len()..count).map(async |_| {
+    /// Connects until there are `sessions` with the leader.
+    async fn connect(&mut self, sessions: usize) -> Result<()> {
+        let missing = (self.connected.len() + 1..sessions).map(async |_| {
             let session = connect::connect(self.dsn).await?;
-            snapshot::begin(&session, setup).await?;
+            snapshot::begin(&session, &self.setup).await?;
             Ok::<_, anyhow::Error>(Arc::new(session))
         });
         let connected = futures_util::future::try_join_all(missing).await?;
         self.connected.extend(connected);
         Ok(())
+    }
+
+    /// The sessions that read rows, the leader first. To connect one more takes longer than to read a few rows.
+    async fn for_rows(mut self, leader: &Arc<Session>, plan: &rows::Plan) -> Result<Vec<Arc<Session>>> {
+        let few = plan.data.len() < MANY_TABLES && plan.bytes < MUCH;
+        let wanted = if few { 1 } else { self.jobs.min(plan.units()) };
+        self.connect(wanted).await?;
+        let all = std::iter::once(Arc::clone(leader)).chain(self.connected);
+        Ok(all.take(wanted.max(1)).collect())
     }
 }
 

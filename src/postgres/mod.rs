@@ -1,5 +1,6 @@
 //! The PostgreSQL engine: reads a database as pg_dump reads it, and loads one.
 
+mod answer;
 pub mod catalog;
 pub mod connect;
 pub mod dump;

@@ -1,9 +1,11 @@
-//! One connection inside the dump's snapshot: bulk queries, and rows by column name.
+//! One connection inside the dump's snapshot, and the queries that it answers.
 
-use anyhow::Context as _;
-use bytes::{Bytes, BytesMut};
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, WasNull, to_sql_checked};
+use bytes::BytesMut;
+use futures_util::TryStreamExt as _;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use super::answer::Answer;
+pub use super::answer::Row;
 use super::connect::Canceller;
 use crate::archive::raw;
 use crate::error::Result;
@@ -25,6 +27,8 @@ pub struct Session {
 pub struct Query {
     sql: String,
     params: Vec<Param>,
+    /// Sessions may share it, each with a part of the OIDs of `$1`.
+    divisible: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +65,7 @@ impl Query {
         Query {
             sql: sql.into(),
             params: Vec::new(),
+            divisible: false,
         }
     }
 
@@ -69,6 +74,38 @@ impl Query {
     pub fn oids(mut self, oids: impl IntoIterator<Item = u32>) -> Self {
         self.params.push(Param::Oids(oids.into_iter().collect()));
         self
+    }
+
+    /// Says that several sessions may answer the query, each for a part of the OIDs of `$1`: its rows are ordered by
+    /// them first, so that the parts one after the other are the whole.
+    #[must_use]
+    pub fn divisible(mut self) -> Self {
+        self.divisible = true;
+        self
+    }
+
+    /// The same query in parts that follow each other, each with about its share of the OIDs; a query that is not
+    /// divisible is one part.
+    #[must_use]
+    pub fn divide(mut self, shares: &[usize]) -> Vec<Query> {
+        let total: usize = shares.iter().sum();
+        let Some(Param::Oids(oids)) = self.params.first_mut().filter(|_| self.divisible && total > 0) else {
+            return vec![self];
+        };
+        let mut oids = std::mem::take(oids);
+        oids.sort_unstable();
+        let (mut parts, mut share_end, mut from) = (Vec::new(), 0, 0);
+        for share in shares {
+            share_end += share;
+            let to = oids.len() * share_end / total;
+            let mut part = self.clone();
+            if let (Some(Param::Oids(own)), Some(slice)) = (part.params.first_mut(), oids.get(from..to)) {
+                own.extend_from_slice(slice);
+            }
+            parts.push(part);
+            from = to;
+        }
+        parts
     }
 
     /// Adds a parameter of type `text`.
@@ -127,8 +164,12 @@ impl Session {
     /// Whatever the server says.
     pub async fn rows(&self, query: &Query) -> Result<Vec<Row>> {
         let params: Vec<_> = query.params.iter().map(Param::typed).collect();
-        let rows = self.client.query_typed(&query.sql, &params).await?;
-        Ok(rows.into_iter().map(Row).collect())
+        let mut rows = std::pin::pin!(self.client.query_typed_raw(&query.sql, params).await?);
+        let mut answer = Answer::default();
+        while let Some(row) = rows.try_next().await? {
+            answer.push(&row)?;
+        }
+        Ok(answer.rows())
     }
 
     /// Runs one or more statements that return no rows.
@@ -140,128 +181,22 @@ impl Session {
     }
 }
 
-/// One row; columns are asked for by name. A wrong name or type is an error, not a panic.
-pub struct Row(tokio_postgres::Row);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Text of any encoding, as [`raw`] keeps it. Reads `text`, `name`, `varchar`, `pg_node_tree` and the like.
-struct Text(String);
-
-impl<'a> FromSql<'a> for Text {
-    fn from_sql(_: &Type, bytes: &'a [u8]) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Text(raw::decode(bytes)))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        matches!(
-            *ty,
-            Type::TEXT | Type::NAME | Type::VARCHAR | Type::BPCHAR | Type::UNKNOWN | Type::CSTRING
-        )
-    }
-}
-
-impl Row {
-    fn get<'a, T: FromSql<'a>>(&'a self, column: &str) -> Result<T> {
-        self.0
-            .try_get(column)
-            .with_context(|| format!("column {column} of a catalog query"))
-    }
-
-    fn nullable<'a, T: FromSql<'a>>(&'a self, column: &str) -> Result<Option<T>> {
-        match self.0.try_get(column) {
-            Ok(value) => Ok(value),
-            Err(error) if std::error::Error::source(&error).is_some_and(|e| e.is::<WasNull>()) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("column {column} of a catalog query")),
-        }
-    }
-
-    /// A `text` or `name` that is never NULL.
-    ///
-    /// # Errors
-    /// The column is missing, NULL or of another type: so for all of these.
-    pub fn text(&self, column: &str) -> Result<String> {
-        Ok(self.get::<Text>(column)?.0)
-    }
-
-    /// A `text` or `name` that may be NULL.
-    pub fn opt_text(&self, column: &str) -> Result<Option<String>> {
-        Ok(self.nullable::<Text>(column)?.map(|text| text.0))
-    }
-
-    /// A `text[]` or `name[]`; NULL is the empty list.
-    pub fn texts(&self, column: &str) -> Result<Vec<String>> {
-        let texts = self.nullable::<Vec<Text>>(column)?.unwrap_or_default();
-        Ok(texts.into_iter().map(|text| text.0).collect())
-    }
-
-    /// A `text[]` or `name[]`; NULL is not the empty list.
-    pub fn texts_or_null(&self, column: &str) -> Result<Option<Vec<String>>> {
-        let texts = self.nullable::<Vec<Text>>(column)?;
-        Ok(texts.map(|texts| texts.into_iter().map(|text| text.0).collect()))
-    }
-
-    /// A `text[]` whose elements may be NULL; NULL is the empty list.
-    pub fn opt_texts(&self, column: &str) -> Result<Vec<Option<String>>> {
-        let texts = self.nullable::<Vec<Option<Text>>>(column)?.unwrap_or_default();
-        Ok(texts.into_iter().map(|text| text.map(|text| text.0)).collect())
-    }
-
-    /// An `oid` (cast `regproc` and the like to `oid` in the query).
-    pub fn oid(&self, column: &str) -> Result<u32> {
-        self.get(column)
-    }
-
-    /// An `oid` that may be NULL.
-    pub fn opt_oid(&self, column: &str) -> Result<Option<u32>> {
-        self.nullable(column)
-    }
-
-    /// An `oid[]` or `oidvector`; NULL is the empty list.
-    pub fn oids(&self, column: &str) -> Result<Vec<u32>> {
-        Ok(self.nullable(column)?.unwrap_or_default())
-    }
-
-    /// A `boolean`.
-    pub fn bool(&self, column: &str) -> Result<bool> {
-        self.get(column)
-    }
-
-    /// A `boolean` that may be NULL.
-    pub fn opt_bool(&self, column: &str) -> Result<Option<bool>> {
-        self.nullable(column)
-    }
-
-    /// An `int4` (cast `int2` in the query).
-    pub fn int(&self, column: &str) -> Result<i32> {
-        self.get(column)
-    }
-
-    /// An `int4` that may be NULL.
-    pub fn opt_int(&self, column: &str) -> Result<Option<i32>> {
-        self.nullable(column)
-    }
-
-    /// An `int4[]`; NULL is the empty list.
-    pub fn ints(&self, column: &str) -> Result<Vec<i32>> {
-        Ok(self.nullable(column)?.unwrap_or_default())
-    }
-
-    /// An `int8`.
-    pub fn long(&self, column: &str) -> Result<i64> {
-        self.get(column)
-    }
-
-    /// An `int8` that may be NULL.
-    pub fn opt_long(&self, column: &str) -> Result<Option<i64>> {
-        self.nullable(column)
-    }
-
-    /// A `bytea`.
-    pub fn bytes(&self, column: &str) -> Result<Bytes> {
-        Ok(Bytes::copy_from_slice(self.get::<&[u8]>(column)?))
-    }
-
-    /// A `"char"`; NUL for the empty one.
-    pub fn char(&self, column: &str) -> Result<char> {
-        Ok(char::from(self.get::<i8>(column)?.cast_unsigned()))
+    #[test]
+    fn the_parts_of_a_query_are_the_whole_in_the_order_of_the_oids() {
+        let query = Query::new("SELECT").oids([5, 3, 9, 1, 7]);
+        assert_eq!(query.clone().divide(&[2, 3]).len(), 1, "it did not say that it may");
+        let parts = query.divisible().divide(&[2, 3, 3]);
+        let oids: Vec<_> = parts
+            .iter()
+            .map(|part| match part.params.first() {
+                Some(Param::Oids(oids)) => oids.clone(),
+                _ => Vec::new(),
+            })
+            .collect();
+        assert_eq!(oids, [vec![1], vec![3, 5], vec![7, 9]]);
     }
 }

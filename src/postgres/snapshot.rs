@@ -70,29 +70,37 @@ pub async fn join(session: &Session, options: &SessionOptions) -> Result<Server>
 
 async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Result<Server> {
     let q = UNKNOWN;
-    session.run(sql).await.map_err(|error| explain(error, options))?;
     let encoding = match &options.encoding {
-        Some(encoding) => q.literal(encoding),
-        // Read before it is set: the driver's own encoding has been UTF8 until now.
-        None => {
-            let row = session
-                .client()
-                .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
-                .await?;
-            q.literal(row.try_get(0)?)
-        }
+        Some(encoding) => format!("SET LOCAL client_encoding TO {}", q.literal(encoding)),
+        None => "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), true)"
+            .to_owned(),
     };
-    session
-        .run(&format!("SET LOCAL client_encoding TO {encoding}"))
-        .await
-        .map_err(|error| unknown_encoding(error, options))?;
-    if let Some(role) = &options.role {
-        session
-            .run(&format!("SET LOCAL ROLE {}", q.id(role)))
-            .await
-            .with_context(|| format!("cannot set the role {role:?}"))?;
-    }
-    read_server(session).await
+    let role = options
+        .role
+        .as_ref()
+        .map(|role| format!("SET LOCAL ROLE {}", q.id(role)));
+    // All at once: on a far server every round trip counts. They run one after the other, and the first error is
+    // the one that comes back.
+    let ((), (), (), server) = futures_util::try_join!(
+        async { session.run(sql).await.map_err(|error| explain(error, options)) },
+        async {
+            session
+                .run(&encoding)
+                .await
+                .map_err(|error| unknown_encoding(error, options))
+        },
+        async {
+            match &role {
+                Some(set) => session
+                    .run(set)
+                    .await
+                    .with_context(|| format!("cannot set the role: {set}")),
+                None => Ok(()),
+            }
+        },
+        read_server(session),
+    )?;
+    Ok(server)
 }
 
 fn settings(options: &SessionOptions, q: &Quote) -> String {

@@ -71,7 +71,7 @@ pub const READ: Step = Step {
                 catalog_id,
                 row.text("proname")?,
                 Some(namespace),
-                Kind::Aggregate(aggregate),
+                Kind::Aggregate(Box::new(aggregate)),
             );
             select::object(cat, id);
             annotate::mark_acl(cat, id, has_acl);

@@ -55,7 +55,7 @@ pub const READ: Step = Step {
                 catalog_id,
                 row.text("collname")?,
                 Some(namespace),
-                Kind::Collation(collation),
+                Kind::Collation(Box::new(collation)),
             );
             select::object(cat, id);
         }

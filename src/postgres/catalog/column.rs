@@ -69,7 +69,7 @@ pub struct NotNull {
 /// The columns of interesting tables.
 pub const READ: Step = Step {
     what: "columns",
-    query: |cat| Some(Query::new(columns(cat)).oids(interesting(cat))),
+    query: |cat| Some(Query::new(columns(cat)).oids(interesting(cat)).divisible()),
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
 };
 

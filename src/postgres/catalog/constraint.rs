@@ -76,7 +76,7 @@ pub const FOREIGN_KEYS: Step = Step {
              JOIN pg_catalog.pg_constraint c ON src.tbloid = c.conrelid
              WHERE contype = 'f' AND conparentid = 0 ORDER BY {order}"
         ));
-        (!tables.is_empty()).then(|| query.oids(tables))
+        (!tables.is_empty()).then(|| query.oids(tables).divisible())
     },
     absorb: |cat, rows| {
         let mut keys = rows

@@ -48,7 +48,7 @@ pub const READ: Step = Step {
                 catalog_id,
                 row.text("conname")?,
                 Some(namespace),
-                Kind::Conversion(conversion),
+                Kind::Conversion(Box::new(conversion)),
             );
             select::object(cat, id);
         }

@@ -48,7 +48,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         evtenabled: row.char("evtenabled")?,
     };
     let catalog_id = CatalogId::new(PG_EVENT_TRIGGER, row.oid("oid")?);
-    let id = cat.add(catalog_id, row.text("evtname")?, None, Kind::EventTrigger(it));
+    let id = cat.add(catalog_id, row.text("evtname")?, None, Kind::EventTrigger(Box::new(it)));
     select::object(cat, id);
     Ok(())
 }

@@ -23,36 +23,75 @@ pub struct AttrDef {
     pub separate: bool,
 }
 
-/// Defaults, NOT NULL constraints that are not valid (18) and CHECK constraints of interesting tables. It is one
-/// query because 14 numbers the objects table by table, and later versions kind by kind.
-pub const READ: Step = Step {
-    what: "column defaults and check constraints",
+/// Defaults of interesting tables; in 14 all that is here, because it numbers the objects table by table, and later
+/// versions kind by kind.
+pub const DEFAULTS: Step = Step {
+    what: "column defaults",
     query: |cat| {
-        cat.options
-            .dump_schema()
-            .then(|| Query::new(expressions(cat.server.major())).oids(column::interesting(cat)))
+        let major = cat.server.major();
+        query(cat, if major == 14 { of_14() } else { defaults("NULL::tid") })
     },
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
 };
 
-fn expressions(major: u32) -> String {
-    // 14 takes the defaults of a table as they lie on disk; the numbers of entries follow from that.
-    let (place, order) = if major == 14 {
-        ("ctid", "relid, kind, place")
+/// NOT NULL constraints that are not valid (18).
+pub const NOT_NULLS: Step = Step {
+    what: "NOT NULL constraints",
+    query: |cat| {
+        let has_them = cat.server.major() >= 18;
+        has_them.then(|| query(cat, constraints("contype = 'n' AND NOT convalidated")))?
+    },
+    absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
+};
+
+/// CHECK constraints of interesting tables.
+pub const CHECKS: Step = Step {
+    what: "check constraints",
+    query: |cat| {
+        let apart = cat.server.major() > 14;
+        apart.then(|| query(cat, constraints("contype = 'c'")))?
+    },
+    absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
+};
+
+fn query(cat: &Catalog, sql: String) -> Option<Query> {
+    let order = if cat.server.major() == 14 {
+        "relid, kind, place, adnum, name"
     } else {
-        ("NULL::tid", "kind, relid")
+        "relid, adnum, name"
     };
+    let sql = format!("{sql} ORDER BY {order}");
+    cat.options
+        .dump_schema()
+        .then(|| Query::new(sql).oids(column::interesting(cat)).divisible())
+}
+
+/// 14 takes the defaults of a table as they lie on disk; the numbers of entries follow from that.
+fn of_14() -> String {
+    format!("{} UNION ALL {}", defaults("d.ctid"), constraints("contype = 'c'"))
+}
+
+/// A default that is not generated names no column, and is printed much faster when the server need not look at
+/// its table.
+fn defaults(place: &str) -> String {
     format!(
-        "SELECT 1 AS kind, tableoid, oid, adrelid AS relid, adnum::int4 AS adnum, ''::name AS name, {place} AS place,
-                pg_catalog.pg_get_expr(adbin, adrelid) AS definition, true AS is_local, true AS valid
-         FROM pg_catalog.pg_attrdef
-         WHERE adrelid = ANY ($1)
-         UNION ALL
-         SELECT CASE contype WHEN 'n' THEN 2 ELSE 3 END, tableoid, oid, conrelid, 0, conname, NULL,
-                pg_catalog.pg_get_constraintdef(oid), conislocal, convalidated
+        "SELECT 1 AS kind, d.tableoid, d.oid, adrelid AS relid, adnum::int4 AS adnum, ''::name AS name,
+                {place} AS place,
+                pg_catalog.pg_get_expr(adbin, CASE WHEN a.attgenerated = '' THEN 0 ELSE adrelid END) AS definition,
+                true AS is_local, true AS valid
+         FROM pg_catalog.pg_attrdef d
+              JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+         WHERE adrelid = ANY ($1)"
+    )
+}
+
+fn constraints(wanted: &str) -> String {
+    format!(
+        "SELECT CASE contype WHEN 'n' THEN 2 ELSE 3 END AS kind, tableoid, oid, conrelid AS relid, 0 AS adnum,
+                conname AS name, NULL::tid AS place, pg_catalog.pg_get_constraintdef(oid) AS definition,
+                conislocal AS is_local, convalidated AS valid
          FROM pg_catalog.pg_constraint
-         WHERE conrelid = ANY ($1) AND (contype = 'c' OR contype = 'n' AND NOT convalidated)
-         ORDER BY {order}, adnum, name"
+         WHERE conrelid = ANY ($1) AND {wanted}"
     )
 }
 

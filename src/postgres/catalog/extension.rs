@@ -43,14 +43,14 @@ pub const READ: Step = Step {
                 true => extconfig.iter().copied().zip(extcondition.iter().cloned()).collect(),
                 false => Vec::new(),
             };
-            let kind = Kind::Extension(Extension {
+            let kind = Kind::Extension(Box::new(Extension {
                 namespace: row.text("nspname")?,
                 relocatable: row.bool("extrelocatable")?,
                 extversion: row.text("extversion")?,
                 configuration,
                 extconfig,
                 extcondition,
-            });
+            }));
             let id = cat.add(id, row.text("extname")?, None, kind);
             select::extension(cat, id);
         }

@@ -77,7 +77,7 @@ pub const WRAPPERS: Step = Step {
                 cat,
                 catalog_id,
                 row.text("fdwname")?,
-                Kind::ForeignDataWrapper(wrapper),
+                Kind::ForeignDataWrapper(Box::new(wrapper)),
                 has_acl,
             );
         }
@@ -106,7 +106,7 @@ pub const SERVERS: Step = Step {
                 cat,
                 catalog_id,
                 row.text("srvname")?,
-                Kind::ForeignServer(server),
+                Kind::ForeignServer(Box::new(server)),
                 has_acl,
             );
             if let Some(object) = cat.get_mut(id) {

@@ -78,7 +78,7 @@ pub const READ: Step = Step {
                 catalog_id,
                 row.text("proname")?,
                 Some(namespace),
-                Kind::Function(function),
+                Kind::Function(Box::new(function)),
             );
             select::object(cat, id);
             annotate::mark_acl(cat, id, has_acl);

@@ -58,7 +58,7 @@ pub const READ: Step = Step {
     query: |cat| {
         let tables = cat.tables().filter(|(_, table)| table.hasindex && table.interesting);
         let tables: Vec<Oid> = tables.map(|(_, table)| table.oid).collect();
-        (!tables.is_empty()).then(|| Query::new(sql(cat.server.major())).oids(tables))
+        (!tables.is_empty()).then(|| Query::new(sql(cat.server.major())).oids(tables).divisible())
     },
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb(cat, row)),
 };
@@ -136,7 +136,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         CatalogId::new(class::PG_CLASS, oid),
         name,
         namespace,
-        Kind::Index(index),
+        Kind::Index(Box::new(index)),
     );
     if let Some(object) = cat.get_mut(id) {
         object.dump = dump;

@@ -49,7 +49,12 @@ pub const READ: Step = Step {
                 lanvalidator: row.oid("lanvalidator")?,
             };
             let has_acl = language.acl.acl.is_some();
-            let id = cat.add(catalog_id, row.text("lanname")?, None, Kind::Language(language));
+            let id = cat.add(
+                catalog_id,
+                row.text("lanname")?,
+                None,
+                Kind::Language(Box::new(language)),
+            );
             select::language(cat, id);
             annotate::mark_acl(cat, id, has_acl);
         }

@@ -110,7 +110,7 @@ fn add(cat: &mut Catalog, name: &str, group: LargeObject) -> DumpId {
             .components_of(CatalogId::new(class::PG_LARGEOBJECT, *oid));
     }
     let catalog_id = CatalogId::new(class::PG_LARGEOBJECT, first);
-    let id = cat.add(catalog_id, name, None, Kind::LargeObject(group));
+    let id = cat.add(catalog_id, name, None, Kind::LargeObject(Box::new(group)));
     let upgrade = cat.options.binary_upgrade;
     if let Some(object) = cat.get_mut(id) {
         object.components = components;

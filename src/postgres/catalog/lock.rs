@@ -17,36 +17,51 @@ const BATCH: usize = 500;
 /// A table could not be locked, is gone, or is another one than in the snapshot; the error names it.
 pub async fn tables(cat: &Catalog, session: &Session) -> Result<()> {
     let wanted = wanted(cat);
-    let locked: Vec<Oid> = wanted.iter().map(|(oid, _)| *oid).collect();
-    preflight::rights(session, &locked, &read(cat), cat.options.enable_row_security).await?;
-    for batch in wanted.chunks(BATCH) {
-        if batch.len() > 1 {
-            session.run("SAVEPOINT lock_tables").await?;
-            if session
-                .run(&statement(batch.iter().map(|(_, name)| name.as_str())))
-                .await
-                .is_ok()
-            {
-                session.run("RELEASE SAVEPOINT lock_tables").await?;
-                continue;
-            }
-            // One of them failed, and the server does not always say which.
-            session
-                .run("ROLLBACK TO SAVEPOINT lock_tables; RELEASE SAVEPOINT lock_tables")
-                .await?;
-        }
-        for (_, name) in batch {
-            session
-                .run(&statement([name.as_str()]))
-                .await
-                .with_context(|| format!("locking table {name}"))?;
-        }
+    if wanted.is_empty() {
+        return Ok(());
     }
+    // A superuser may do everything.
+    if !cat.server.superuser {
+        let locked: Vec<Oid> = wanted.iter().map(|(oid, _)| *oid).collect();
+        preflight::rights(session, &locked, &read(cat), cat.options.enable_row_security).await?;
+    }
+    let all: Vec<_> = wanted.chunks(BATCH).map(statement).collect();
+    let all = format!(
+        "SAVEPOINT lock_tables;\n{};\nRELEASE SAVEPOINT lock_tables",
+        all.join(";\n")
+    );
+    // The check is behind the locks, and on its way already: on a far server every round trip counts.
+    let (locked, same) = futures_util::join!(session.run(&all), same_tables(session, &wanted));
+    if locked.is_ok() {
+        return same;
+    }
+    one_by_one(session, &wanted).await?;
     same_tables(session, &wanted).await
 }
 
-fn statement<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.into_iter().collect();
+/// Locks tables after they could not be locked all at once: the server does not always say which failed.
+async fn one_by_one(session: &Session, wanted: &[(Oid, String)]) -> Result<()> {
+    session.run("ROLLBACK TO SAVEPOINT lock_tables").await?;
+    for batch in wanted.chunks(BATCH) {
+        if session.run(&statement(batch)).await.is_ok() {
+            session
+                .run("RELEASE SAVEPOINT lock_tables; SAVEPOINT lock_tables")
+                .await?;
+            continue;
+        }
+        session.run("ROLLBACK TO SAVEPOINT lock_tables").await?;
+        for one in batch {
+            session
+                .run(&statement(std::slice::from_ref(one)))
+                .await
+                .with_context(|| format!("locking table {}", one.1))?;
+        }
+    }
+    session.run("RELEASE SAVEPOINT lock_tables").await
+}
+
+fn statement(tables: &[(Oid, String)]) -> String {
+    let names: Vec<_> = tables.iter().map(|(_, name)| name.as_str()).collect();
     format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))
 }
 
@@ -87,9 +102,6 @@ async fn same_tables(session: &Session, wanted: &[(Oid, String)]) -> Result<()> 
     )
     .oids(wanted.iter().map(|(oid, _)| *oid))
     .texts(wanted.iter().map(|(_, name)| name.clone()));
-    if wanted.is_empty() {
-        return Ok(());
-    }
     match session.rows(&query).await?.first() {
         None => Ok(()),
         Some(row) => Err(Fail::new(

@@ -2,13 +2,16 @@
 //!
 //! Each object family has a file: its queries, its type, its statements and their tests. Reading goes in
 //! batches of [`Step`]s. All queries of a batch are sent at once (one round trip, however far the server
-//! is); their rows are absorbed in the order in which the steps stand, which is pg_dump's, because that
-//! order numbers the objects. A step's query may look at what earlier *batches* absorbed, its absorb
+//! is), and divisible ones are shared by several sessions ([`sessions`]); their rows are absorbed in the
+//! order in which the steps stand, which is pg_dump's, because that order numbers the objects, and while the
+//! server still works on what comes later. A step's query may look at what earlier *batches* absorbed, its absorb
 //! function at everything that was absorbed before it.
 
 use std::collections::HashMap;
 
 use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
 
 use super::options::DumpOptions;
 use super::quote::Quote;
@@ -53,6 +56,7 @@ pub mod rule;
 pub mod schema;
 pub mod select;
 pub mod sequence;
+pub mod sessions;
 pub mod setting;
 pub mod statistics;
 pub mod subscription;
@@ -68,58 +72,60 @@ pub mod upgrade;
 pub mod view;
 
 use object::{CatalogId, Components, DumpId, Object, Oid};
+use sessions::Sessions;
 
-/// What an object is. The variants are pg_dump's `DumpableObjectType`, each with what only it has.
+/// What an object is. The variants are pg_dump's `DumpableObjectType`, each with what only it has; in a box unless
+/// it is small, because a database has most of those that are.
 #[derive(Debug)]
 #[allow(missing_docs)] // each variant is named after its type
 pub enum Kind {
-    Namespace(schema::Namespace),
-    Extension(extension::Extension),
-    Type(types::TypeInfo),
+    Namespace(Box<schema::Namespace>),
+    Extension(Box<extension::Extension>),
+    Type(Box<types::TypeInfo>),
     ShellType(types::ShellType),
     DummyType,
-    Function(function::Function),
-    Aggregate(aggregate::Aggregate),
-    Operator(operator::Operator),
+    Function(Box<function::Function>),
+    Aggregate(Box<aggregate::Aggregate>),
+    Operator(Box<operator::Operator>),
     AccessMethod(access_method::AccessMethod),
-    OpClass(opclass::OpClass),
-    OpFamily(opfamily::OpFamily),
-    Collation(collation::Collation),
-    Conversion(conversion::Conversion),
+    OpClass(Box<opclass::OpClass>),
+    OpFamily(Box<opfamily::OpFamily>),
+    Collation(Box<collation::Collation>),
+    Conversion(Box<conversion::Conversion>),
     Table(Box<table::Table>),
     TableAttach(inherit::TableAttach),
     AttrDef(expression::AttrDef),
-    Index(index::Index),
+    Index(Box<index::Index>),
     IndexAttach(index::IndexAttach),
     Statistics(statistics::Statistics),
-    RelationStats(relation_stats::RelationStats),
+    RelationStats(Box<relation_stats::RelationStats>),
     Rule(rule::Rule),
     Trigger(trigger::Trigger),
     Constraint(constraint::Constraint),
     FkConstraint(constraint::Constraint),
-    Language(language::Language),
+    Language(Box<language::Language>),
     Cast(cast::Cast),
     Transform(transform::Transform),
     TableData(table_data::TableData),
     SequenceSet(table_data::TableData),
     RefreshMatView(table_data::TableData),
-    TsParser(text_search::Parser),
-    TsDictionary(text_search::Dictionary),
+    TsParser(Box<text_search::Parser>),
+    TsDictionary(Box<text_search::Dictionary>),
     TsTemplate(text_search::Template),
-    TsConfiguration(text_search::Configuration),
-    ForeignDataWrapper(foreign::ForeignDataWrapper),
-    ForeignServer(foreign::ForeignServer),
+    TsConfiguration(Box<text_search::Configuration>),
+    ForeignDataWrapper(Box<foreign::ForeignDataWrapper>),
+    ForeignServer(Box<foreign::ForeignServer>),
     DefaultAcl(default_acl::DefaultAcl),
-    LargeObject(large_object::LargeObject),
+    LargeObject(Box<large_object::LargeObject>),
     LargeObjectData,
     PreDataBoundary,
     PostDataBoundary,
-    EventTrigger(event_trigger::EventTrigger),
-    Policy(policy::Policy),
+    EventTrigger(Box<event_trigger::EventTrigger>),
+    Policy(Box<policy::Policy>),
     Publication(publication::Publication),
     PublicationRel(publication::PublicationRel),
     PublicationSchema(publication::PublicationSchema),
-    Subscription(subscription::Subscription),
+    Subscription(Box<subscription::Subscription>),
     SubscriptionRel(subscription::SubscriptionRel),
 }
 
@@ -131,29 +137,6 @@ pub struct Step {
     pub query: fn(&Catalog) -> Option<Query>,
     /// Takes the rows in. It is called also when there was no query.
     pub absorb: fn(&mut Catalog, Vec<Row>) -> Result<()>,
-}
-
-/// Who answers the queries: the leader, which holds the locks, and another session in its snapshot that helps
-/// where the server has most to do.
-#[derive(Clone, Copy)]
-pub struct Sessions<'a> {
-    /// Holds the locks.
-    pub leader: &'a Session,
-    /// Helps, if there is one.
-    pub helper: Option<&'a Session>,
-}
-
-/// What the helper reads: about half of the server's work in a large database. None of it takes locks on the
-/// tables themselves, for which the helper could wait behind someone who waits for the leader.
-const FOR_HELPER: &[&str] = &["indexes", "columns"];
-
-impl<'a> Sessions<'a> {
-    fn for_step(&self, step: &Step) -> &'a Session {
-        match self.helper {
-            Some(helper) if FOR_HELPER.contains(&step.what) => helper,
-            _ => self.leader,
-        }
-    }
 }
 
 /// Everything that is known of the database.
@@ -350,36 +333,46 @@ impl Catalog {
     /// # Errors
     /// What the server says, with the name of the step.
     pub async fn run_batch(&mut self, sessions: Sessions<'_>, steps: &[Step]) -> Result<()> {
-        let queries: Vec<_> = steps.iter().map(|step| (step.query)(self)).collect();
-        let runs = queries.iter().zip(steps).map(async |(query, step)| match query {
-            Some(query) => sessions
-                .for_step(step)
-                .rows(query)
-                .await
-                .with_context(|| format!("reading {}", step.what)),
-            None => Ok(Vec::new()),
-        });
-        let answers = futures_util::future::try_join_all(runs).await?;
-        for (step, rows) in steps.iter().zip(answers) {
+        let queries: Vec<_> = steps
+            .iter()
+            .map(|step| (step.query)(self).map_or_else(Vec::new, |query| sessions.share(query)))
+            .collect();
+        // They are sent in the order in which they stand here: some change settings for those behind them.
+        let mut answers: FuturesOrdered<_> = queries.iter().flatten().map(|part| sessions.rows(part)).collect();
+        for (step, parts) in steps.iter().zip(&queries) {
+            let reading = || format!("reading {}", step.what);
+            let mut rows = Vec::new();
+            for _ in parts {
+                let part = answers.next().await.with_context(reading)?;
+                rows.append(&mut part.with_context(reading)?);
+            }
             (step.absorb)(self, rows).map_err(|error| match error.is::<Fail>() {
                 // What the user asked for is wrong, not the reading: pg_dump's own words are enough.
                 true => error,
-                false => error.context(format!("reading {}", step.what)),
+                false => error.context(reading()),
             })?;
         }
         Ok(())
     }
 
-    /// Reads the whole database: patterns, identities, locks, details, dependencies.
+    /// Reads which objects there are: what the patterns mean, and identities. No object is locked yet.
     ///
     /// # Errors
-    /// What the server says; a pattern that matches nothing under `--strict-names`; a table that could not
-    /// be locked.
-    pub async fn read(&mut self, sessions: Sessions<'_>) -> Result<()> {
-        self.run_batch(sessions, PATTERNS).await?;
-        self.run_batch(sessions, IDENTITIES).await?;
-        lock::tables(self, sessions.leader).await?;
+    /// What the server says; a pattern that matches nothing under `--strict-names`.
+    pub async fn read_identities(&mut self, leader: &Session) -> Result<()> {
+        let alone = Sessions { leader, helpers: &[] };
+        self.run_batch(alone, PATTERNS).await?;
+        self.run_batch(alone, IDENTITIES).await
+    }
+
+    /// Reads what the objects look like and what depends on what; all that is to be locked is locked.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn read_details(&mut self, sessions: Sessions<'_>) -> Result<()> {
+        sessions.begin().await?;
         self.run_batch(sessions, DETAILS).await?;
+        sessions.end().await?;
         dependency::add_boundaries(self);
         Ok(())
     }
@@ -439,7 +432,9 @@ const IDENTITIES: &[Step] = &[
 /// What is below tables, then what the wanted objects look like, then what depends on what.
 const DETAILS: &[Step] = &[
     column::READ,
-    expression::READ,
+    expression::DEFAULTS,
+    expression::NOT_NULLS,
+    expression::CHECKS,
     inherit::FLAG_COLUMNS,
     inherit::UNSAFE_PARTITIONS,
     index::READ,

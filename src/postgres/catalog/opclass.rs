@@ -55,7 +55,7 @@ pub const READ: Step = Step {
                 catalog_id,
                 row.text("opcname")?,
                 Some(namespace),
-                Kind::OpClass(opclass),
+                Kind::OpClass(Box::new(opclass)),
             );
             select::object(cat, id);
         }

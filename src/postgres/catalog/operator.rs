@@ -66,7 +66,7 @@ pub const READ: Step = Step {
                 catalog_id,
                 row.text("oprname")?,
                 Some(namespace),
-                Kind::Operator(operator),
+                Kind::Operator(Box::new(operator)),
             );
             select::object(cat, id);
         }

@@ -65,7 +65,7 @@ pub const READ: Step = Step {
                 catalog_id,
                 row.text("opfname")?,
                 Some(namespace),
-                Kind::OpFamily(opfamily),
+                Kind::OpFamily(Box::new(opfamily)),
             );
             select::object(cat, id);
         }

@@ -69,7 +69,7 @@ pub const READ: Step = Step {
             mark(cat, table);
             // pg_depend must not find it: it is no row of a catalog.
             let it = Policy { table, rule: None };
-            cat.add(CatalogId::new(0, oid), name, namespace, Kind::Policy(it));
+            cat.add(CatalogId::new(0, oid), name, namespace, Kind::Policy(Box::new(it)));
         }
         rows.iter().try_for_each(|row| absorb(cat, row))
     },
@@ -97,7 +97,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         rule: Some(rule),
     };
     let catalog_id = CatalogId::new(PG_POLICY, row.oid("oid")?);
-    cat.add(catalog_id, row.text("polname")?, namespace, Kind::Policy(it));
+    cat.add(catalog_id, row.text("polname")?, namespace, Kind::Policy(Box::new(it)));
     Ok(())
 }
 

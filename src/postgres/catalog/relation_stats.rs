@@ -93,11 +93,11 @@ pub fn add(cat: &mut Catalog, of: DumpId, relation: Relation) -> Option<DumpId> 
     };
     let object = cat.get(of)?;
     let (name, namespace) = (object.name.clone(), object.namespace);
-    let stats = Kind::RelationStats(RelationStats {
+    let stats = Kind::RelationStats(Box::new(RelationStats {
         relation,
         section,
         columns: Vec::new(),
-    });
+    }));
     let id = cat.add(CatalogId::default(), name, namespace, stats);
     cat.add_dependency(id, of);
     if let Some(object) = cat.get_mut(id) {

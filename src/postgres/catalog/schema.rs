@@ -54,12 +54,12 @@ pub const READ: Step = Step {
                 set_public_privileges(&mut acl, &owner);
                 has_acl = true;
             }
-            let kind = Kind::Namespace(Namespace {
+            let kind = Kind::Namespace(Box::new(Namespace {
                 nspowner,
                 owner,
                 create: true,
                 acl,
-            });
+            }));
             let id = cat.add(catalog_id, name, None, kind);
             if let (true, Some(object)) = (has_acl, cat.get_mut(id)) {
                 object.components |= Components::ACL;

@@ -145,7 +145,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         remote_lsn: row.opt_text("remote_lsn")?,
     };
     let catalog_id = CatalogId::new(PG_SUBSCRIPTION, row.oid("oid")?);
-    let id = cat.add(catalog_id, row.text("subname")?, None, Kind::Subscription(it));
+    let id = cat.add(catalog_id, row.text("subname")?, None, Kind::Subscription(Box::new(it)));
     select::object(cat, id);
     Ok(())
 }

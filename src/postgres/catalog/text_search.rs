@@ -66,7 +66,7 @@ pub const PARSERS: Step = Step {
                 headline: row.opt_text("headline")?,
                 lextypes: row.text("lextypes")?,
             };
-            add(cat, &row, Kind::TsParser(parser))?;
+            add(cat, &row, Kind::TsParser(Box::new(parser)))?;
         }
         Ok(())
     },
@@ -114,7 +114,7 @@ pub const DICTIONARIES: Step = Step {
                 template: (row.text("template_schema")?, row.text("template")?),
                 initoption: row.opt_text("dictinitoption")?,
             };
-            add(cat, &row, Kind::TsDictionary(dictionary))?;
+            add(cat, &row, Kind::TsDictionary(Box::new(dictionary)))?;
         }
         Ok(())
     },
@@ -139,7 +139,7 @@ pub const CONFIGURATIONS: Step = Step {
                 parser: (row.text("parser_schema")?, row.text("parser")?),
                 mappings: Vec::new(),
             };
-            add(cat, &row, Kind::TsConfiguration(configuration))?;
+            add(cat, &row, Kind::TsConfiguration(Box::new(configuration)))?;
         }
         Ok(())
     },

@@ -12,6 +12,8 @@ use crate::seal::SegmentEnd;
 
 /// Pages of a table that are read at a time: 32 MiB, so that what waits for its turn stays small.
 const SEGMENT_PAGES: u64 = 4096;
+/// Pages of a table that is small: 1 MiB.
+const SMALL_PAGES: u64 = 128;
 /// Large objects that are read at a time.
 const SEGMENT_OBJECTS: usize = 256;
 
@@ -35,6 +37,8 @@ pub(super) struct Unit {
     pub(super) work: Work,
     /// It ends the entry's data.
     pub(super) last: bool,
+    /// It takes no longer to read than to ask for.
+    pub(super) small: bool,
     /// Where what was read goes.
     pub(super) to: mpsc::UnboundedSender<Piece>,
 }
@@ -76,6 +80,7 @@ pub enum Data {
 pub(super) fn cut(data: Vec<(DumpId, Data)>, parallel: bool) -> (Vec<Unit>, Vec<Expected>) {
     let (mut units, mut expected) = (Vec::new(), Vec::new());
     for (entry, data) in data {
+        let small = matches!(data, Data::Rows(_, pages) if pages <= SMALL_PAGES);
         let (works, table) = match data {
             Data::Rows(source, pages) => {
                 let source = Arc::new(*source);
@@ -94,6 +99,7 @@ pub(super) fn cut(data: Vec<(DumpId, Data)>, parallel: bool) -> (Vec<Unit>, Vec<
                 index: units.len(),
                 work,
                 last,
+                small,
                 to,
             });
             expected.push(Expected {

@@ -1,6 +1,6 @@
 //! A worker: one connection that reads units, and the thread that compresses what it reads.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
+use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
 use super::compress::{self, Form, Read};
@@ -62,12 +63,11 @@ pub(super) async fn run(session: Arc<Session>, leader: bool, shared: Arc<Shared>
         let shared = Arc::clone(&shared);
         move || compress::run(receiver, &shared.form, &shared.gate)
     });
-    let mut worker = Worker {
+    let worker = Worker {
         session,
         leader,
         reads,
         shared,
-        locked: HashSet::new(),
     };
     let outcome = worker.units().await;
     drop(worker);
@@ -81,13 +81,29 @@ struct Worker {
     leader: bool,
     reads: mpsc::Sender<Read>,
     shared: Arc<Shared>,
-    locked: HashSet<u32>,
+}
+
+/// A unit with what could be asked of the server before its turn.
+struct Ready {
+    unit: Unit,
+    /// For rows: the table and its COPY.
+    copy: Option<(Arc<Source>, Statement)>,
 }
 
 impl Worker {
-    async fn units(&mut self) -> Result<()> {
-        while let Some(unit) = self.next() {
-            self.unit(unit).await?;
+    async fn units(&self) -> Result<()> {
+        let mut ahead = self.ready(self.next()).await?;
+        while let Some(ready) = ahead {
+            // The next table is asked for together with a small one, so that many of them cost a round trip each.
+            // What is large is worth one more, and others may be free earlier to read what comes behind it.
+            let next = if ready.unit.small { self.next() } else { None };
+            let early = next.is_some();
+            let (done, prepared) = futures_util::join!(self.unit(ready), self.ready(next));
+            done?;
+            ahead = match prepared? {
+                None if !early => self.ready(self.next()).await?,
+                prepared => prepared,
+            };
         }
         // The end of a COPY is not yet its success: an error that came after it shows in the next statement.
         self.session.run("SELECT 1").await.context("finishing the rows")
@@ -98,37 +114,40 @@ impl Worker {
         queue.pop_front()
     }
 
-    async fn unit(&mut self, unit: Unit) -> Result<()> {
-        enum What {
-            Rows(Arc<Source>, Option<(u64, Option<u64>)>),
-            Objects(Vec<u32>),
-        }
-        let what = match &unit.work {
-            Work::Rows { source, pages } => What::Rows(Arc::clone(source), *pages),
-            Work::Objects(oids) => What::Objects(oids.clone()),
+    /// Locks the table of a unit and prepares its COPY, both at once.
+    async fn ready(&self, unit: Option<Unit>) -> Result<Option<Ready>> {
+        let Some(unit) = unit else { return Ok(None) };
+        let Work::Rows { source, pages } = &unit.work else {
+            return Ok(Some(Ready { unit, copy: None }));
         };
-        self.send(Read::Begin(unit)).await?;
-        match what {
-            What::Rows(source, pages) => self
-                .rows(&source, pages)
-                .await
-                .with_context(|| format!("dumping the rows of table {}", source.qualified))?,
-            What::Objects(oids) => self.objects(&oids).await.context("dumping large objects")?,
+        let sql = match *pages {
+            None => source.copy_out.clone(),
+            Some((from, to)) => range(source, from, to),
+        };
+        let (lock, statement) = futures_util::join!(self.lock(source), self.session.client().prepare(&sql));
+        let prepared = lock.and_then(|()| Ok(statement?));
+        let statement = prepared.with_context(|| dumping(source))?;
+        let copy = Some((Arc::clone(source), statement));
+        Ok(Some(Ready { unit, copy }))
+    }
+
+    async fn unit(&self, Ready { unit, copy }: Ready) -> Result<()> {
+        if let Some((source, statement)) = copy {
+            let rows = self.rows(unit, &statement).await;
+            rows.with_context(|| dumping(&source))?;
+        } else if let Work::Objects(oids) = &unit.work {
+            let oids = oids.clone();
+            self.send(Read::Begin(unit)).await?;
+            self.objects(&oids).await.context("dumping large objects")?;
         }
         self.send(Read::End).await
     }
 
-    async fn rows(&mut self, source: &Source, pages: Option<(u64, Option<u64>)>) -> Result<()> {
-        let sql = match pages {
-            None => source.copy_out.clone(),
-            Some((from, to)) => range(source, from, to),
-        };
-        let client = self.session.client();
-        // Both at once: on a far server every round trip counts.
-        let (lock, statement) = tokio::join!(self.lock(source), client.prepare(&sql));
-        lock?;
-        self.locked.insert(source.oid);
-        let mut stream = std::pin::pin!(client.copy_out(&statement?).await?);
+    async fn rows(&self, unit: Unit, copy: &Statement) -> Result<()> {
+        // COPY goes first: it must not wait until there is room for its rows.
+        let (stream, begun) = futures_util::join!(self.session.client().copy_out(copy), self.send(Read::Begin(unit)));
+        begun?;
+        let mut stream = std::pin::pin!(stream?);
         let mut block = BytesMut::with_capacity(BLOCK);
         let mut rows = 0;
         while let Some(row) = stream.next().await {
@@ -147,7 +166,7 @@ impl Worker {
     /// Takes the leader's lock too. If someone waits for a stronger lock, waiting behind them would be a
     /// deadlock that the server cannot see: they wait for the leader, and the leader for us.
     async fn lock(&self, source: &Source) -> Result<()> {
-        if self.leader || self.locked.contains(&source.oid) || source.relkind == 'f' {
+        if self.leader || source.relkind == 'f' {
             return Ok(());
         }
         let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", source.qualified);
@@ -214,6 +233,10 @@ impl Worker {
     async fn send(&self, read: Read) -> Result<()> {
         self.reads.send(read).await.context("the compressing thread ended")
     }
+}
+
+fn dumping(source: &Source) -> String {
+    format!("dumping the rows of table {}", source.qualified)
 }
 
 /// COPY of a range of the heap's pages.

@@ -1,6 +1,8 @@
 //! `snapback dump`: logins, options, rows, and what happens when something goes wrong meanwhile.
 
+mod far;
 mod login;
+mod meanwhile;
 mod options;
 mod rows;
 mod trouble;

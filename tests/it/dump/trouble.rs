@@ -25,7 +25,7 @@ fn background(server: &Server, sql: &str) -> Child {
 }
 
 #[track_caller]
-fn wait_until(server: &Server, condition: &str) {
+pub fn wait_until(server: &Server, condition: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while server.psql("postgres", &format!("SELECT {condition}")) != "t" {
         assert!(Instant::now() < deadline, "never became true: {condition}");

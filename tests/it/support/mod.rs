@@ -5,10 +5,12 @@ pub mod disk;
 pub mod faulty;
 pub mod pooler;
 pub mod program;
+pub mod relay;
 pub mod s3;
 pub mod server;
 
 pub use disk::SmallDisk;
 pub use pooler::Pooler;
 pub use program::{Run, snapback};
+pub use relay::Relay;
 pub use server::{Server, VERSIONS};

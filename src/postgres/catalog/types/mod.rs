@@ -143,7 +143,7 @@ fn absorb(cat: &mut Catalog, row: &Row, is_array: bool) -> Result<()> {
         ..TypeInfo::default()
     };
     let has_acl = info.acl.acl.is_some();
-    let id = cat.add(catalog_id, name.clone(), Some(namespace), Kind::Type(info));
+    let id = cat.add(catalog_id, name.clone(), Some(namespace), Kind::Type(Box::new(info)));
     select::type_(cat, id);
     annotate::mark_acl(cat, id, has_acl);
     if cat.get(id).is_some_and(|object| object.wants(Components::DEFINITION)) {
