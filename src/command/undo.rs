@@ -8,7 +8,7 @@ use super::output;
 use super::progress::Progress;
 use super::restore::{confirm, watch};
 use crate::cli::Globals;
-use crate::error::Result;
+use crate::error::{Exit, Result, exit_of};
 use crate::restore::target::Target;
 use crate::restore::undo;
 use crate::restore::watch::Step;
@@ -43,7 +43,12 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let dsn = job.source.dsn()?;
     let database = dsn.database.clone();
     let target = Target::new(dsn);
-    let kept = undo::choose(&target, &database, args.kept.as_deref()).await?;
+    let kept = undo::choose(&target, &database, args.kept.as_deref()).await;
+    let none = kept.as_ref().is_err_and(|error| exit_of(error) == Exit::NotFound);
+    if args.kept.is_none() && (kept.is_ok() || none) {
+        undo::refuse_after_in_place(job, &database, kept.as_ref().ok()).await?;
+    }
+    let kept = kept?;
     if args.dry_run && globals.json {
         output::json(&kept)?;
         return Ok(ExitCode::SUCCESS);

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use crate::archive::script::{Token, Tokens};
 use crate::archive::toc::Entry;
 use crate::postgres::quote::Quote;
 
 /// What the entries of an archive take for granted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Needs {
     /// Roles that own something, are granted something, or that a policy or user mapping is for.
     pub roles: BTreeSet<String>,

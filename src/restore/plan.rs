@@ -1,13 +1,13 @@
 //! What a restore will do, decided before anything is done: a value that `--dry-run` prints.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::needs::statements_for;
+use super::needs::{Needs, statements_for};
 use super::survey::{Clients, LiveState, Survey};
 use super::watch::Step;
+pub use super::what::{Backup, File, What};
 use crate::error::{Exit, Fail};
-use crate::manifest::{BackupId, Kind, Manifest};
 use crate::postgres::quote::Quote;
 
 /// A restore, planned.
@@ -24,10 +24,14 @@ pub struct Plan {
     pub database: String,
     /// `swap`, `new` or `in-place`.
     pub mode: &'static str,
+    /// Whether only a part of the backup is restored.
+    pub part: bool,
     /// What it replaces; `None` when there is no such database.
     pub replaces: Option<Replaces>,
     /// Room on the server.
     pub space: Space,
+    /// What the server must have for it.
+    pub needs: Needs,
     /// Roles that the backup names and the server lacks, with the statements that would create them.
     pub missing_roles: Vec<MissingRole>,
     /// What happens, in order.
@@ -36,56 +40,6 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// What keeps it from being done.
     pub obstacles: Vec<Obstacle>,
-}
-
-/// What is restored; in JSON under the name of its kind.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum What {
-    /// A backup of a job.
-    Backup(Backup),
-    /// A file that somebody has.
-    File(File),
-}
-
-/// A file, as far as it tells.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct File {
-    /// Its name.
-    pub name: String,
-    /// `custom`, `directory`, `tar`, `plain` or `plain, gzip`.
-    pub format: String,
-    /// The database that it was made of.
-    pub database: Option<String>,
-    /// When it was made, in the local time of the machine that made it.
-    pub created: Option<NaiveDateTime>,
-    /// Version of the server that it was made on; empty where it does not say.
-    pub server_version: String,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Tables that it has rows for. This and the next two are known of scripts, which are read before the plan.
-    pub tables: Option<usize>,
-    /// Their rows.
-    pub rows: Option<u64>,
-    /// Bytes of rows and statements.
-    pub data_bytes: Option<u64>,
-}
-
-/// The backup, as far as a person decides by it.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)] // the manifest's own words
-pub struct Backup {
-    pub id: BackupId,
-    pub job: String,
-    pub kind: Kind,
-    pub label: Option<String>,
-    pub bytes: u64,
-    pub tables: usize,
-    pub rows: u64,
-    pub data_bytes: u64,
-    pub server_version: String,
-    /// The newest check that it passed.
-    pub verified: Option<String>,
 }
 
 /// The live database.
@@ -164,6 +118,8 @@ pub struct Goal<'a> {
     pub server: &'a str,
     /// The name that the restored database will have.
     pub database: &'a str,
+    /// What the server must have for it.
+    pub needs: &'a Needs,
     /// How.
     pub wishes: Wishes<'a>,
 }
@@ -248,9 +204,21 @@ impl Plan {
             server: goal.server.to_owned(),
             database: goal.database.to_owned(),
             mode: wishes.mode.name(),
+            part: false,
             replaces,
             space,
+            needs: goal.needs.clone(),
         }
+    }
+
+    /// Says that in place only the rows of these tables are replaced.
+    pub fn only_rows(&mut self, tables: Vec<String>) {
+        let others = [Step::PreData, Step::Privileges, Step::Analyse].map(|step| step.to_string());
+        self.steps.retain(|step| !others.contains(&step.name));
+        self.warnings.push(format!(
+            "only the rows of these tables are replaced, and their sequences set: {}",
+            tables.join(", ")
+        ));
     }
 
     /// Refuses when there is an obstacle.
@@ -263,64 +231,6 @@ impl Plan {
         };
         let all: Vec<_> = self.obstacles.iter().map(|obstacle| obstacle.what.as_str()).collect();
         Err(Fail::new(first.exit, format!("this restore cannot be done: {}", all.join("; "))).hint(first.hint.clone()))
-    }
-}
-
-impl Backup {
-    /// What `manifest` says.
-    #[must_use]
-    pub fn of(manifest: &Manifest) -> Backup {
-        Backup {
-            id: manifest.id,
-            job: manifest.job.clone(),
-            kind: manifest.kind,
-            label: manifest.label.clone(),
-            bytes: manifest.archive.bytes,
-            tables: manifest.tables.len(),
-            rows: manifest.rows(),
-            data_bytes: manifest.data_bytes(),
-            server_version: manifest.source.server_version.clone(),
-            verified: manifest
-                .verified
-                .last()
-                .map(|check| format!("{} at {}", check.how, check.at.format("%Y-%m-%d %H:%M UTC"))),
-        }
-    }
-}
-
-/// How much larger the rows of an archive are than the file, about.
-const UNPACKED: u64 = 4;
-
-impl What {
-    /// Bytes on disk.
-    fn bytes(&self) -> u64 {
-        match self {
-            What::Backup(backup) => backup.bytes,
-            What::File(file) => file.bytes,
-        }
-    }
-
-    /// Bytes of rows; of a file a guess.
-    fn data_bytes(&self) -> u64 {
-        match self {
-            What::Backup(backup) => backup.data_bytes,
-            What::File(file) => file.data_bytes.unwrap_or(file.bytes.saturating_mul(UNPACKED)),
-        }
-    }
-
-    /// Whether it is run from its first statement to its last, and not by sections.
-    fn is_script(&self) -> bool {
-        matches!(self, What::File(file) if file.tables.is_some())
-    }
-
-    /// The major version of the server that it was made on, where that is known.
-    fn major(&self) -> Option<u32> {
-        let version = match self {
-            What::Backup(backup) => &backup.server_version,
-            What::File(file) => &file.server_version,
-        };
-        let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
-        digits.parse().ok()
     }
 }
 

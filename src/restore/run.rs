@@ -6,25 +6,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::advice::explain;
 use super::create::{Archived, create};
+use super::in_place::tables::Tables;
 use super::live::{self, Live};
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
 use super::origin::{Body, Content, Expected, Origin, is_partial};
-use super::plan::{Goal, Mode, Obstacle, Plan, Wishes};
+use super::outcome::Outcome;
+use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::{Proof, prove};
 use super::selection::{chosen, is_whole, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, in_place, pooled, recover, script};
+use super::{analyse, in_place, pooled, recover, script, undo};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
@@ -33,6 +34,7 @@ use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, Kind};
+use crate::postgres::connect::connect;
 use crate::postgres::load::script::ScriptLoad;
 use crate::postgres::load::{self, Load};
 use crate::shelf::Shelf;
@@ -70,7 +72,7 @@ pub struct Prepared<'a> {
     pub(super) database: String,
     pub(super) content: Content,
     /// The entries that are restored, when they are not all.
-    chosen: Option<Vec<Entry>>,
+    pub(super) chosen: Option<Vec<Entry>>,
 }
 
 /// The database that is being made.
@@ -87,29 +89,6 @@ struct Alone {
     /// What is replaced.
     live: Option<Live>,
     lock: Lock,
-}
-
-/// How a restore went.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
-    /// The database that holds the backup now.
-    pub database: String,
-    /// The backup; `None` when a file was restored.
-    pub backup: Option<BackupId>,
-    /// The safety snapshot of what was replaced.
-    pub safety: Option<BackupId>,
-    /// Where what was replaced is kept.
-    pub kept: Option<String>,
-    /// How long no new session was let in, in milliseconds.
-    pub away_ms: u64,
-    /// How many sessions were ended.
-    pub ended: usize,
-    /// What was compared with the manifest.
-    pub proof: Proof,
-    /// How long it all took, in seconds.
-    pub seconds: f64,
-    /// How long each step took.
-    pub steps: Vec<crate::watch::Timed>,
 }
 
 impl<'a> Prepared<'a> {
@@ -144,6 +123,7 @@ impl<'a> Prepared<'a> {
             job: &request.job.name,
             server: &target.to_string(),
             database: &database,
+            needs: &needs,
             wishes: Wishes {
                 mode: request.mode,
                 safety: request.safety,
@@ -153,12 +133,21 @@ impl<'a> Prepared<'a> {
         let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(content.warnings.iter().cloned());
+        plan.part = chosen.is_some();
         match request.mode {
             Mode::InPlace => {
-                let live = survey.live.as_ref();
-                let found = in_place::survey::obstacles(&client, live, content.entries()).await?;
+                let found = match &chosen {
+                    None => in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?,
+                    Some(chosen) => {
+                        let dsn = target.dsn(&database);
+                        let session = Arc::new(connect(&dsn).await?);
+                        let tables = Tables::of(chosen, content.entries());
+                        plan.only_rows(tables.names());
+                        tables.obstacles(&session, &dsn, chosen).await?
+                    }
+                };
                 plan.obstacles.extend(found);
-                plan.obstacles.extend(refused_in_place(&content, request.job));
+                plan.obstacles.extend(in_place::survey::refused(&content, request.job));
             }
             Mode::Swap if is_partial(request.job) => plan.warnings.push(PARTIAL.to_owned()),
             Mode::Swap | Mode::New(_) => {}
@@ -306,7 +295,10 @@ impl<'a> Prepared<'a> {
         }
         watch.step(Step::Safety).await;
         let request = backup::Request {
-            label: Some(format!("before the restore of {}", self.content)),
+            label: Some(match self.request.mode {
+                Mode::InPlace => format!("{} {}", undo::IN_PLACE, self.content),
+                Mode::Swap | Mode::New(_) => format!("before the restore of {}", self.content),
+            }),
             protect: self.content.backup().into_iter().collect::<BTreeSet<_>>(),
             clock: self.request.clock.clone(),
             cancel: self.request.cancel.clone(),
@@ -465,26 +457,6 @@ impl<'a> Prepared<'a> {
 /// Of a swap, when the backups of the job lack some of the database.
 const PARTIAL: &str = "this job backs up only a part of the database: what is not in the backup will only be in the database \
     that is kept";
-
-/// What of the backup or of the job does not go together with a restore in place.
-fn refused_in_place(content: &Content, job: &Job) -> Vec<Obstacle> {
-    let mut found = Vec::new();
-    if let Body::Script(_) = content.body {
-        found.push(Obstacle::new(
-            Exit::Usage,
-            "plain SQL cannot be restored in place: it may commit where it likes",
-            "restore it with --mode swap or --mode new",
-        ));
-    }
-    if is_partial(job) {
-        found.push(Obstacle::new(
-            Exit::Usage,
-            "this job backs up only a part of the database: the rest would be removed, and the safety snapshot would not have it",
-            "restore with --mode swap, which keeps the replaced database as a whole",
-        ));
-    }
-    found
-}
 
 /// Does `work` unless it is cancelled meanwhile.
 async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {

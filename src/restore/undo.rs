@@ -13,6 +13,9 @@ use super::target::Target;
 use super::watch::{Step, Watch};
 use super::{lock, recover};
 use crate::error::{Exit, Fail, Result};
+use crate::job::Job;
+use crate::manifest::Kind;
+use crate::shelf::Stock;
 
 /// How an undo went.
 #[derive(Clone, Debug, Serialize)]
@@ -36,6 +39,38 @@ pub struct Undone {
 pub async fn choose(target: &Target, database: &str, name: Option<&str>) -> Result<Kept> {
     let client = target.outside(database).await?;
     find(&client, database, name).await.map(Kept::from)
+}
+
+/// What the label of the safety snapshot of a restore in place begins with.
+pub const IN_PLACE: &str = "before the restore in place of";
+
+/// Makes sure that the last restore of the job kept the database that it replaced: one in place keeps none, and the
+/// newest that is `kept` is older then. Stores that cannot be read say nothing.
+///
+/// # Errors
+/// [`Exit::NotFound`]: it was made in place.
+pub async fn refuse_after_in_place(job: &Job, database: &str, kept: Option<&Kept>) -> Result<()> {
+    let Ok(stock) = Stock::read(job).await else {
+        return Ok(());
+    };
+    let backups = stock.inventories().flat_map(|inventory| &inventory.backups);
+    let of_in_place = backups
+        .map(|backup| &backup.manifest)
+        .filter(|it| it.kind == Kind::Safety && it.label.as_ref().is_some_and(|label| label.starts_with(IN_PLACE)));
+    let Some(newest) = of_in_place.map(|manifest| manifest.id).max() else {
+        return Ok(());
+    };
+    let earlier = match kept {
+        Some(kept) if kept.since >= newest.time() => return Ok(()),
+        Some(kept) => format!("; --kept {} takes back what an earlier restore replaced", kept.name),
+        None => String::new(),
+    };
+    let message = format!("the last restore of {database:?} was made in place, and kept no database");
+    let hint = format!(
+        "its safety snapshot has what was there: snapback restore {} {newest} --mode in-place{earlier}",
+        job.name
+    );
+    Err(Fail::new(Exit::NotFound, message).hint(hint).into())
 }
 
 async fn find(client: &Client, database: &str, name: Option<&str>) -> Result<Marked> {

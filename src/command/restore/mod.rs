@@ -17,15 +17,17 @@ use super::backup::cancelled_by_signals;
 use super::output;
 use super::progress::Progress;
 use crate::archive::options::RestoreOptions;
+use crate::archive::selection::Selection;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::{Config, environment};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::restore::origin::Origin;
+use crate::restore::outcome::Outcome;
 use crate::restore::place::Place;
 use crate::restore::plan::{self as plan_of, Plan, What};
-use crate::restore::run::{Outcome, Prepared, Request};
+use crate::restore::run::{Prepared, Request};
 use crate::restore::selection::is_whole;
 use crate::restore::watch::{Event, Step, Watch};
 
@@ -156,7 +158,11 @@ fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
 fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
     let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
     match args.mode {
-        Mode::Swap | Mode::InPlace if !is_whole(options) => refuse(
+        Mode::InPlace if !is_whole(options) && !is_tables(options) => refuse(
+            "in place, a part of a backup is the rows of tables: only --table and --schema say which",
+            "restore the part beside with --mode new --as NAME",
+        ),
+        Mode::Swap if !is_whole(options) => refuse(
             "a part of a backup cannot replace the live database: the rest of it would be gone",
             "restore it beside with --mode new --as NAME, and copy from there what is missed",
         ),
@@ -166,6 +172,20 @@ fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
         ),
         Mode::Swap | Mode::New | Mode::InPlace => Ok(()),
     }
+}
+
+/// Whether only names of tables, and schemas of these, leave something out.
+fn is_tables(options: &RestoreOptions) -> bool {
+    let names = Selection {
+        schemas: Vec::new(),
+        tables: Vec::new(),
+        ..options.selection.clone()
+    };
+    let rest = RestoreOptions {
+        selection: names,
+        ..options.clone()
+    };
+    !options.selection.tables.is_empty() && is_whole(&rest)
 }
 
 /// What the command line names.
@@ -305,8 +325,9 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
             there(outcome, "equal what was backed up"),
         ),
     };
+    let is = if plan.part { "has a part of" } else { "is" };
     output::line(&format!(
-        "{} is {what} now: {said} ({})",
+        "{} {is} {what} now: {said} ({})",
         outcome.database,
         output::seconds(outcome.seconds)
     ))?;

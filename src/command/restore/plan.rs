@@ -17,6 +17,16 @@ pub fn text(plan: &Plan) -> String {
     }
     let free = plan.space.free.map_or("unknown".to_owned(), bytes);
     lines.push(format!("Room: about {} needed, {free} free", bytes(plan.space.needed)));
+    for (what, names) in [
+        ("roles", &plan.needs.roles),
+        ("extensions", &plan.needs.extensions),
+        ("tablespaces", &plan.needs.tablespaces),
+    ] {
+        if !names.is_empty() {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            lines.push(format!("Needs {what}: {}", names.join(", ")));
+        }
+    }
     for role in &plan.missing_roles {
         lines.push(format!("Missing role {}; the backup has:", role.name));
         lines.extend(role.statements.iter().map(|statement| format!("    {statement}")));

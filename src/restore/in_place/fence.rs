@@ -45,16 +45,19 @@ const HOLDERS: &str = "SELECT DISTINCT a.pid, COALESCE(a.application_name, ''), 
 /// The locks of one restore, held by the transaction that `client` is in.
 pub struct Fence<'a> {
     client: &'a Client,
+    /// The only tables that matter.
+    only: Option<Vec<u32>>,
     tables: Option<Vec<u32>>,
     /// How many sessions were ended that held what was needed.
     pub ended: usize,
 }
 
 impl<'a> Fence<'a> {
-    /// Nothing is locked yet.
-    pub fn new(client: &'a Client) -> Self {
+    /// Nothing is locked yet, of all tables or `only` of these.
+    pub fn new(client: &'a Client, only: Option<Vec<u32>>) -> Self {
         Fence {
             client,
+            only,
             tables: None,
             ended: 0,
         }
@@ -96,6 +99,9 @@ impl<'a> Fence<'a> {
     }
 
     async fn tables(&self) -> Result<Vec<u32>> {
+        if let Some(only) = &self.only {
+            return Ok(only.clone());
+        }
         let rows = self.client.query(TABLES, &[]).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }

@@ -6,7 +6,9 @@
 mod clear;
 mod fence;
 pub mod survey;
+pub mod tables;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,18 +18,22 @@ use super::advice::explain;
 use super::analyse;
 use super::lock::{self, Lock};
 use super::origin::{Body, Expected};
+use super::outcome::Outcome;
 use super::prove::{Proof, prove_within};
-use super::run::{Outcome, Prepared, Teller};
+use super::run::{Prepared, Teller};
 use super::target::{Target, run};
 use super::watch::{Event, Step};
+use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::BackupId;
 use crate::postgres::connect::{Dsn, connect};
+use crate::postgres::dump::entries_within;
 use crate::postgres::load::Load;
 use crate::postgres::session::{NEVER_TIMED_OUT, Session};
 use clear::clear;
 use fence::{Against, Fence};
+use tables::Tables;
 
 /// What is in the transaction, before it is committed.
 struct Replaced {
@@ -88,18 +94,28 @@ impl Prepared<'_> {
         };
         run(
             client,
-            &format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;\n{NEVER_TIMED_OUT}"),
+            &format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL search_path TO '';\n{NEVER_TIMED_OUT}"
+            ),
         )
         .await?;
         watch.step(Step::Lock).await;
         let locked = Instant::now();
-        let mut fence = Fence::new(client);
+        let tables = self.chosen.as_ref().map(|chosen| Tables::of(chosen, reader.entries()));
+        let only = match &tables {
+            Some(tables) => Some(tables.locked(client).await?),
+            None => None,
+        };
+        let mut fence = Fence::new(client, only);
         fence.close(Against::Writers, watch).await?;
         let safety = self.back_up(true).await?;
         watch.step(Step::Remove).await;
         fence.close(Against::All, watch).await?;
         let dsn = self.target.dsn(&self.database);
-        let proof = self.rebuild(session, &dsn, reader, expected).await?;
+        let proof = match &tables {
+            Some(tables) => self.refill(session, &dsn, expected, tables).await?,
+            None => self.rebuild(session, &dsn, reader, expected).await?,
+        };
         lock.assert_held().await?;
         Ok(Replaced {
             safety,
@@ -119,17 +135,9 @@ impl Prepared<'_> {
     ) -> Result<Proof> {
         let watch = &self.request.watch;
         let kept = clear(session, dsn).await?;
-        let weights = expected.weights(reader.entries());
-        watch.tell(Event::Total(weights.values().sum()));
-        let load = Load::new(
-            Arc::clone(reader),
-            self.request.options.clone(),
-            dsn.clone(),
-            1,
-            weights,
-            Arc::new(Teller(watch.clone())),
-        )
-        .within(session, &kept.there(reader.entries()));
+        let load = self
+            .load_of(reader, self.request.options.clone(), dsn, expected)
+            .within(session, &kept.there(reader.entries()));
         watch.step(Step::PreData).await;
         load.definitions().await?;
         watch.step(Step::Data).await;
@@ -144,9 +152,45 @@ impl Prepared<'_> {
         Ok(proof)
     }
 
+    /// Replaces the rows of tables, and proves them.
+    async fn refill(&self, session: &Arc<Session>, dsn: &Dsn, expected: &Expected, tables: &Tables) -> Result<Proof> {
+        let (watch, client) = (&self.request.watch, session.client());
+        let Body::Archive(reader) = &self.content.body else {
+            anyhow::bail!("of plain SQL no part can be chosen");
+        };
+        let (live, _) = entries_within(session, dsn).await?;
+        tables.check(&live)?;
+        let again = tables.clear(client).await?;
+        watch.step(Step::Data).await;
+        let load = self.load_of(reader, tables.load_options(), dsn, expected);
+        load.within(session, &HashSet::new()).rows().await?;
+        tables.finish(client, &again).await?;
+        watch.step(Step::Prove).await;
+        let request = tables.dump(&self.content.dump);
+        let (proof, _) = prove_within(session, dsn, expected, &tables.entries, &request).await?;
+        Ok(proof)
+    }
+
+    fn load_of(&self, reader: &Arc<Reader>, options: RestoreOptions, dsn: &Dsn, expected: &Expected) -> Load {
+        let watch = &self.request.watch;
+        let weights = expected.weights(reader.entries());
+        watch.tell(Event::Total(weights.values().sum()));
+        Load::new(
+            Arc::clone(reader),
+            options,
+            dsn.clone(),
+            1,
+            weights,
+            Arc::new(Teller(watch.clone())),
+        )
+    }
+
     /// What can only be done when all is committed, and what must not fail the restore any more.
     async fn after(&self) {
         let watch = &self.request.watch;
+        if self.chosen.is_some() {
+            return watch.step(Step::Done).await;
+        }
         self.content.proved(self.request.clock.now()).await;
         watch.step(Step::Analyse).await;
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);

@@ -4,7 +4,9 @@ use tokio_postgres::Client;
 
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Result};
+use crate::job::Job;
 use crate::restore::create::Archived;
+use crate::restore::origin::{Body, Content, is_partial};
 use crate::restore::plan::Obstacle;
 use crate::restore::survey::LiveState;
 
@@ -74,6 +76,27 @@ pub async fn obstacles(client: &Client, live: Option<&LiveState>, entries: &[Ent
     }
     found.extend(locks(client, entries).await?);
     Ok(found)
+}
+
+/// What of the backup or of the job does not go together with a restore in place.
+#[must_use]
+pub fn refused(content: &Content, job: &Job) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    if let Body::Script(_) = content.body {
+        found.push(Obstacle::new(
+            Exit::Usage,
+            "plain SQL cannot be restored in place: it may commit where it likes",
+            "restore it with --mode swap or --mode new",
+        ));
+    }
+    if is_partial(job) {
+        found.push(Obstacle::new(
+            Exit::Usage,
+            "this job backs up only a part of the database: the rest would be removed, and the safety snapshot would not have it",
+            "restore with --mode swap, which keeps the replaced database as a whole",
+        ));
+    }
+    found
 }
 
 async fn locks(client: &Client, entries: &[Entry]) -> Result<Option<Obstacle>> {

@@ -104,7 +104,17 @@ fn all_is_replaced_in_one_transaction_by_a_mere_owner() {
         assert_same(&dump(&site, "app"), &stock(&site, &id), &what);
         assert_eq!(report["outcome"]["proof"]["large_objects"], 2, "{what}");
         assert_eq!(report["plan"]["mode"], "in-place", "{what}");
+        assert_eq!(
+            report["plan"]["needs"]["extensions"],
+            serde_json::json!(["hstore", "pageinspect"])
+        );
         assert_eq!(site.databases(), ["app", "postgres", "stock", "template0", "template1"]);
+        let undo = site.run(&["undo", "app", "--yes"]).code(3);
+        assert!(
+            undo.stderr.contains(&format!("restore app {safety} --mode in-place")),
+            "{}",
+            undo.stderr
+        );
         site.restore(&[&safety, "--mode", "in-place"]);
         assert_same(&dump(&site, "app"), &changed, &format!("{what}, taken back"));
     }
@@ -164,6 +174,43 @@ fn whatever_fails_or_is_killed_leaves_all_as_it_was() {
     holder.wait().unwrap();
     site.server.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()");
     assert_same(&dump(&site, "app"), &before, "in use");
+}
+
+#[test]
+fn rows_of_single_tables_are_replaced_and_all_else_stays() {
+    for major in [14, 18] {
+        let site = site(major);
+        psql(&site, SETUP);
+        site.backup();
+        let before = dump(&site, "app");
+        psql(
+            &site,
+            "DELETE FROM lines; UPDATE sales.orders SET note = 'lost'; SELECT nextval('sales.orders_id_seq')",
+        );
+        let tables = ["-t", "orders", "-t", "lines_1", "-t", "lines_2"];
+        let report = site.restore(&[&["--mode", "in-place"], &tables[..]].concat());
+        assert_eq!(report["outcome"]["proof"]["rows"], 1001);
+        assert_same(&dump(&site, "app"), &before, &format!("PostgreSQL {major}"));
+
+        // A line of an order that the backup does not have.
+        psql(
+            &site,
+            "ALTER TABLE sales.orders DISABLE TRIGGER loud; INSERT INTO sales.orders DEFAULT VALUES; \
+             INSERT INTO lines SELECT max(id), 1 FROM sales.orders",
+        );
+        let changed = dump(&site, "app");
+        let refused = |table: &str, code: i32, says: &str| {
+            let run = site.run(&[IN_PLACE, &["-t", table]].concat()).code(code);
+            assert!(run.stderr.contains(says), "{}", run.stderr);
+        };
+        refused("orders", 1, "lines_order_id_fkey");
+        refused("open_orders", 2, "not VIEW open_orders");
+        refused("lines", 1, "name its partitions");
+        psql(&site, "ALTER TABLE sales.orders ADD COLUMN more_of_it int");
+        refused("orders", 1, "sales.orders is defined otherwise now");
+        psql(&site, "ALTER TABLE sales.orders DROP COLUMN more_of_it");
+        assert_same(&dump(&site, "app"), &changed, &format!("PostgreSQL {major}, refused"));
+    }
 }
 
 #[test]
