@@ -3,6 +3,7 @@
 //! Every error names the key that it is about. With no file at all, `DATABASE_URL` is the one job and
 //! `./backups` the one store.
 
+pub mod rate;
 pub mod raw;
 pub mod store;
 pub mod value;

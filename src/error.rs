@@ -79,6 +79,23 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     fails(error).next().map_or(Exit::Failure, |fail| fail.exit)
 }
 
+/// Whether an error says what it is, as an [`Exit`].
+#[must_use]
+pub fn is_classified(error: &anyhow::Error) -> bool {
+    fails(error).next().is_some()
+}
+
+/// `error`, which kept `what` from being read, as damage of it; unless it says itself what it is: a store that cannot be
+/// reached has damaged nothing.
+#[must_use]
+pub fn damage(what: impl fmt::Display, error: anyhow::Error) -> anyhow::Error {
+    let exit = fails(&error).next().map(|fail| fail.exit);
+    match exit {
+        Some(exit) if exit != Exit::Damaged => error.context(what.to_string()),
+        _ => Fail::new(Exit::Damaged, format!("{what}: {error:#}")).into(),
+    }
+}
+
 /// The hint of an error: that of the outermost [`Fail`] in its chain that has one.
 #[must_use]
 pub fn hint_of(error: &anyhow::Error) -> Option<&str> {
@@ -97,6 +114,16 @@ fn fails(error: &anyhow::Error) -> impl Iterator<Item = &Fail> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_says_nothing_else_is_damage() {
+        let exits = [
+            anyhow::anyhow!("odd bytes"),
+            Fail::new(Exit::Permission, "refused").into(),
+        ]
+        .map(|error| exit_of(&damage("reading x", error)));
+        assert_eq!(exits, [Exit::Damaged, Exit::Permission]);
+    }
 
     #[test]
     fn a_failure_is_found_wherever_it_is_in_the_chain() {

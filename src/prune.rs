@@ -101,7 +101,12 @@ pub async fn prune(
         if shelf.is_wanted(id, clock.now()).await? {
             continue;
         }
-        match shelf.remove(id).await {
+        // In a bucket with versions the deletion of a locked object only hides it: then it would be neither there nor gone.
+        let removed = match shelf.locked(id).await? {
+            Some(locked) => Err(locked.into()),
+            None => shelf.remove(id).await,
+        };
+        match removed {
             Ok(()) => pruned.deleted.push(id),
             Err(error) => match error.downcast_ref::<Locked>() {
                 Some(locked) => pruned.locked.push(Held {

@@ -10,7 +10,7 @@ use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
 use crate::archive::script::{Kind, Piece, Reading};
 use crate::archive::toc::Entry;
-use crate::error::{Exit, Fail, Result, exit_of};
+use crate::error::{Exit, Fail, Result, damage, exit_of};
 use crate::job::Keys;
 use crate::manifest::{BackupId, Contents, Depth, LargeObjects, Manifest, Table};
 use crate::postgres::dump::{count, schema_hash};
@@ -107,7 +107,7 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, keys: &Keys, findings: &mut 
     let source = stored::archive(shelf, &manifest, keys).await?;
     let reader = Reader::from_source(source)
         .await
-        .map_err(|error| Fail::new(Exit::Damaged, format!("{path}: {error:#}")))?;
+        .map_err(|error| damage(&path, error))?;
     let entries = reader.entries();
     if count(entries) != manifest.entries {
         findings
@@ -133,11 +133,8 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, keys: &Keys, findings: &mut 
             large_objects(&reader, entry, &mut objects).await
         };
         // Whatever keeps an entry from being unpacked, a restore would meet it too.
-        if let Err(error) = outcome {
-            findings
-                .problems
-                .push(format!("{} {}: {error:#}", entry.desc, entry.tag));
-        }
+        let named = |error| damage(format_args!("{} {}", entry.desc, entry.tag), error);
+        findings.take(outcome.map_err(named))?;
     }
     let objects = LargeObjects::of(&objects);
     if let Some(wanted) = manifest.large_objects.as_ref().filter(|wanted| **wanted != objects) {
@@ -176,7 +173,7 @@ pub async fn contents(reader: &Reader) -> Result<Contents> {
             Ok(())
         };
         read.await
-            .map_err(|error| Fail::new(Exit::Damaged, format!("{} {}: {error:#}", entry.desc, entry.tag)))?;
+            .map_err(|error| damage(format_args!("{} {}", entry.desc, entry.tag), error))?;
     }
     let table = |((schema, name), rows): ((String, String), RowHash)| Table {
         schema,

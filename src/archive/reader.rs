@@ -11,7 +11,7 @@ use super::source::Source;
 use super::toc::{DumpId, Entry};
 use super::wire::{FormatCode, Head, Place, Toc};
 use super::{Header, custom, directory, tar};
-use crate::error::{Exit, Fail, Result};
+use crate::error::{Exit, Fail, Result, is_classified};
 
 /// An archive that is being read. Entries can be read in any order and by several tasks at once.
 pub struct Reader {
@@ -152,7 +152,10 @@ fn offset(place: Place, id: DumpId) -> Result<u64> {
     }
 }
 
-/// Whatever is wrong with the bytes of an archive is damage to those who run scripts.
+/// Whatever is wrong with the bytes of an archive is damage to those who run scripts, unless it says what else it is.
 fn damaged(error: anyhow::Error) -> anyhow::Error {
-    Fail::new(Exit::Damaged, format!("{error:#}")).into()
+    match is_classified(&error) {
+        true => error,
+        false => Fail::new(Exit::Damaged, format!("{error:#}")).into(),
+    }
 }

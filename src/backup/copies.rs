@@ -142,7 +142,8 @@ impl<'a> Copies<'a> {
     pub async fn upload(&mut self, path: impl Fn(&Shelf) -> String) -> Result<(Box<dyn Upload>, Losses)> {
         let path = &path;
         let create = |shelf: Shelf| async move { shelf.store().create(&path(&shelf)).await };
-        let (fan_out, losses) = FanOut::new(self.each(create).await?);
+        let (mut fan_out, losses) = FanOut::new(self.each(create).await?);
+        fan_out.keep();
         Ok((Box::new(fan_out), losses))
     }
 

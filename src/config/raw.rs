@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rate::Rate;
 use super::store::RawS3;
 use super::value::{ConnectionString, List, Span};
 use crate::postgres::connect::Secret;
@@ -87,6 +88,10 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// Or a bucket.
     pub s3: Option<RawS3>,
+    /// The most that is written into it in a second.
+    pub max_upload_rate: Option<Rate>,
+    /// The most that is read out of it in a second.
+    pub max_download_rate: Option<Rate>,
     /// What to keep in this store, instead of what its jobs say.
     pub retention: Option<Retention>,
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::value::Span;
 use super::{about, impossible, raw};
 use crate::error::Result;
 use crate::job;
 use crate::retention::Policy;
 use crate::store::s3::{Checksums, LockMode, Sse};
-use crate::store::{Local, S3, S3Options, Store};
+use crate::store::{Limited, Local, S3, S3Options, Store};
 
 /// `[stores.NAME.s3]`: a bucket of S3 or of one of its compatibles. Credentials come from the AWS chain
 /// (environment, profile, instance or container role) unless two files name them.
@@ -52,6 +53,10 @@ pub struct RawS3 {
     pub lock_mode: Option<LockMode>,
     /// Days that new objects are locked for.
     pub lock_days: Option<u32>,
+    /// Attempts at one request.
+    pub attempts: Option<u32>,
+    /// How long the server may take to answer.
+    pub timeout: Option<Span>,
 }
 
 /// How the server encrypts what it stores.
@@ -86,6 +91,11 @@ pub fn open(name: &str, raw: &raw::Store) -> Result<Opened> {
         (Some(path), None) => Arc::new(Local::new(path)),
         (None, Some(s3)) => Arc::new(S3::new(options(s3, &|k| key(&format!(".s3.{k}")))?)),
         _ => return Err(impossible(&key(""), "set either path (a folder) or s3 (a bucket)")),
+    };
+    let (up, down) = (raw.max_upload_rate, raw.max_download_rate);
+    let store = match (up, down) {
+        (None, None) => store,
+        _ => Arc::new(Limited::new(store, up.map(|rate| rate.0), down.map(|rate| rate.0))),
     };
     let policy = raw.retention.as_ref().map(job::policy);
     if let Some(policy) = &policy {
@@ -142,6 +152,12 @@ fn options(raw: &RawS3, key: &dyn Fn(&str) -> String) -> Result<S3Options> {
     if raw.sse != SseMode::Kms && raw.sse_kms_key_id.is_some() {
         return Err(impossible(&key("sse_kms_key_id"), "goes with sse = \"kms\""));
     }
+    if raw.attempts == Some(0) {
+        return Err(impossible(&key("attempts"), "must be at least 1"));
+    }
+    if raw.timeout.is_some_and(|timeout| timeout.duration().is_zero()) {
+        return Err(impossible(&key("timeout"), "must be longer than nothing"));
+    }
     Ok(S3Options {
         bucket: raw.bucket.clone(),
         prefix: raw.prefix.clone(),
@@ -161,5 +177,7 @@ fn options(raw: &RawS3, key: &dyn Fn(&str) -> String) -> Result<S3Options> {
         request_payer: raw.request_payer,
         ca_file: raw.ca_file.clone(),
         lock,
+        attempts: raw.attempts,
+        timeout: raw.timeout.map(Span::duration),
     })
 }

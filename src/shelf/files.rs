@@ -31,7 +31,7 @@ impl Shelf {
             bytes: digest.bytes(),
             sha256: digest.hex(),
         };
-        store::put(self.store.as_ref(), &self.file_path(&file.name), bytes).await?;
+        store::put_to_stay(self.store.as_ref(), &self.file_path(&file.name), bytes).await?;
         Ok(file)
     }
 
@@ -91,6 +91,7 @@ impl Shelf {
         self.check_size(&file.name, file.bytes).await?;
         let mut upload = target.store.create(&target.file_path(&file.name)).await?;
         upload.expect(0, file.bytes);
+        upload.keep();
         let mut digest = Digest::new();
         let copied = async {
             let mut pieces = self.pieces(&file.name, file.bytes);
@@ -118,7 +119,7 @@ impl Shelf {
     pub async fn copy_manifest(&self, id: BackupId, target: &Shelf) -> Result<()> {
         let path = self.path(Part::Manifest, id);
         let text = store::get(self.store.as_ref(), &path, RECORD_LIMIT).await?;
-        let Err(error) = store::put(target.store.as_ref(), &path, text.clone()).await else {
+        let Err(error) = store::put_to_stay(target.store.as_ref(), &path, text.clone()).await else {
             return Ok(());
         };
         // A store across a network may have done what it could not say any more.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Inventory, RECORD_LIMIT, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Kind, Part, Source};
-use crate::store::{self, Missing, Taken};
+use crate::store::{self, Locked, Missing, Taken};
 
 /// How many records of failed runs are kept.
 const FAILURES_KEPT: usize = 20;
@@ -92,7 +92,12 @@ impl Shelf {
     pub(super) async fn put(&self, part: Part, id: BackupId, record: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(record)?;
         text.push(b'\n');
-        store::put(self.store.as_ref(), &self.path(part, id), Bytes::from(text)).await?;
+        let (store, path, text) = (self.store.as_ref(), self.path(part, id), Bytes::from(text));
+        // All others are taken back sooner or later.
+        match part {
+            Part::Manifest => store::put_to_stay(store, &path, text).await?,
+            _ => store::put(store, &path, text).await?,
+        };
         Ok(())
     }
 
@@ -222,6 +227,14 @@ impl Shelf {
         let pinned = self.store.stat(&self.path(Part::Pin, id)).await?.is_some();
         let hold: Option<Hold> = self.record(&self.path(Part::Hold, id)).await?;
         Ok(pinned || hold.is_some_and(|hold| hold.until > now))
+    }
+
+    /// The lock that keeps a backup from being deleted. Its manifest was written last, so that is the last to be let go.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn locked(&self, id: BackupId) -> Result<Option<Locked>> {
+        self.store.locked(&self.path(Part::Manifest, id)).await
     }
 
     /// Says that a backup is about to be deleted.

@@ -64,6 +64,12 @@ impl Upload for FanOut {
         }
     }
 
+    fn keep(&mut self) {
+        for upload in self.uploads.iter_mut().flatten() {
+            upload.keep();
+        }
+    }
+
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let writes = self.uploads.iter_mut().map(|upload| {
             let bytes = bytes.clone();

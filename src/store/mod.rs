@@ -9,6 +9,7 @@
 //! - `delete` of what is not there succeeds: a deletion that was killed can be repeated.
 
 mod fan_out;
+mod limit;
 pub mod local;
 mod path;
 pub mod s3;
@@ -23,6 +24,7 @@ use chrono::{DateTime, Utc};
 use crate::error::Result;
 
 pub use fan_out::{FanOut, Losses};
+pub use limit::Limited;
 pub use local::Local;
 pub use path::check_path;
 pub use s3::{S3, S3Options};
@@ -51,6 +53,11 @@ pub trait Store: fmt::Display + Send + Sync {
     async fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes>;
     /// What is known of an object; `None` when there is none.
     async fn stat(&self, path: &str) -> Result<Option<ObjectMeta>>;
+    /// The lock that keeps an object from being deleted now; `None` also where there is no such object, or the store has
+    /// no locks.
+    async fn locked(&self, _path: &str) -> Result<Option<Locked>> {
+        Ok(None)
+    }
     /// All objects whose path starts with `prefix`, sorted by path.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>>;
     /// Removes an object; it is gone durably when this returns.
@@ -99,7 +106,20 @@ fn until_when(until: Option<DateTime<Utc>>) -> String {
 /// # Errors
 /// The name is taken ([`Taken`]), or the store fails; then there is no such object.
 pub async fn put(store: &dyn Store, path: &str, bytes: Bytes) -> Result<ObjectMeta> {
+    write_whole(store.create(path).await?, bytes).await
+}
+
+/// The same for an object that is to stay ([`Upload::keep`]).
+///
+/// # Errors
+/// As [`put`].
+pub async fn put_to_stay(store: &dyn Store, path: &str, bytes: Bytes) -> Result<ObjectMeta> {
     let mut upload = store.create(path).await?;
+    upload.keep();
+    write_whole(upload, bytes).await
+}
+
+async fn write_whole(mut upload: Box<dyn Upload>, bytes: Bytes) -> Result<ObjectMeta> {
     if let Err(error) = upload.write(bytes).await {
         // The first failure is the one that matters.
         let _ = upload.abort().await;
@@ -130,6 +150,8 @@ pub trait Upload: Send {
     /// Says before the first `write` how many bytes at the start `finish` may rewrite, and about how many will
     /// come in all. A store that must plan ahead (S3's parts) heeds it.
     fn expect(&mut self, _head: u64, _total: u64) {}
+    /// Says before the first `write` that the object is to stay: a store that locks objects (Object Lock) locks it.
+    fn keep(&mut self) {}
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
     /// Replaces the first `head.len()` bytes with `head` (empty: leaves them), makes the object durable and

@@ -215,6 +215,12 @@ fn what_is_wrong_is_named() {
         ("[jobs.\"../app\"]\n", "jobs.../app"),
         ("[stores.default]\npath = \"\"", "stores.default.path"),
         ("[stores.b]\n", "path"),
+        (
+            "[stores.b]\npath = \"b\"\nmax_upload_rate = \"fast\"",
+            "max_upload_rate",
+        ),
+        ("[stores.b.s3]\nbucket = \"b\"\nattempts = 0", "stores.b.s3.attempts"),
+        ("[stores.b.s3]\nbucket = \"b\"\ntimeout = \"0s\"", "stores.b.s3.timeout"),
         ("[daemon]\nmax_concurrent_jobs = 0", "daemon.max_concurrent_jobs"),
         ("[daemon]\nshutdown_timeout = \"200y\"", "hundred years"),
         ("this is no TOML", "snapback.toml"),

@@ -15,6 +15,7 @@ mod equal_options;
 mod equal_random;
 mod globals;
 mod restore;
+mod retention_random;
 mod s3;
 mod scenarios;
 mod sealed;

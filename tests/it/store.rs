@@ -1,10 +1,13 @@
 //! The contract of every store, and what is particular to the local one.
 
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use snapback::store::{Local, Missing, Store, Taken, get, put};
+use snapback::store::{Limited, Local, Missing, Store, Taken, get, put};
 
 use crate::support::faulty::{Faulty, Op};
 
@@ -120,6 +123,21 @@ async fn local_store_keeps_the_contract() {
 async fn the_contract_holds_through_a_decorator() {
     let dir = tempfile::tempdir().unwrap();
     contract(&Faulty::new(Local::new(dir.path()), Op::Read, usize::MAX)).await;
+}
+
+#[tokio::test]
+async fn a_limited_store_keeps_the_contract_and_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let rate = NonZeroU32::new(1 << 20);
+    let store = Limited::new(Arc::new(Local::new(dir.path())), rate, rate);
+    contract(&store).await;
+    // A quarter of a second's bytes may pass at once, in each direction.
+    let begun = Instant::now();
+    put(&store, "job/large", Bytes::from(vec![7; 1 << 20])).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    assert_eq!(get(&store, "job/large", u64::MAX).await.unwrap().len(), 1 << 20);
+    assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -12,17 +15,34 @@ use aws_sdk_s3::config::{
     Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::types::{ObjectLockMode, RequestPayer, StorageClass};
+use aws_sdk_s3::primitives::DateTime as AwsTime;
+use aws_sdk_s3::types::{ObjectLockMode, RequestPayer, ServerSideEncryption, StorageClass};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::retry::Garbled;
 use crate::error::Result;
 
 /// Attempts at one request, the first included; between them the SDK waits, longer each time, with jitter.
 const ATTEMPTS: u32 = 6;
+
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// How long the server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A link that carries fewer bytes in a second counts as dead.
+const SLOWEST_LINK: usize = 16 << 10;
+
+/// Requests are given their time by so many bytes: for each length of time the SDK keeps connections of its own.
+const STEP: usize = 8 << 20;
 
 /// Idle connections are dropped before load balancers drop them, which would look like a failed request.
 const IDLE: Duration = Duration::from_secs(15);
@@ -56,8 +76,12 @@ pub struct S3Options {
     pub request_payer: bool,
     /// PEM file with CAs to trust besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Object Lock of new objects: mode and days.
+    /// Object Lock of new objects that are to stay: mode and days.
     pub lock: Option<(LockMode, u32)>,
+    /// Attempts at one request, the first included; `None`: 6.
+    pub attempts: Option<u32>,
+    /// How long the server may take to answer, beside the time that bytes take to get there; `None`: two minutes.
+    pub timeout: Option<Duration>,
 }
 
 /// When the SDK adds checksums of its own.
@@ -123,6 +147,27 @@ impl S3Options {
         (!pairs.is_empty()).then(|| pairs.join("&"))
     }
 
+    /// How the server is to encrypt, and with which key of KMS.
+    pub(super) fn encryption(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        match &self.sse {
+            Sse::Bucket => (None, None),
+            Sse::S3 => (Some(ServerSideEncryption::Aes256), None),
+            Sse::Kms(key) => (Some(ServerSideEncryption::AwsKms), key.clone()),
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT)
+    }
+
+    /// The time that a request of so many bytes gets: the SDK's clock runs while they are sent, and on a slow link they
+    /// take theirs.
+    pub(super) fn patience(&self, bytes: usize) -> aws_sdk_s3::config::Builder {
+        let slow = Duration::from_secs((bytes.next_multiple_of(STEP) / SLOWEST_LINK) as u64);
+        let timeouts = TimeoutConfig::builder().read_timeout(self.timeout() + slow).build();
+        aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
+    }
+
     /// Whether the SDK's checksums are wanted wherever possible.
     pub(super) fn checksums_when_supported(&self) -> bool {
         match self.checksums {
@@ -131,6 +176,11 @@ impl S3Options {
             Checksums::WhenSupported => true,
         }
     }
+}
+
+/// When the lock of an object ends that is put `now`.
+pub(super) fn lock_end(now: DateTime<Utc>, days: u32) -> AwsTime {
+    AwsTime::from_secs((now + TimeDelta::days(i64::from(days))).timestamp())
 }
 
 fn escape(text: &str) -> String {
@@ -155,6 +205,15 @@ pub async fn client(options: &S3Options) -> Result<Client> {
     }
     if let Some(region) = &options.region {
         chain = chain.region(Region::new(region.clone()));
+    } else if options.endpoint_url.is_some() {
+        // Without a word from the environment: the instance's own region, for which the chain would ask, is not theirs.
+        let profile = ProfileFileRegionProvider::builder();
+        let profile = match &options.profile {
+            Some(name) => profile.profile_name(name),
+            None => profile,
+        };
+        let said = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new());
+        chain = chain.region(said.or_else(profile.build()).or_else(Region::new("us-east-1")));
     }
     if let Some((access, secret)) = &options.key_files {
         chain = chain.credentials_provider(Credentials::new(
@@ -170,19 +229,20 @@ pub async fn client(options: &S3Options) -> Result<Client> {
         .force_path_style(options.force_path_style)
         .retry_config(
             RetryConfig::standard()
-                .with_max_attempts(ATTEMPTS)
-                .with_max_backoff(Duration::from_secs(20)),
+                .with_max_attempts(options.attempts.unwrap_or(ATTEMPTS))
+                .with_max_backoff(LONGEST_WAIT),
         )
+        .retry_classifier(Garbled)
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(10))
-                .read_timeout(Duration::from_secs(120))
+                .connect_timeout(CONNECT_TIMEOUT.min(options.timeout()))
+                .read_timeout(options.timeout())
                 .build(),
         )
-        // A slow link is no stalled one: only where nothing at all moves for a minute is the request given up and tried again.
+        // A slow link is no stalled one: only where nothing at all moves is the request given up and tried again.
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled()
-                .grace_period(Duration::from_secs(60))
+                .grace_period(options.timeout() / 2)
                 .build(),
         );
     if !options.checksums_when_supported() {
@@ -192,9 +252,6 @@ pub async fn client(options: &S3Options) -> Result<Client> {
     }
     if let Some(endpoint) = &options.endpoint_url {
         config = config.endpoint_url(endpoint);
-        if shared.region().is_none() {
-            config = config.region(Region::new("us-east-1"));
-        }
     }
     Ok(Client::from_conf(config.build()))
 }

@@ -21,6 +21,16 @@ pub fn has_no_uploads<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>
     matches!(code(error), Some("NoSuchUpload" | "NotImplemented"))
 }
 
+/// Whether the answer means that a multipart upload was ended before.
+pub fn is_gone<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    code(error) == Some("NoSuchUpload")
+}
+
+/// Whether the server refused what would have been possible otherwise: for want of a right, or because of a lock.
+pub fn is_refused<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    matches!(status(error), Some(403 | 409)) || code(error).is_some_and(|code| code.contains("Lock"))
+}
+
 /// Whether the server refused because a condition on the name did not hold.
 pub fn is_taken<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     status(error) == Some(412)
@@ -65,6 +75,9 @@ fn hint<E>(code: Option<&str>, status: Option<u16>, error: &SdkError<E, HttpResp
         (_, Some(403)) => Some(
             "the credentials lack a right on this bucket: s3:GetObject, PutObject, DeleteObject, ListBucket, AbortMultipartUpload are needed",
         ),
+        (Some("SlowDown" | "ServiceUnavailable" | "InternalError"), _) | (None, Some(500..)) => {
+            Some("the server is in trouble; this was tried several times (`attempts`). Try again later")
+        }
         _ if matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_)) => {
             Some("check `endpoint_url`, the network and the server's certificate")
         }

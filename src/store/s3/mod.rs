@@ -1,11 +1,19 @@
 //! A bucket of S3 or of one of its compatibles, with an optional prefix.
 //!
 //! Nothing here relies on what only some of them do: a conditional put is asked for, but a name is also looked
-//! up first, because several servers ignore the condition; checksums are those that every server accepts.
+//! up first where the server was seen to ignore the condition; checksums are those that every server accepts.
+//!
+//! What is temporary is tried again by the SDK, with waits that grow and jitter; what is permanent (no such bucket, no
+//! right, expired credentials, a clock that is off) fails at once.
 
+mod checksum;
 mod compat;
+mod condition;
 mod connect;
 mod error;
+mod found;
+mod parts;
+mod retry;
 mod upload;
 
 use std::fmt;
@@ -21,23 +29,28 @@ use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use tokio::sync::OnceCell;
 
-use super::{Missing, ObjectMeta, Store, Taken, Upload, check_path};
-use crate::error::Result;
+use super::{Locked, Missing, ObjectMeta, Store, Taken, Upload, check_path};
+use crate::error::{Exit, Fail, Result};
+use condition::Condition;
 pub use connect::{Checksums, LockMode, S3Options, Sse};
-use error::{explain, has_no_uploads, is_missing};
+use error::{explain, has_no_uploads, is_gone, is_missing, is_refused};
 use upload::S3Upload;
 
 /// Unfinished multipart uploads of ours that are older are leftovers of killed runs.
 const LEFTOVER_AGE: chrono::Duration = chrono::Duration::days(1);
 
-/// How often one range is asked for again when its body breaks off.
+/// How often one range is asked for in a row whose body breaks off before its first byte.
 const READ_ATTEMPTS: u32 = 6;
+
+/// The first wait before a read that broke off is resumed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bucket as a store.
 #[derive(Clone)]
 pub struct S3 {
     client: Arc<OnceCell<Client>>,
     options: Arc<S3Options>,
+    condition: Arc<Condition>,
 }
 
 impl S3 {
@@ -46,6 +59,7 @@ impl S3 {
     pub fn new(options: S3Options) -> Self {
         S3 {
             client: Arc::default(),
+            condition: Arc::default(),
             options: Arc::new(options),
         }
     }
@@ -84,11 +98,13 @@ impl S3 {
             .range(format!("bytes={start}-{}", range.end - 1))
             .send()
             .await;
-        let mut body = match answer {
-            Ok(answer) => answer.body,
+        let answer = match answer {
+            Ok(answer) => answer,
             Err(error) if is_missing(&error) => return Err(ReadError::Final(Missing { path: path.to_owned() }.into())),
             Err(error) => return Err(ReadError::Final(explain(error, &format!("reading {path} in {self}")))),
         };
+        let size = answer.content_range().and_then(size_of);
+        let mut body = answer.body;
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| ReadError::Broken(error.into()))?;
             let room = (range.end - range.start) as usize - bytes.len();
@@ -100,8 +116,19 @@ impl S3 {
             }
             bytes.extend_from_slice(&chunk);
         }
+        let got = range.start + bytes.len() as u64;
+        if got < range.end && size.is_some_and(|size| size > got) {
+            return Err(ReadError::Broken(anyhow::anyhow!(
+                "{self} sent less of {path} than it has"
+            )));
+        }
         Ok(())
     }
+}
+
+/// The size of the whole object, from `bytes 0-9/100`.
+fn size_of(content_range: &str) -> Option<u64> {
+    content_range.rsplit_once('/')?.1.parse().ok()
 }
 
 enum ReadError {
@@ -147,9 +174,16 @@ impl Store for S3 {
         let wanted = range.end - range.start;
         // A range that no object can fill must not be allocated for.
         let mut bytes = BytesMut::with_capacity(wanted.min(64 << 20) as usize);
-        let mut pause = Duration::from_millis(100);
-        for attempt in 1.. {
-            match self.read_some(path, &range, &mut bytes).await {
+        let (mut pause, mut attempt) = (FIRST_PAUSE, 0);
+        loop {
+            let before = bytes.len();
+            let outcome = self.read_some(path, &range, &mut bytes).await;
+            // Whoever gets on is not stuck, however often the connection breaks.
+            (attempt, pause) = match bytes.len() > before {
+                true => (1, FIRST_PAUSE),
+                false => (attempt + 1, pause * 2),
+            };
+            match outcome {
                 Ok(()) if bytes.len() as u64 == wanted => break,
                 Ok(()) => anyhow::bail!(
                     "{path} in {self} ends at {}, before {}",
@@ -159,9 +193,15 @@ impl Store for S3 {
                 Err(ReadError::Broken(error)) if attempt < READ_ATTEMPTS => {
                     tracing::debug!(%path, attempt, error = format!("{error:#}"), "resuming a read that broke off");
                     tokio::time::sleep(pause).await;
-                    pause *= 2;
                 }
-                Err(ReadError::Broken(error) | ReadError::Final(error)) => return Err(error),
+                Err(ReadError::Broken(error)) => {
+                    let fail = Fail::new(
+                        Exit::Failure,
+                        format!("reading {path} in {self} broke off {attempt} times"),
+                    );
+                    return Err(error.context(fail.hint("check the network and the server")));
+                }
+                Err(ReadError::Final(error)) => return Err(error),
             }
         }
         Ok(bytes.freeze())
@@ -169,24 +209,13 @@ impl Store for S3 {
 
     async fn stat(&self, path: &str) -> Result<Option<ObjectMeta>> {
         check_path(path)?;
-        let answer = self
-            .client()
-            .await?
-            .head_object()
-            .bucket(&self.options.bucket)
-            .key(self.key(path))
-            .set_request_payer(self.options.payer())
-            .send()
-            .await;
-        match answer {
-            Ok(head) => Ok(Some(ObjectMeta {
-                path: path.to_owned(),
-                size: u64::try_from(head.content_length().unwrap_or_default()).unwrap_or_default(),
-                modified: time(head.last_modified()),
-            })),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(explain(error, &format!("looking for {path} in {self}"))),
-        }
+        Ok(self.found(path).await?.map(|found| found.meta))
+    }
+
+    async fn locked(&self, path: &str) -> Result<Option<Locked>> {
+        check_path(path)?;
+        let found = self.found(path).await?;
+        Ok(found.and_then(|found| found.locked(Utc::now())))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>> {
@@ -234,6 +263,10 @@ impl Store for S3 {
         match answer {
             Ok(_) => Ok(()),
             Err(error) if is_missing(&error) => Ok(()),
+            Err(error) if is_refused(&error) => match self.locked(path).await {
+                Ok(Some(locked)) => Err(locked.into()),
+                _ => Err(explain(error, &format!("deleting {path} in {self}"))),
+            },
             Err(error) => Err(explain(error, &format!("deleting {path} in {self}"))),
         }
     }
@@ -295,9 +328,14 @@ impl S3 {
             .bucket(&self.options.bucket)
             .key(self.key(path))
             .upload_id(id);
-        let answer = request.set_request_payer(self.options.payer()).send().await;
-        answer.map_err(|error| explain(error, &format!("removing the unfinished upload of {path} in {self}")))?;
-        Ok(())
+        match request.set_request_payer(self.options.payer()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(explain(
+                error,
+                &format!("removing the unfinished upload of {path} in {self}"),
+            )),
+        }
     }
 }
 

@@ -3,13 +3,18 @@
 //! The bytes go out in parts of equal size while they come in, a few at a time. The first part (or more, where
 //! the table of contents is larger) stays in memory and goes last, because `finish` still rewrites it. What fits
 //! into one part is put in one request.
+//!
+//! Each object carries the stamp of its upload in its metadata. So an answer that was lost is no riddle: what lies
+//! there is ours or another's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use aws_sdk_s3::primitives::{ByteStream, DateTime as AwsTime};
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
 use chrono::Utc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,30 +22,30 @@ use tokio::task::JoinSet;
 
 use super::super::{ObjectMeta, Store as _, Taken, Upload};
 use super::S3;
+use super::checksum::{Sum, base64, composite, sum};
 use super::compat::UploadRoot;
+use super::condition;
+use super::connect::lock_end;
 use super::error::{explain, is_taken};
-use crate::error::Result;
+use super::found::{DIGEST, Found, STAMP};
+use super::parts::Parts;
+use crate::error::{Exit, Fail, Result};
 
-const MIB: u64 = 1 << 20;
-
-/// The smallest part, unless it is the last: S3 asks for 5 MiB, R2 for equal sizes.
-const SMALLEST_PART: u64 = 8 * MIB;
-
-/// S3 takes 10,000 parts; a tenth is kept back for what an estimate misses.
-const PARTS: u64 = 9_000;
-
-/// Bytes that may be in flight, beside the part that fills and the first one: part of the memory bound.
-const IN_FLIGHT: u64 = 32 * MIB;
+/// Tells apart the uploads of one process.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 pub struct S3Upload {
     store: S3,
     path: String,
-    part_size: u64,
+    stamp: String,
+    /// The object is to stay: where the configuration says so, it is locked.
+    kept: bool,
+    parts: Parts,
     /// How many parts at the start stay in memory until the end.
     held: usize,
     filling: BytesMut,
     first: Vec<Bytes>,
-    parts: i32,
+    taken: u64,
     size: u64,
     multipart: Option<Multipart>,
 }
@@ -48,83 +53,123 @@ pub struct S3Upload {
 /// A multipart upload that was started.
 struct Multipart {
     id: String,
-    sent: JoinSet<Result<CompletedPart>>,
-    done: Vec<CompletedPart>,
+    sent: JoinSet<Result<Part>>,
+    done: Vec<Part>,
     permits: Arc<Semaphore>,
+}
+
+/// A part that the server has.
+struct Part {
+    number: i32,
+    e_tag: Option<String>,
+    sum: Option<Sum>,
+}
+
+/// What the whole object must be, as far as a server may say it.
+#[derive(Default)]
+struct Sums {
+    /// Our SHA-256 of an object that was put in one request, in hex: what its metadata say.
+    whole: Option<String>,
+    /// S3's own checksum.
+    checksum: Option<String>,
+}
+
+/// What both requests that begin an object have in common; the SDK's builders share no trait.
+macro_rules! begin {
+    ($upload:expr, $operation:ident, $sums:expr) => {{
+        let (store, options) = (&$upload.store, &$upload.store.options);
+        let lock = options.lock.filter(|_| $upload.kept);
+        let (sse, kms_key) = options.encryption();
+        store
+            .client()
+            .await?
+            .$operation()
+            .bucket(&options.bucket)
+            .key(store.key(&$upload.path))
+            .set_metadata(Some($upload.metadata($sums)))
+            .set_request_payer(options.payer())
+            .set_storage_class(options.class())
+            .set_tagging(options.tagging())
+            .set_server_side_encryption(sse)
+            .set_ssekms_key_id(kms_key)
+            .set_checksum_algorithm($upload.has_sums().then_some(ChecksumAlgorithm::Sha256))
+            .set_object_lock_mode(lock.map(|(mode, _)| mode.object()))
+            .set_object_lock_retain_until_date(lock.map(|(_, days)| lock_end(Utc::now(), days)))
+    }};
 }
 
 impl S3Upload {
     pub fn new(store: S3, path: String) -> Self {
+        let parts = Parts::of(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let nanos = Utc::now().timestamp_nanos_opt().unwrap_or_default();
         S3Upload {
             store,
             path,
-            part_size: SMALLEST_PART,
-            held: 1,
+            stamp: format!("{}-{serial}-{nanos:x}", std::process::id()),
+            kept: false,
+            parts,
+            held: parts.holding(0),
             filling: BytesMut::new(),
             first: Vec::new(),
-            parts: 0,
+            taken: 0,
             size: 0,
             multipart: None,
         }
     }
 
+    /// Whether requests carry a SHA-256 of their own besides the one that is signed: where that is wanted, and with
+    /// an Object Lock, which S3 grants only with one.
+    fn has_sums(&self) -> bool {
+        let options = &self.store.options;
+        options.checksums_when_supported() || (self.kept && options.lock.is_some())
+    }
+
+    fn metadata(&self, sums: &Sums) -> HashMap<String, String> {
+        let digest = sums.whole.clone().map(|digest| (DIGEST.to_owned(), digest));
+        let stamp = (STAMP.to_owned(), self.stamp.clone());
+        [stamp].into_iter().chain(digest).collect()
+    }
+
     /// Takes the part that is full (or the last one): keeps it or sends it off.
     async fn take_part(&mut self) -> Result<()> {
         let part = self.filling.split().freeze();
-        self.parts += 1;
+        self.taken += 1;
         if self.first.len() < self.held {
             self.first.push(part);
             return Ok(());
         }
-        let number = self.parts;
-        self.send(number, part).await
+        self.send(self.taken, part).await
     }
 
-    /// Sends a part once one of those in flight is through; fails as soon as any part has failed.
-    async fn send(&mut self, number: i32, part: Bytes) -> Result<()> {
+    /// Sends a part once there is room in flight; fails as soon as any part has failed.
+    async fn send(&mut self, number: u64, part: Bytes) -> Result<()> {
         if self.multipart.is_none() {
             self.multipart = Some(self.start().await?);
         }
-        let (store, path) = (self.store.clone(), self.path.clone());
+        let sender = Sender {
+            store: self.store.clone(),
+            path: self.path.clone(),
+            number: i32::try_from(number)?,
+            sum: self.has_sums().then(|| sum(&part)),
+        };
         let Some(multipart) = &mut self.multipart else {
             return Ok(());
         };
         while let Some(part) = multipart.sent.try_join_next() {
             multipart.done.push(part.context("an upload task ended early")??);
         }
-        let permit = Arc::clone(&multipart.permits).acquire_owned().await?;
-        multipart
-            .sent
-            .spawn(send_part(store, path, multipart.id.clone(), number, part, permit));
+        let permits = Arc::clone(&multipart.permits);
+        let permit = permits.acquire_many_owned(Parts::cost(part.len())).await?;
+        let id = multipart.id.clone();
+        multipart.sent.spawn(sender.send(id, part, permit));
         Ok(())
     }
 
     async fn start(&self) -> Result<Multipart> {
-        let options = &self.store.options;
-        let (sse, kms) = encryption(options);
-        let mut request = self
-            .store
-            .client()
-            .await?
-            .create_multipart_upload()
-            .bucket(&options.bucket)
-            .key(self.store.key(&self.path))
-            .set_request_payer(options.payer())
-            .set_storage_class(options.class())
-            .set_tagging(options.tagging())
-            .set_server_side_encryption(sse)
-            .set_ssekms_key_id(kms);
-        if options.checksums_when_supported() {
-            request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
-        }
-        if let Some((mode, days)) = &options.lock {
-            request = request
-                .object_lock_mode(mode.object())
-                .object_lock_retain_until_date(lock_end(*days));
-        }
+        let request = begin!(self, create_multipart_upload, &Sums::default());
         let answer = request.customize().interceptor(UploadRoot).send().await;
         let answer = answer.map_err(|error| explain(error, &self.doing("starting the upload of")))?;
-        let in_flight = usize::try_from((IN_FLIGHT / self.part_size).max(1)).unwrap_or(1);
         Ok(Multipart {
             id: answer
                 .upload_id()
@@ -132,57 +177,51 @@ impl S3Upload {
                 .to_owned(),
             sent: JoinSet::new(),
             done: Vec::new(),
-            permits: Arc::new(Semaphore::new(in_flight)),
+            permits: Arc::new(Semaphore::new(Parts::permits())),
         })
     }
 
     /// Sends everything in one request.
-    async fn put(&self, bytes: Bytes) -> Result<()> {
-        let options = &self.store.options;
-        let (sse, kms) = encryption(options);
-        let mut request = self
-            .store
-            .client()
-            .await?
-            .put_object()
-            .bucket(&options.bucket)
-            .key(self.store.key(&self.path))
-            .if_none_match("*")
-            .set_request_payer(options.payer())
-            .set_storage_class(options.class())
-            .set_tagging(options.tagging())
-            .set_server_side_encryption(sse)
-            .set_ssekms_key_id(kms)
-            .body(ByteStream::from(bytes));
-        if options.checksums_when_supported() {
-            request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
+    async fn put(&self, bytes: Bytes) -> Result<Sums> {
+        let sums = Sums {
+            whole: Some(hex(&sum(&bytes))),
+            checksum: self.has_sums().then(|| base64(&sum(&bytes))),
+        };
+        self.try_put(&bytes, &sums).await?;
+        // What is to stay may be locked, and is not put a second time.
+        if !self.kept && self.store.condition.is_enforced().is_none() {
+            self.store.condition.learn(&self.try_put(&bytes, &sums).await);
         }
-        if let Some((mode, days)) = &options.lock {
-            request = request
-                .object_lock_mode(mode.object())
-                .object_lock_retain_until_date(lock_end(*days));
-        }
-        match request.send().await {
+        Ok(sums)
+    }
+
+    async fn try_put(&self, bytes: &Bytes, sums: &Sums) -> Result<()> {
+        let request = begin!(self, put_object, sums)
+            .if_none_match(condition::NONE)
+            .set_checksum_sha256(sums.checksum.clone())
+            .body(ByteStream::from(bytes.clone()));
+        let sent = request
+            .customize()
+            .config_override(self.store.options.patience(bytes.len()));
+        match sent.send().await {
             Ok(_) => Ok(()),
-            Err(error) if is_taken(&error) => Err(Taken {
-                path: self.path.clone(),
-            }
-            .into()),
+            Err(error) if is_taken(&error) => Err(self.is_taken()),
             Err(error) => Err(explain(error, &self.doing("uploading"))),
         }
     }
 
     /// Waits for all parts and makes them one object.
-    async fn complete(&mut self) -> Result<()> {
+    async fn complete(&mut self) -> Result<Sums> {
         let Some(multipart) = &mut self.multipart else {
-            return Ok(());
+            return Ok(Sums::default());
         };
         while let Some(part) = multipart.sent.join_next().await {
             multipart.done.push(part.context("an upload task ended early")??);
         }
-        multipart.done.sort_by_key(CompletedPart::part_number);
+        multipart.done.sort_by_key(|part| part.number);
+        let sums: Option<Vec<Sum>> = multipart.done.iter().map(|part| part.sum).collect();
         let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(multipart.done.clone()))
+            .set_parts(Some(multipart.done.iter().map(Part::completed).collect()))
             .build();
         let request = self
             .store
@@ -192,42 +231,87 @@ impl S3Upload {
             .bucket(&self.store.options.bucket)
             .key(self.store.key(&self.path))
             .upload_id(&multipart.id)
-            .if_none_match("*")
+            .if_none_match(condition::NONE)
             .set_request_payer(self.store.options.payer())
             .multipart_upload(parts);
         match request.send().await {
-            Ok(_) => self.multipart = None,
-            Err(error) if is_taken(&error) => {
-                return Err(Taken {
-                    path: self.path.clone(),
-                }
-                .into());
-            }
-            Err(error) => return Err(explain(error, &self.doing("completing the upload of"))),
+            Ok(_) => Ok(Sums {
+                whole: None,
+                checksum: sums.map(|sums| composite(&sums)),
+            }),
+            Err(error) if is_taken(&error) => Err(self.is_taken()),
+            Err(error) => Err(explain(error, &self.doing("completing the upload of"))),
         }
-        Ok(())
     }
 
-    async fn send_all(&mut self, head: Bytes) -> Result<()> {
-        if !self.filling.is_empty() || self.parts == 0 {
+    fn is_taken(&self) -> anyhow::Error {
+        let path = self.path.clone();
+        Taken { path }.into()
+    }
+
+    async fn send_all(&mut self, head: Bytes) -> Result<Sums> {
+        if !self.filling.is_empty() || self.taken == 0 {
             self.take_part().await?;
         }
         overwrite(&mut self.first, &head)?;
-        // Two that wrote the same name: servers that ignore the condition must not let the second win.
-        if self.store.stat(&self.path).await?.is_some() {
-            return Err(Taken {
-                path: self.path.clone(),
-            }
-            .into());
-        }
         let first = std::mem::take(&mut self.first);
-        if self.multipart.is_none() && first.len() == 1 {
+        let at_once = self.multipart.is_none() && first.len() == 1;
+        // Two that wrote the same name: servers that ignore the condition must not let the second win.
+        let refuses = at_once && self.store.condition.is_enforced() == Some(true);
+        if !refuses && self.store.found(&self.path).await?.is_some() {
+            return Err(self.is_taken());
+        }
+        if at_once {
             return self.put(first.into_iter().next().unwrap_or_default()).await;
         }
         for (number, part) in (1..).zip(first) {
             self.send(number, part).await?;
         }
         self.complete().await
+    }
+
+    /// Makes sure that what lies there is what was sent.
+    fn compare(&self, found: &Found, sums: &Sums) -> Result<()> {
+        if found.stamp.as_ref().is_some_and(|stamp| *stamp != self.stamp) {
+            return Err(self.is_taken());
+        }
+        let differs =
+            |ours: &Option<String>, theirs: &Option<String>| ours.is_some() && theirs.is_some() && ours != theirs;
+        let what = if found.meta.size != self.size {
+            format!("has {} bytes, though {} were sent", found.meta.size, self.size)
+        } else if differs(&sums.whole, &found.digest) {
+            "has another digest in its metadata than what was sent".to_owned()
+        } else if differs(&sums.checksum, &found.checksum) {
+            "has another checksum than what was sent".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Fail::new(Exit::Damaged, format!("{} in {} {what}", self.path, self.store)).into())
+    }
+
+    /// Sends what is left, and looks at what is there then.
+    async fn send_and_look(&mut self, head: Bytes) -> Result<ObjectMeta> {
+        let (sums, failed) = match self.send_all(head).await {
+            Ok(sums) => (sums, None),
+            Err(error) => (Sums::default(), Some(error)),
+        };
+        let found = match (self.store.found(&self.path).await, failed) {
+            // An answer may be lost, or come to a second attempt, when the server has done it all: that is no error.
+            (Ok(Some(found)), Some(_)) if self.is_ours(&found) => found,
+            (_, Some(error)) => return Err(error),
+            (found, None) => found?.with_context(|| self.doing("the server does not have what it accepted:"))?,
+        };
+        if let Err(error) = self.compare(&found, &sums) {
+            if self.is_ours(&found) {
+                self.store.delete(&self.path).await?;
+            }
+            return Err(error);
+        }
+        Ok(found.meta)
+    }
+
+    fn is_ours(&self, found: &Found) -> bool {
+        found.stamp.as_ref() == Some(&self.stamp)
     }
 
     async fn give_up(&mut self) -> Result<()> {
@@ -243,37 +327,53 @@ impl S3Upload {
     }
 }
 
-async fn send_part(
+/// Sends one part.
+struct Sender {
     store: S3,
     path: String,
-    id: String,
     number: i32,
-    part: Bytes,
-    permit: OwnedSemaphorePermit,
-) -> Result<CompletedPart> {
-    let mut request = store
-        .client()
-        .await?
-        .upload_part()
-        .bucket(&store.options.bucket)
-        .key(store.key(&path))
-        .upload_id(id)
-        .part_number(number)
-        .set_request_payer(store.options.payer())
-        .body(ByteStream::from(part));
-    if store.options.checksums_when_supported() {
-        request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
+    sum: Option<Sum>,
+}
+
+impl Sender {
+    async fn send(self, id: String, part: Bytes, permit: OwnedSemaphorePermit) -> Result<Part> {
+        let (store, options) = (&self.store, &self.store.options);
+        let patience = options.patience(part.len());
+        let request = store
+            .client()
+            .await?
+            .upload_part()
+            .bucket(&options.bucket)
+            .key(store.key(&self.path))
+            .upload_id(id)
+            .part_number(self.number)
+            .set_request_payer(options.payer())
+            .set_checksum_sha256(self.sum.as_ref().map(|sum| base64(sum)))
+            .body(ByteStream::from(part));
+        let answer = request.customize().config_override(patience).send().await;
+        let what = || format!("uploading part {} of {} to {store}", self.number, self.path);
+        let answer = answer.map_err(|error| explain(error, &what()))?;
+        drop(permit);
+        Ok(Part {
+            number: self.number,
+            e_tag: answer.e_tag().map(str::to_owned),
+            sum: self.sum,
+        })
     }
-    let answer = request
-        .send()
-        .await
-        .map_err(|error| explain(error, &format!("uploading part {number} of {path} to {store}")))?;
-    drop(permit);
-    Ok(CompletedPart::builder()
-        .part_number(number)
-        .set_e_tag(answer.e_tag().map(str::to_owned))
-        .set_checksum_sha256(answer.checksum_sha256().map(str::to_owned))
-        .build())
+}
+
+impl Part {
+    fn completed(&self) -> CompletedPart {
+        CompletedPart::builder()
+            .part_number(self.number)
+            .set_e_tag(self.e_tag.clone())
+            .set_checksum_sha256(self.sum.as_ref().map(|sum| base64(sum)))
+            .build()
+    }
+}
+
+fn hex(sum: &Sum) -> String {
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Replaces the first bytes of `parts` with `head`.
@@ -297,31 +397,23 @@ fn overwrite(parts: &mut [Bytes], head: &Bytes) -> Result<()> {
     Ok(())
 }
 
-fn encryption(options: &super::S3Options) -> (Option<ServerSideEncryption>, Option<String>) {
-    match &options.sse {
-        super::Sse::Bucket => (None, None),
-        super::Sse::S3 => (Some(ServerSideEncryption::Aes256), None),
-        super::Sse::Kms(key) => (Some(ServerSideEncryption::AwsKms), key.clone()),
-    }
-}
-
-fn lock_end(days: u32) -> AwsTime {
-    AwsTime::from_secs((Utc::now() + chrono::Duration::days(i64::from(days))).timestamp())
-}
-
 #[async_trait]
 impl Upload for S3Upload {
     fn expect(&mut self, head: u64, total: u64) {
         if self.size == 0 {
-            self.part_size = total.div_ceil(PARTS).next_multiple_of(MIB).max(SMALLEST_PART);
-            self.held = usize::try_from(head.div_ceil(self.part_size)).unwrap_or(1).max(1);
+            self.parts = Parts::of(total);
+            self.held = self.parts.holding(head);
         }
+    }
+
+    fn keep(&mut self) {
+        self.kept = true;
     }
 
     async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         self.size += bytes.len() as u64;
-        let part_size = usize::try_from(self.part_size)?;
         while !bytes.is_empty() {
+            let part_size = usize::try_from(self.parts.size(self.taken + 1))?;
             if self.filling.capacity() == 0 {
                 self.filling.reserve(part_size);
             }
@@ -335,31 +427,17 @@ impl Upload for S3Upload {
     }
 
     async fn finish(mut self: Box<Self>, head: Bytes) -> Result<ObjectMeta> {
-        let outcome = self.send_all(head).await;
-        if let Err(error) = outcome {
-            if let Err(second) = self.give_up().await {
-                tracing::warn!(
-                    path = self.path,
-                    error = format!("{second:#}"),
-                    "an unfinished upload is left in the bucket; it is swept after a day"
-                );
-            }
-            return Err(error);
+        let outcome = self.send_and_look(head).await;
+        if outcome.is_ok() {
+            self.multipart = None;
+        } else if let Err(second) = self.give_up().await {
+            tracing::warn!(
+                path = self.path,
+                error = format!("{second:#}"),
+                "an unfinished upload is left in the bucket; it is swept after a day"
+            );
         }
-        let meta = self
-            .store
-            .stat(&self.path)
-            .await?
-            .with_context(|| self.doing("the server does not list what it accepted:"))?;
-        anyhow::ensure!(
-            meta.size == self.size,
-            "{} has {} bytes in {}, though {} were sent",
-            self.path,
-            meta.size,
-            self.store,
-            self.size
-        );
-        Ok(meta)
+        outcome
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {

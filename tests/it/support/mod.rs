@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod faulty;
+pub mod faulty_s3;
 pub mod pooler;
 pub mod program;
 pub mod relay;

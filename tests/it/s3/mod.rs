@@ -1,5 +1,8 @@
 //! The S3 store on a real server: the contract of every store, and what is particular to it.
 
+mod faults;
+mod program;
+
 use bytes::Bytes;
 use snapback::error::{Exit, exit_of, hint_of};
 use snapback::store::{S3, Store, get, put};
@@ -92,9 +95,19 @@ async fn errors_say_what_to_do() {
 
     let mut options = server.options("");
     options.endpoint_url = Some("http://127.0.0.1:1".into());
+    options.attempts = Some(2);
     let store = S3::new(options);
     let error = store.stat("object").await.unwrap_err();
     assert!(hint_of(&error).unwrap().contains("endpoint_url"), "{error:#}");
+}
+
+/// A table of so many rows that do not compress: 300 bytes of archive each.
+fn noise(rows: u32) -> String {
+    format!(
+        "CREATE TABLE t AS
+         SELECT n, (SELECT string_agg(gen_random_uuid()::text, '') FROM generate_series(1, 20) WHERE n > 0) AS noise
+         FROM generate_series(1, {rows}) n; ALTER TABLE t ADD PRIMARY KEY (n)"
+    )
 }
 
 /// The whole way with the real program: the database goes to the bucket and comes back from it.
@@ -104,12 +117,7 @@ fn a_job_backs_up_to_s3_and_restores_from_there() {
     let site = Site::new(15, "app");
     site.use_store(&bucket.config("nightly"));
     let server = &site.server;
-    // Noise does not compress: the archive has several parts.
-    server.psql(
-        "app",
-        "CREATE TABLE t AS SELECT n, (SELECT string_agg(gen_random_uuid()::text, '') FROM generate_series(1, 20) WHERE n > 0) AS noise
-         FROM generate_series(1, 60000) n; ALTER TABLE t ADD PRIMARY KEY (n)",
-    );
+    server.psql("app", &noise(60_000));
     let digest = || server.psql("app", "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t");
     let before = digest();
     let id = site.backup();
