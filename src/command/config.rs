@@ -49,6 +49,10 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
         Verb::Show if globals.json => output::json(&config.raw)?,
         Verb::Show => output::line(toml::to_string(&config.raw)?.trim_end())?,
         Verb::Check => {
+            // Better said now than by the first run at night.
+            for encryption in config.jobs.iter().filter_map(|job| job.encryption.as_ref()) {
+                encryption.recipients()?;
+            }
             let now = Utc::now();
             let checked = |job: &crate::job::Job| CheckedJob {
                 job: job.name.clone(),

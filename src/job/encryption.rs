@@ -72,16 +72,17 @@ impl Encryption {
                 let passphrase = first_line("passphrase file", file)?;
                 Ok(Recipients::Passphrase(passphrase.expose().to_owned().into()))
             }
-            To::Keys { given, file } => {
-                let mut all = given.clone();
-                if let Some(file) = file {
-                    let what = "recipients file";
-                    all.extend(Recipient::parse_lines(&text(what, file)?).map_err(|fail| wrong(what, file, fail))?);
+            To::Keys { given, file: None } => Ok(Recipients::Keys(given.clone())),
+            To::Keys {
+                given,
+                file: Some(file),
+            } => {
+                let what = "recipients file";
+                let named = Recipient::parse_lines(&text(what, file)?).map_err(|fail| wrong(what, file, fail))?;
+                if named.is_empty() {
+                    return Err(wrong(what, file, Fail::new(Exit::Usage, "it names nobody")).into());
                 }
-                match all.is_empty() {
-                    false => Ok(Recipients::Keys(all)),
-                    true => Err(Fail::new(Exit::Usage, "the recipients file names nobody").into()),
-                }
+                Ok(Recipients::Keys([given.clone(), named].concat()))
             }
         }
     }

@@ -86,6 +86,22 @@ fn keys_are_made_as_age_makes_them_and_never_overwritten() {
     assert_eq!(public_of(&file).ok().stdout.trim(), public);
     let (ssh, public) = ssh_keygen(folder.path(), "ed25519");
     assert!(public.starts_with(public_of(&ssh).ok().stdout.trim()), "{public}");
+    // Whoever is encrypted for is checked with the configuration.
+    let config = folder.path().join("snapback.toml");
+    let job = "[stores.default]\npath = \"b\"\n[jobs.app.encryption]\nrecipients_file = \"names\"\n";
+    fs::write(&config, job).unwrap();
+    let check = || Run::of(snapback().args(["config", "check", "--config"]).arg(&config));
+    for (names, told) in [("# nobody\n", "names nobody"), ("# anna\nage1x\n", "line 2")] {
+        fs::write(folder.path().join("names"), names).unwrap();
+        let run = check().code(2);
+        assert!(
+            run.stderr.contains(told) && run.stderr.contains("names: "),
+            "{}",
+            run.stderr
+        );
+    }
+    fs::write(folder.path().join("names"), public).unwrap();
+    check().ok();
     let printed = Run::of(snapback().arg("keygen")).ok().stdout;
     assert!(printed.lines().last().unwrap().starts_with("AGE-SECRET-KEY-1"));
 }
