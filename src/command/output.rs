@@ -12,8 +12,15 @@ use crate::error::Result;
 /// # Errors
 /// Standard output cannot be written to.
 pub fn line(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")) {
+    raw(format!("{text}\n").as_bytes())
+}
+
+/// Prints text in whatever encoding it is.
+///
+/// # Errors
+/// Standard output cannot be written to. That nobody reads it any more is no error.
+pub fn raw(text: &[u8]) -> Result<()> {
+    match io::stdout().lock().write_all(text) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }

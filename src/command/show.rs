@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::output::{self, Table};
+use crate::archive::{RestoreOptions, list};
 use crate::cli::Globals;
 use crate::error::{Exit, Result, exit_of};
-use crate::job::Keys;
+use crate::job::{Job, Keys};
 use crate::manifest::Manifest;
+use crate::restore::origin::{Body, Content, Origin};
 use crate::seal::age::brief;
 use crate::shelf::{Check, Copy, Pin, Stock};
 use crate::stored;
@@ -22,6 +24,9 @@ pub struct Args {
     /// Backup: an id as `snapback list` shows it, or `latest`
     #[arg(value_name = "BACKUP")]
     backup: Option<String>,
+    /// Print the table of contents of its archive, as `pg_restore -l` does
+    #[arg(long)]
+    list: bool,
 }
 
 /// What programs read: the manifest, and what is known of its copies.
@@ -50,6 +55,9 @@ struct InStore<'a> {
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
     let (job, which) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+    if args.list {
+        return list_entries(job, which).await;
+    }
     let stock = Stock::read(job).await?;
     stock.warn();
     let copies = stock.find(which)?;
@@ -84,6 +92,20 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
         }
         outcome => outcome.map(|()| opened),
     }
+}
+
+/// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
+async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
+    let content = Content::open(&Origin::Backup { job, id }).await?;
+    for warning in &content.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Body::Archive(reader) = &content.body {
+        let all = RestoreOptions::default();
+        let text = list::render(reader.header(), &reader.facts(), reader.entries(), &all);
+        output::raw(&text)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn in_store(copy: &Copy) -> Result<InStore<'_>> {

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::equal::{assert_same, is_list};
 use crate::support::{Run, Server, snapback};
 
 mod bad_input;
@@ -113,16 +114,12 @@ fn a_backup_is_an_archive_that_stock_pg_restore_reads_with_its_manifest_and_glob
             format!("app_{id}.json")
         ]
     );
-    let restored = Run::of(
-        house
-            .server
-            .tool("pg_restore")
-            .arg("-f")
-            .arg("-")
-            .arg(house.file(&id, "dump")),
-    )
-    .ok();
+    let archive = house.file(&id, "dump");
+    let pg_restore = |args: &[&str]| Run::of(house.server.tool("pg_restore").args(args).arg(&archive)).ok();
+    let restored = pg_restore(&["-f", "-"]);
     assert!(restored.stdout.contains("customer 1000"));
+    let (theirs, ours) = (pg_restore(&["-l"]), house.run(&["show", &id, "--list"]).ok());
+    assert_same("list", theirs.stdout.as_bytes(), ours.stdout.as_bytes(), is_list);
     let globals = fs::read_to_string(house.file(&id, "globals.sql")).unwrap();
     assert!(globals.contains("CREATE ROLE postgres;"), "{globals}");
 
