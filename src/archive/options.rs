@@ -142,7 +142,7 @@ impl RestoreOptions {
             create: options.create,
             schema: options.dump_schema(),
             data: options.dump_data(),
-            statistics: options.dump_statistics(),
+            statistics: options.statistics,
             sequence_data: options.sequence_data,
             binary_upgrade: options.binary_upgrade,
             no_owner: options.no_owner,

@@ -44,7 +44,7 @@ pub fn pass(entry: &Entry) -> Pass {
         "ACL" | "ACL LANGUAGE" | "DEFAULT ACL" => Pass::Acl,
         "EVENT TRIGGER" | "MATERIALIZED VIEW DATA" => Pass::PostAcl,
         // A comment needs its object; of those that come late, only event triggers have comments.
-        "COMMENT" if entry.tag.starts_with("EVENT TRIGGER ") => Pass::PostAcl,
+        "COMMENT" | "SECURITY LABEL" if entry.tag.starts_with("EVENT TRIGGER ") => Pass::PostAcl,
         // Statistics after the data are of what a refresh or an index build would overwrite.
         "STATISTICS DATA" if entry.section == Section::PostData => Pass::PostAcl,
         _ => Pass::Main,

@@ -8,9 +8,9 @@ pub struct DumpOptions {
     pub schema_only: bool,
     /// `-a`, `--data-only`.
     pub data_only: bool,
-    /// `--statistics-only` (18).
-    pub statistics_only: bool,
-    /// `--statistics`/`--with-statistics` (18): planner statistics are written too.
+    /// `--statistics-only`, or `--no-schema` with `--no-data` (18).
+    pub neither_schema_nor_data: bool,
+    /// `--statistics`, `--statistics-only` (18): planner statistics are written (pg_dump's `dumpStatistics`).
     pub statistics: bool,
     /// `-n`, `--schema`.
     pub include_schemas: Vec<String>,
@@ -30,6 +30,8 @@ pub struct DumpOptions {
     pub exclude_table_data_and_children: Vec<String>,
     /// `-e`, `--extension`.
     pub include_extensions: Vec<String>,
+    /// `-e` was given, so nothing but what is included is dumped. The extensions of a `--filter` do not say that.
+    pub extensions_alone: bool,
     /// `--exclude-extension` (17).
     pub exclude_extensions: Vec<String>,
     /// `--include-foreign-data`: patterns of foreign server names.
@@ -101,18 +103,12 @@ impl DumpOptions {
     /// Whether definitions are written (pg_dump's `dumpSchema`).
     #[must_use]
     pub fn dump_schema(&self) -> bool {
-        !self.data_only && !self.statistics_only
+        !self.data_only && !self.neither_schema_nor_data
     }
 
     /// Whether rows are written (pg_dump's `dumpData`).
     #[must_use]
     pub fn dump_data(&self) -> bool {
-        !self.schema_only && !self.statistics_only
-    }
-
-    /// Whether planner statistics are written (pg_dump's `dumpStatistics`, 18).
-    #[must_use]
-    pub fn dump_statistics(&self) -> bool {
-        self.statistics || self.statistics_only
+        !self.schema_only && !self.neither_schema_nor_data
     }
 }

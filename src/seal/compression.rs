@@ -160,7 +160,10 @@ impl Compression {
             Some(_) if self.algorithm == Algorithm::None => Err(invalid(format!(
                 "compression algorithm \"{name}\" does not accept a compression level"
             ))),
-            Some(level) if !self.algorithm.levels().contains(&level) => {
+            Some(level) if self.algorithm.levels().contains(&level) => Ok(self),
+            // The default may be named although it is no level, as in lz4:0.
+            Some(level) if level == self.algorithm.usual_level() => Ok(Compression { level: None, ..self }),
+            Some(_) => {
                 let (least, most) = self.algorithm.levels().into_inner();
                 Err(invalid(format!(
                     "compression algorithm \"{name}\" expects a compression level between {least} and {most} \
@@ -168,7 +171,7 @@ impl Compression {
                     self.algorithm.usual_level()
                 )))
             }
-            _ => Ok(self),
+            None => Ok(self),
         }
     }
 }

@@ -9,20 +9,38 @@ use std::process::Command;
 
 use super::support::{Run, Server, snapback};
 
+/// One test per version of a function that takes it.
+macro_rules! on_all_versions {
+    ($check:expr) => {
+        #[test]
+        fn on_14() {
+            ($check)(14);
+        }
+        #[test]
+        fn on_15() {
+            ($check)(15);
+        }
+        #[test]
+        fn on_16() {
+            ($check)(16);
+        }
+        #[test]
+        fn on_17() {
+            ($check)(17);
+        }
+        #[test]
+        fn on_18() {
+            ($check)(18);
+        }
+    };
+}
+pub(super) use on_all_versions;
+
 macro_rules! equal {
     ($($fixture:ident)*) => {
         const FIXTURES: &[&str] = &[$(stringify!($fixture)),*];
         $(mod $fixture {
-            #[test]
-            fn on_14() { super::check(stringify!($fixture), 14); }
-            #[test]
-            fn on_15() { super::check(stringify!($fixture), 15); }
-            #[test]
-            fn on_16() { super::check(stringify!($fixture), 16); }
-            #[test]
-            fn on_17() { super::check(stringify!($fixture), 17); }
-            #[test]
-            fn on_18() { super::check(stringify!($fixture), 18); }
+            super::on_all_versions!(|major| super::check(stringify!($fixture), major));
         })*
     };
 }

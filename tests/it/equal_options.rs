@@ -1,11 +1,11 @@
 //! The matrix of options: on one database with objects of every family, `snapback dump` with an option writes what
 //! pg_dump writes with it.
 
-use super::equal::{compare_archives, difference, is_text, load};
+use super::equal::{compare_archives, difference, is_text, load, on_all_versions};
 use super::support::{Run, Server, snapback};
 
 /// What the database holds: the fixtures that can stand beside each other.
-const FIXTURES: &[&str] = &[
+pub const FIXTURES: &[&str] = &[
     "acl",
     "constraints",
     "foreign",
@@ -84,6 +84,7 @@ const OPTIONS: &[(u32, &str)] = &[
     (18, "--no-policies"),
     (18, "--no-data"),
     (18, "--no-schema"),
+    (18, "--no-schema --no-data"),
     (18, "--statistics"),
     (18, "--statistics-only"),
     (18, "-s --sequence-data"),
@@ -131,27 +132,4 @@ fn check(major: u32) {
     compare_archives(&server, "options", &["-t", "con.*", "-t", "idx.*"]);
 }
 
-#[test]
-fn on_14() {
-    check(14);
-}
-
-#[test]
-fn on_15() {
-    check(15);
-}
-
-#[test]
-fn on_16() {
-    check(16);
-}
-
-#[test]
-fn on_17() {
-    check(17);
-}
-
-#[test]
-fn on_18() {
-    check(18);
-}
+on_all_versions!(check);

@@ -2,7 +2,7 @@
 //!
 //! Everything follows from a seed, which a failure names.
 
-use super::equal::{assert_same, dump, is_text};
+use super::equal::{assert_same, dump, is_text, on_all_versions};
 use super::support::{Run, Server};
 
 const SEEDS: std::ops::Range<u64> = 1..13;
@@ -258,27 +258,4 @@ fn check(major: u32) {
     }
 }
 
-#[test]
-fn on_14() {
-    check(14);
-}
-
-#[test]
-fn on_15() {
-    check(15);
-}
-
-#[test]
-fn on_16() {
-    check(16);
-}
-
-#[test]
-fn on_17() {
-    check(17);
-}
-
-#[test]
-fn on_18() {
-    check(18);
-}
+on_all_versions!(check);

@@ -3,7 +3,7 @@
 use super::equal::{assert_same, is_text};
 use super::support::{Run, Server, VERSIONS, snapback};
 
-fn pg_dumpall(server: &Server, options: &[&str]) -> Vec<u8> {
+pub fn pg_dumpall(server: &Server, options: &[&str]) -> Vec<u8> {
     let output = server
         .tool("pg_dumpall")
         .args(["-h", server.host(), "-p", "5432", "-U", "postgres"])

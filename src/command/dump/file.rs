@@ -92,7 +92,8 @@ pub(super) fn check_folder(folder: &Path) -> Result<()> {
             match parent.map(std::fs::metadata) {
                 None | Some(Ok(_)) => Ok(()),
                 Some(Err(error)) => {
-                    let message = format!("could not create directory \"{}\": {error}", folder.display());
+                    let why = super::reason(&error);
+                    let message = format!("could not create directory \"{}\": {why}", folder.display());
                     Err(Fail::new(Exit::Usage, message).into())
                 }
             }

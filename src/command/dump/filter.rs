@@ -15,10 +15,9 @@ pub(super) fn read(file: &Path, options: &mut DumpOptions) -> Result<()> {
         std::fs::File::open(file).and_then(|mut opened| opened.read_to_string(&mut text))
     };
     outcome.map_err(|error| {
-        Fail::new(
-            Exit::Usage,
-            format!("could not open filter file \"{}\": {error}", file.display()),
-        )
+        let why = super::reason(&error);
+        let message = format!("could not open filter file \"{}\": {why}", file.display());
+        Fail::new(Exit::Usage, message)
     })?;
     parse(&text, options).map_err(|(line, why)| {
         let message = format!(
@@ -30,47 +29,82 @@ pub(super) fn read(file: &Path, options: &mut DumpOptions) -> Result<()> {
 }
 
 fn parse(text: &str, options: &mut DumpOptions) -> Result<(), (usize, String)> {
-    let mut rest = text;
-    let mut line = 0;
-    while !rest.is_empty() {
-        line += 1;
-        let start = rest.trim_start_matches([' ', '\t', '\r']);
-        if start.is_empty() || start.starts_with(['\n', '#']) {
-            rest = after_line(start);
+    let mut lines = Lines { rest: text, number: 0 };
+    while let Some(line) = lines.next() {
+        let start = line.trim_start_matches(is_space);
+        if start.is_empty() || start.starts_with('#') {
             continue;
         }
-        let (command, after) = word(start);
-        let (object, after) = word(after.trim_start_matches([' ', '\t']));
-        let target = target(options, command, object).map_err(|why| (line, why))?;
-        let (pattern, after, lines) = pattern(after.trim_start_matches([' ', '\t'])).map_err(|why| (line, why))?;
-        target.push(pattern);
-        line += lines;
-        let trailing = after.split('\n').next().unwrap_or_default().trim();
-        if !trailing.is_empty() && !trailing.starts_with('#') {
-            return Err((line, format!("unexpected extra data after pattern: \"{trailing}\"")));
-        }
-        rest = after_line(after);
+        item(start, &mut lines, options).map_err(|why| (lines.number, why))?;
     }
     Ok(())
 }
 
-fn after_line(text: &str) -> &str {
-    text.split_once('\n').map_or("", |(_, rest)| rest)
+/// The lines of a file, of which a quoted name may take several.
+struct Lines<'a> {
+    rest: &'a str,
+    number: usize,
 }
 
-fn word(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| c.is_whitespace()).unwrap_or(text.len()))
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        self.rest = rest;
+        self.number += 1;
+        Some(line)
+    }
 }
 
-/// The list of patterns that a line adds to.
-fn target<'a>(options: &'a mut DumpOptions, command: &str, object: &str) -> Result<&'a mut Vec<String>, String> {
-    let include = match command {
+/// What C's isspace takes for a blank.
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\x0b'
+}
+
+/// Key words count in any case.
+fn item<'a>(line: &'a str, lines: &mut Lines<'a>, options: &mut DumpOptions) -> Result<(), String> {
+    let (command, after) = word(line);
+    let include = match command.to_ascii_lowercase().as_str() {
         "include" => true,
         "exclude" => false,
         _ => return Err("invalid filter command (expected \"include\" or \"exclude\")".to_owned()),
     };
-    Ok(match (object, include) {
-        ("", _) => return Err("missing filter object type".to_owned()),
+    let (object, after) = word(after.trim_start_matches(is_space));
+    let kind = object.to_ascii_lowercase();
+    match kind.as_str() {
+        "" => return Err("missing filter object type".to_owned()),
+        "table"
+        | "table_and_children"
+        | "table_data"
+        | "table_data_and_children"
+        | "schema"
+        | "extension"
+        | "foreign_data"
+        | "database"
+        | "function"
+        | "index"
+        | "trigger" => {}
+        _ => return Err(format!("unsupported filter object type: \"{object}\"")),
+    }
+    let pattern = pattern(after.trim_start_matches(is_space), lines)?;
+    let Some(target) = target(options, include, &kind) else {
+        let command = if include { "include" } else { "exclude" };
+        let kind = kind.replace('_', " ");
+        return Err(format!("{command} filter for \"{kind}\" is not allowed"));
+    };
+    target.push(pattern);
+    Ok(())
+}
+
+fn word(text: &str) -> (&str, &str) {
+    text.split_at(text.find(is_space).unwrap_or(text.len()))
+}
+
+/// The list of patterns that a line adds to.
+fn target<'a>(options: &'a mut DumpOptions, include: bool, kind: &str) -> Option<&'a mut Vec<String>> {
+    Some(match (kind, include) {
         ("table", true) => &mut options.include_tables,
         ("table", false) => &mut options.exclude_tables,
         ("table_and_children", true) => &mut options.include_tables_and_children,
@@ -82,71 +116,85 @@ fn target<'a>(options: &'a mut DumpOptions, command: &str, object: &str) -> Resu
         ("extension", true) => &mut options.include_extensions,
         ("extension", false) => &mut options.exclude_extensions,
         ("foreign_data", true) => &mut options.include_foreign_data,
-        ("table_data" | "table_data_and_children", true) | ("foreign_data", false) => {
-            return Err(format!(
-                "{command} filter for \"{}\" is not allowed",
-                object.replace('_', " ")
-            ));
-        }
-        _ => return Err(format!("unsupported filter object type: \"{object}\"")),
+        _ => return None,
     })
 }
 
-/// A pattern: no blanks around dots, parentheses and quoted parts, one otherwise. Also what follows, and how many
-/// line feeds the pattern held.
-fn pattern(text: &str) -> Result<(String, &str, usize), String> {
-    let mut out = String::new();
-    let mut rest = text;
-    let (mut blank, mut joins) = (false, true);
-    while let Some(c) = rest.chars().next().filter(|c| !matches!(c, '#' | '\n')) {
-        if c == '"' {
-            let name;
-            (name, rest) = quoted(rest)?;
-            out.push_str(if blank { " " } else { "" });
-            out.push_str(&name);
-            joins = false;
-        } else if c.is_whitespace() {
-            rest = rest.trim_start_matches(|c: char| c.is_whitespace() && c != '\n');
-            blank = true;
-            continue;
-        } else {
-            rest = &rest[c.len_utf8()..];
-            let mark = matches!(c, ',' | '.' | '(' | ')');
-            out.push_str(if blank && !joins && !mark { " " } else { "" });
-            out.push(c);
-            out.push_str(if c == ',' { " " } else { "" });
-            joins = mark;
-        }
-        blank = false;
-    }
-    if out.is_empty() {
+/// A pattern: blanks stay, as one, between words alone; a comma is followed by one.
+fn pattern<'a>(text: &'a str, lines: &mut Lines<'a>) -> Result<String, String> {
+    if text.is_empty() {
         return Err("missing object name pattern".to_owned());
     }
-    let lines = text[..text.len() - rest.len()].matches('\n').count();
-    Ok((out, rest, lines))
+    let mut out = String::new();
+    let mut rest = text;
+    let (mut joined, mut blank) = (true, false);
+    while !rest.is_empty() && !rest.starts_with('#') {
+        let (name, after) = rest.split_at(rest.find(ends_word).unwrap_or(rest.len()));
+        if !name.is_empty() && blank && !joined {
+            out.push(' ');
+        }
+        out.push_str(name);
+        rest = after;
+        joined = false;
+        let mut next = rest.chars();
+        match next.next() {
+            Some('"') => {
+                if blank {
+                    out.push(' ');
+                }
+                rest = quoted(next.as_str(), lines, &mut out)?;
+            }
+            Some(mark @ (',' | '.' | '(' | ')')) => {
+                out.push(mark);
+                if mark == ',' {
+                    out.push(' ');
+                }
+                rest = next.as_str();
+                joined = true;
+            }
+            _ => {}
+        }
+        let after = rest.trim_start_matches(is_space);
+        blank = after.len() < rest.len();
+        rest = after;
+    }
+    Ok(out)
 }
 
-/// A quoted name that may go over lines, with its quotes, and what follows it. In it `\n` is a line feed.
-fn quoted(text: &str) -> Result<(String, &str), String> {
-    let mut out = String::from('"');
-    let mut chars = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\r' => {}
-            '\\' => match chars.next() {
-                Some((_, 'n')) => out.push('\n'),
-                Some((_, '\\')) => out.push('\\'),
+fn ends_word(c: char) -> bool {
+    is_space(c) || matches!(c, '#' | ',' | '.' | '(' | ')' | '"')
+}
+
+/// Takes a quoted name over, up to its closing quote. `\n` and `\\` are escapes in it.
+fn quoted<'a>(text: &'a str, lines: &mut Lines<'a>, out: &mut String) -> Result<&'a str, String> {
+    out.push('"');
+    let mut rest = text;
+    loop {
+        let mut next = rest.chars();
+        match next.next() {
+            None => {
+                rest = lines.next().ok_or("unexpected end of file")?;
+                out.push('\n');
+                continue;
+            }
+            Some('\r') => {}
+            Some('"') => {
+                out.push('"');
+                let after = next.as_str();
+                if next.next() != Some('"') {
+                    return Ok(after);
+                }
+                out.push('"');
+            }
+            Some('\\') => match next.next() {
+                Some('n') => out.push('\n'),
+                Some('\\') => out.push('\\'),
                 _ => {}
             },
-            '"' if chars.next_if(|(_, next)| *next == '"').is_some() => out.push_str("\"\""),
-            '"' => {
-                out.push('"');
-                return Ok((out, &text[at + 1..]));
-            }
-            _ => out.push(c),
+            Some(c) => out.push(c),
         }
+        rest = next.as_str();
     }
-    Err("unexpected end of file".to_owned())
 }
 
 #[cfg(test)]
@@ -156,11 +204,11 @@ mod tests {
     #[test]
     fn lines_add_patterns_and_comments_do_not() {
         let mut options = DumpOptions::default();
-        let text = "# all of it\ninclude table public.a*  # why\n\nexclude table_data \"odd\nname\"\n\
-                    exclude schema s\ninclude foreign_data f";
+        let text = "# all of it\ninclude table public . a*  # why\n\nEXCLUDE Table_Data \"odd\nname\\n\"\"\"\n\
+                    exclude schema s\r\ninclude foreign_data f\ninclude table f(int,text  a)";
         parse(text, &mut options).unwrap();
-        assert_eq!(options.include_tables, ["public.a*"]);
-        assert_eq!(options.exclude_table_data, ["\"odd\nname\""]);
+        assert_eq!(options.include_tables, ["public.a*", "f(int, text a)"]);
+        assert_eq!(options.exclude_table_data, ["\"odd\nname\n\"\"\""]);
         assert_eq!(options.exclude_schemas, ["s"]);
         assert_eq!(options.include_foreign_data, ["f"]);
     }
@@ -175,7 +223,9 @@ mod tests {
             ("\"\nt\nt\n\"", "\"\nt\nt\n\""),
             (r#""say ""so""""#, r#""say ""so""""#),
         ] {
-            assert_eq!(pattern(text).unwrap().0, expected, "{text}");
+            let mut options = DumpOptions::default();
+            parse(&format!("include table {text}"), &mut options).unwrap();
+            assert_eq!(options.include_tables, [expected], "{text}");
         }
     }
 
@@ -184,8 +234,13 @@ mod tests {
         for (text, line, why) in [
             ("\nkeep table a", 2, "invalid filter command"),
             ("include rows a", 1, "unsupported filter object type"),
+            ("include", 1, "missing filter object type"),
             ("include table", 1, "missing object name pattern"),
-            ("include table_data a", 1, "is not allowed"),
+            (
+                "include table_data a",
+                1,
+                "include filter for \"table data\" is not allowed",
+            ),
             ("include table \"a", 1, "unexpected end of file"),
         ] {
             let (at, said) = parse(text, &mut DumpOptions::default()).unwrap_err();

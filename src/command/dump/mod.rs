@@ -4,6 +4,7 @@ mod args;
 mod file;
 mod filter;
 mod globals;
+mod request;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -105,6 +106,12 @@ fn wants_password(error: &anyhow::Error) -> bool {
 
 fn prompt_password() -> Result<Secret> {
     Ok(Secret::new(rpassword::prompt_password("Password: ")?))
+}
+
+/// The system's words for a failure, without the number that Rust adds to them.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Says on stderr what is done.

@@ -4,9 +4,9 @@ use anyhow::Context as _;
 
 use super::annotate::{self, Target};
 use super::emit::Emit;
-use super::function::{INITIAL_PRIVILEGES, PRIVILEGES_CHANGED, extension_members_too};
-use super::object::{Acl, CatalogId, Components, Object, Oid, class};
-use super::{Catalog, Kind, Step, acl, attachment, operator, select};
+use super::function::{INITIAL_PRIVILEGES, PRIVILEGES_CHANGED, absorb_identities, extension_members_too};
+use super::object::{Acl, Components, Object, Oid, class};
+use super::{Catalog, Kind, Step, acl, attachment, operator};
 use crate::archive::toc::Section;
 use crate::error::Result;
 use crate::postgres::session::{Query, Row};
@@ -57,26 +57,14 @@ pub const READ: Step = Step {
     what: "aggregates",
     query: |cat| Some(Query::new(identities_sql(cat))),
     absorb: |cat, rows| {
-        for row in &rows {
-            let catalog_id = CatalogId::new(class::PG_PROC, row.oid("oid")?);
-            let aggregate = Aggregate {
-                owner: cat.role(row.oid("proowner")?)?.to_owned(),
-                acl: acl::read(cat, row, catalog_id, 0)?,
+        absorb_identities(cat, &rows, |row, owner, acl| {
+            Ok(Kind::Aggregate(Box::new(Aggregate {
+                owner,
+                acl,
                 argtypes: row.oids("proargtypes")?,
                 details: None,
-            };
-            let has_acl = aggregate.acl.acl.is_some();
-            let namespace = cat.namespace(row.oid("pronamespace")?)?;
-            let id = cat.add(
-                catalog_id,
-                row.text("proname")?,
-                Some(namespace),
-                Kind::Aggregate(Box::new(aggregate)),
-            );
-            select::object(cat, id);
-            annotate::mark_acl(cat, id, has_acl);
-        }
-        Ok(())
+            })))
+        })
     },
 };
 

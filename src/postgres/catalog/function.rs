@@ -62,30 +62,38 @@ pub const READ: Step = Step {
     what: "functions",
     query: |cat| Some(Query::new(identities_sql(cat))),
     absorb: |cat, rows| {
-        for row in &rows {
-            let catalog_id = CatalogId::new(class::PG_PROC, row.oid("oid")?);
-            let function = Function {
-                owner: cat.role(row.oid("proowner")?)?.to_owned(),
-                acl: acl::read(cat, row, catalog_id, 0)?,
+        absorb_identities(cat, &rows, |row, owner, acl| {
+            Ok(Kind::Function(Box::new(Function {
+                owner,
+                acl,
                 lang: row.oid("prolang")?,
                 argtypes: row.oids("proargtypes")?,
                 prorettype: row.oid("prorettype")?,
                 ..Function::default()
-            };
-            let has_acl = function.acl.acl.is_some();
-            let namespace = cat.namespace(row.oid("pronamespace")?)?;
-            let id = cat.add(
-                catalog_id,
-                row.text("proname")?,
-                Some(namespace),
-                Kind::Function(Box::new(function)),
-            );
-            select::object(cat, id);
-            annotate::mark_acl(cat, id, has_acl);
-        }
-        Ok(())
+            })))
+        })
     },
 };
+
+/// Takes in rows of `pg_proc`: `kind` says what one is, with its owner and its privileges.
+pub fn absorb_identities(
+    cat: &mut Catalog,
+    rows: &[Row],
+    kind: impl Fn(&Row, String, Acl) -> Result<Kind>,
+) -> Result<()> {
+    for row in rows {
+        let catalog_id = CatalogId::new(class::PG_PROC, row.oid("oid")?);
+        let owner = cat.role(row.oid("proowner")?)?.to_owned();
+        let acl = acl::read(cat, row, catalog_id, 0)?;
+        let has_acl = acl.acl.is_some();
+        let namespace = cat.namespace(row.oid("pronamespace")?)?;
+        let kind = kind(row, owner, acl)?;
+        let id = cat.add(catalog_id, row.text("proname")?, Some(namespace), kind);
+        select::object(cat, id);
+        annotate::mark_acl(cat, id, has_acl);
+    }
+    Ok(())
+}
 
 fn identities_sql(cat: &Catalog) -> String {
     format!(
@@ -101,13 +109,10 @@ fn identities_sql(cat: &Catalog) -> String {
                            WHERE t.oid > {last} AND p.oid IN (t.trffromsql, t.trftosql))
                 OR {PRIVILEGES_CHANGED}{members})",
         acl = acl::columns("p.proacl", "'f'", "p.proowner"),
-        last = LAST_BUILTIN_OID,
+        last = select::LAST_BUILTIN_OID,
         members = extension_members_too(cat),
     )
 }
-
-/// Highest OID that initdb gives out.
-pub const LAST_BUILTIN_OID: Oid = 16383;
 
 /// Joins what initdb gave to the `pg_proc` row `p`. The rows come in whatever order the server finds them, which
 /// numbers the objects: so the join is one that the server plans as it plans pg_dump's.

@@ -83,7 +83,7 @@ const ARGUMENTS: [(&str, &str); 14] = [
 
 /// Adds the statistics of the relation numbered `of`, where this dump wants them and its kind has some.
 pub fn add(cat: &mut Catalog, of: DumpId, relation: Relation) -> Option<DumpId> {
-    if cat.server.major() < 18 || !cat.options.dump_statistics() {
+    if cat.server.major() < 18 || !cat.options.statistics {
         return None;
     }
     let section = match relation.relkind {
@@ -122,7 +122,7 @@ pub const READ: Step = Step {
     what: "column statistics",
     query: |cat| {
         // Indexes are added in the same batch, so what belongs to which relation is sorted out afterwards.
-        if cat.server.major() < 18 || !cat.options.dump_statistics() {
+        if cat.server.major() < 18 || !cat.options.statistics {
             return None;
         }
         let values: Vec<String> = ARGUMENTS
@@ -184,7 +184,7 @@ fn column(row: &Row) -> Result<ColumnStats> {
 /// # Errors
 /// The catalogs are inconsistent.
 pub fn dump(emit: &mut Emit, object: &Object, it: &RelationStats) -> Result<()> {
-    if !emit.cat.options.dump_statistics() {
+    if !emit.cat.options.statistics {
         return Ok(());
     }
     let mut entry = emit.entry(object, "STATISTICS DATA", it.section);

@@ -46,7 +46,7 @@ pub fn everything(cat: &Catalog) -> bool {
     options.include_schemas.is_empty()
         && options.include_tables.is_empty()
         && options.include_tables_and_children.is_empty()
-        && options.include_extensions.is_empty()
+        && !options.extensions_alone
 }
 
 fn set(cat: &mut Catalog, id: DumpId, dump: Components) {

@@ -129,6 +129,39 @@ fn abbreviated_and_repeated_options_work_as_with_getopt() {
 }
 
 #[test]
+fn filter_files_are_read_as_pg_dump_reads_them() {
+    let server = Server::start(17);
+    server.create_database("shop");
+    server.psql(
+        "shop",
+        "CREATE SCHEMA \"odd\nname\"; CREATE TABLE \"odd\nname\".t (a int); CREATE TABLE \"a b\" (a int); \
+         CREATE TABLE items AS SELECT 1 AS a; CREATE TABLE others AS SELECT 2 AS a; CREATE SCHEMA extra",
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let option = format!("--filter={}", file.path().display());
+    for text in [
+        "include table public . items # why\n\n\t# not this\nEXCLUDE table_data items\r\n",
+        "exclude schema \"odd\\nname\"\nexclude table \"a b\"",
+        "include schema \"odd\nname\"",
+        "include extension plpgsql\nexclude table_and_children it*",
+    ] {
+        std::fs::write(file.path(), text).unwrap();
+        same_as_pg_dump(&server, "shop", &[&option]);
+    }
+    for text in [
+        "include",
+        "include table",
+        "keep table a",
+        "include table \"a\n",
+        "exclude function f(int,int)",
+    ] {
+        std::fs::write(file.path(), text).unwrap();
+        let theirs = Run::of(server.tool("pg_dump").arg(&option)).code(1).stderr;
+        assert_eq!(dump(&server, "shop", &[&option]).stderr, theirs, "{text}");
+    }
+}
+
+#[test]
 fn globals_are_pg_dumpalls() {
     let server = Server::start(15);
     server.psql(

@@ -1,0 +1,257 @@
+//! pg_dump's options as one validated request: their values, conflicts and messages.
+
+use std::num::IntErrorKind;
+
+use anyhow::bail;
+
+use super::{Args, filter};
+use crate::archive::Format;
+use crate::archive::options::Sections;
+use crate::error::{Exit, Fail, Result};
+use crate::postgres::dump::Request;
+use crate::postgres::options::{DumpOptions, Inserts};
+use crate::postgres::snapshot::SessionOptions;
+use crate::seal::compression::Compression;
+
+impl Args {
+    /// The validated request.
+    ///
+    /// # Errors
+    /// Options conflict, or one has an impossible value: in pg_dump's words.
+    pub fn request(&self) -> Result<Request> {
+        if let Some(extra) = self.positional.get(usize::from(self.dbname.is_none())) {
+            let message = format!("too many command-line arguments (first is \"{extra}\")");
+            bail!(usage(message).hint(HELP));
+        }
+        self.check_conflicts()?;
+        let format = self.format()?;
+        let compress = self.compression(format)?;
+        let mut options = self.options()?;
+        for file in &self.filter {
+            filter::read(file, &mut options)?;
+        }
+        if !options.include_foreign_data.is_empty() && options.schema_only {
+            bail!(together("-s/--schema-only", "--include-foreign-data"));
+        }
+        Ok(Request {
+            session: self.session(&options)?,
+            format,
+            compress,
+            sections: self.sections()?,
+            superuser: self.superuser.clone(),
+            restrict_key: self.restrict_key.clone(),
+            verbose: self.verbose > 0,
+            jobs: self.jobs(&options)?,
+            max_lock_wait: self.max_lock_wait.map(std::time::Duration::from_secs),
+            options,
+        })
+    }
+
+    fn check_conflicts(&self) -> Result<()> {
+        let schema_only = (self.schema_only, "-s/--schema-only");
+        let data_only = (self.data_only, "-a/--data-only");
+        let statistics_only = (self.statistics_only, "--statistics-only");
+        let statistics = (self.statistics, "--statistics");
+        let no_statistics = (self.no_statistics, "--no-statistics");
+        let foreign = (!self.include_foreign_data.is_empty(), "--include-foreign-data");
+        let exclusive = [
+            (schema_only, data_only),
+            (schema_only, statistics_only),
+            (data_only, statistics_only),
+            (data_only, (self.no_data, "--no-data")),
+            (schema_only, (self.no_schema, "--no-schema")),
+            (statistics_only, no_statistics),
+            (statistics, no_statistics),
+            (data_only, statistics),
+            (schema_only, statistics),
+            (schema_only, foreign),
+            ((self.clean, "-c/--clean"), data_only),
+        ];
+        for ((one, one_name), (other, other_name)) in exclusive {
+            if one && other {
+                bail!(together(one_name, other_name));
+            }
+        }
+        if self.if_exists && !self.clean {
+            bail!(usage("option --if-exists requires option -c/--clean"));
+        }
+        if self.on_conflict_do_nothing && !self.inserts && !self.column_inserts && self.rows_per_insert.is_none() {
+            bail!(usage(
+                "option --on-conflict-do-nothing requires option --inserts, --rows-per-insert, or --column-inserts"
+            ));
+        }
+        if let Some(method) = self.sync_method.as_deref().filter(|m| !["fsync", "syncfs"].contains(m)) {
+            bail!(usage(format!("unrecognized sync method: {method}")));
+        }
+        let valid_key = |key: &String| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric());
+        if self.restrict_key.as_ref().is_some_and(|key| !valid_key(key)) {
+            bail!(usage("invalid restrict key"));
+        }
+        Ok(())
+    }
+
+    fn format(&self) -> Result<Format> {
+        Ok(match self.format.to_ascii_lowercase().as_str() {
+            "c" | "custom" => Format::Custom,
+            "d" | "directory" => Format::Directory,
+            "t" | "tar" => Format::Tar,
+            "p" | "plain" => Format::Plain,
+            _ => bail!(usage(format!("invalid output format \"{}\" specified", self.format))),
+        })
+    }
+
+    fn compression(&self, format: Format) -> Result<Compression> {
+        let wanted: Option<Compression> = self.compress.as_deref().map(str::parse).transpose()?;
+        Ok(match (format, wanted) {
+            (Format::Tar, Some(wanted)) if wanted != Compression::NONE => {
+                bail!(usage("compression is not supported by tar archive format"));
+            }
+            (_, Some(wanted)) => wanted,
+            (Format::Custom | Format::Directory, None) => Compression::default(),
+            (Format::Tar | Format::Plain, None) => Compression::NONE,
+        })
+    }
+
+    fn sections(&self) -> Result<Sections> {
+        if self.section.is_empty() {
+            return Ok(Sections::default());
+        }
+        let mut sections = Sections {
+            pre_data: false,
+            data: false,
+            post_data: false,
+        };
+        for name in &self.section {
+            match name.as_str() {
+                "pre-data" => sections.pre_data = true,
+                "data" => sections.data = true,
+                "post-data" => sections.post_data = true,
+                _ => bail!(usage(format!("unrecognized section name: \"{name}\"")).hint(HELP)),
+            }
+        }
+        Ok(sections)
+    }
+
+    fn jobs(&self, options: &DumpOptions) -> Result<usize> {
+        let Some(text) = &self.jobs else {
+            let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            return Ok(if options.include_foreign_data.is_empty() {
+                processors.min(4)
+            } else {
+                1
+            });
+        };
+        let jobs = ranged(text, "-j/--jobs", 1, i32::MAX)?;
+        if jobs > 1 && !options.include_foreign_data.is_empty() {
+            bail!(usage(
+                "option --include-foreign-data is not supported with parallel backup"
+            ));
+        }
+        Ok(usize::try_from(jobs)?)
+    }
+
+    fn inserts(&self) -> Result<Option<Inserts>> {
+        let rows = match &self.rows_per_insert {
+            Some(text) => Some(ranged(text, "--rows-per-insert", 1, i32::MAX)?),
+            None => None,
+        };
+        if rows.is_none() && !self.inserts && !self.column_inserts {
+            return Ok(None);
+        }
+        Ok(Some(Inserts {
+            columns: self.column_inserts,
+            rows: u32::try_from(rows.unwrap_or(1))?,
+            on_conflict_do_nothing: self.on_conflict_do_nothing,
+        }))
+    }
+
+    fn session(&self, options: &DumpOptions) -> Result<SessionOptions> {
+        let digits = self.extra_float_digits.as_deref();
+        Ok(SessionOptions {
+            encoding: self.encoding.clone(),
+            role: self.role.clone(),
+            extra_float_digits: digits
+                .map(|text| ranged(text, "--extra-float-digits", -15, 3))
+                .transpose()?,
+            lock_wait_timeout: self.lock_wait_timeout.clone(),
+            serializable_deferrable: self.serializable_deferrable,
+            snapshot: self.snapshot.clone(),
+            enable_row_security: self.enable_row_security,
+            quote_all_identifiers: self.quote_all_identifiers,
+            foreign_data: !options.include_foreign_data.is_empty(),
+        })
+    }
+
+    fn options(&self) -> Result<DumpOptions> {
+        Ok(DumpOptions {
+            schema_only: self.schema_only || (self.no_data && !self.no_schema),
+            data_only: self.data_only || (self.no_schema && !self.no_data),
+            neither_schema_nor_data: self.statistics_only || (self.no_schema && self.no_data),
+            statistics: self.statistics || self.statistics_only,
+            include_schemas: self.schema.clone(),
+            exclude_schemas: self.exclude_schema.clone(),
+            include_tables: self.table.clone(),
+            include_tables_and_children: self.table_and_children.clone(),
+            exclude_tables: self.exclude_table.clone(),
+            exclude_tables_and_children: self.exclude_table_and_children.clone(),
+            exclude_table_data: self.exclude_table_data.clone(),
+            exclude_table_data_and_children: self.exclude_table_data_and_children.clone(),
+            include_extensions: self.extension.clone(),
+            extensions_alone: !self.extension.is_empty(),
+            exclude_extensions: self.exclude_extension.clone(),
+            include_foreign_data: self.include_foreign_data.clone(),
+            strict_names: self.strict_names,
+            no_owner: self.no_owner,
+            no_privileges: self.no_privileges,
+            clean: self.clean,
+            if_exists: self.if_exists,
+            create: self.create,
+            // Asked for both, pg_dump includes them.
+            large_objects: match (self.large_objects, self.no_large_objects) {
+                (true, _) => Some(true),
+                (false, true) => Some(false),
+                (false, false) => None,
+            },
+            no_comments: self.no_comments,
+            no_publications: self.no_publications,
+            no_security_labels: self.no_security_labels,
+            no_subscriptions: self.no_subscriptions,
+            no_policies: self.no_policies,
+            no_tablespaces: self.no_tablespaces,
+            no_table_access_method: self.no_table_access_method,
+            no_toast_compression: self.no_toast_compression,
+            no_unlogged_table_data: self.no_unlogged_table_data,
+            inserts: self.inserts()?,
+            disable_triggers: self.disable_triggers,
+            disable_dollar_quoting: self.disable_dollar_quoting,
+            enable_row_security: self.enable_row_security,
+            load_via_partition_root: self.load_via_partition_root,
+            quote_all_identifiers: self.quote_all_identifiers,
+            use_set_session_authorization: self.use_set_session_authorization,
+            sequence_data: self.sequence_data,
+            binary_upgrade: self.binary_upgrade,
+        })
+    }
+}
+
+/// What pg_dump says after an error in its command line.
+const HELP: &str = "Try \"snapback dump --help\" for more information.";
+
+fn usage(message: impl Into<String>) -> Fail {
+    Fail::new(Exit::Usage, message)
+}
+
+fn together(one: &str, other: &str) -> Fail {
+    usage(format!("options {one} and {other} cannot be used together"))
+}
+
+fn ranged(text: &str, option: &str, least: i32, most: i32) -> Result<i32> {
+    let number: Result<i32, _> = text.trim().parse();
+    match number.map_err(|error| *error.kind()) {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        Ok(_) | Err(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {
+            bail!(usage(format!("{option} must be in range {least}..{most}")))
+        }
+        Err(_) => bail!(usage(format!("invalid value \"{text}\" for option {option}"))),
+    }
+}
