@@ -24,9 +24,19 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     }
     match server.code()? {
         &SqlState::DISK_FULL => Some(
-            "the disk of the server is full: the new database lies beside the live one until it takes its place; \
+            "the disk of the server is full: what is new and what it replaces lie there side by side until the end; \
              make room, or restore to another server",
         ),
+        // The server's own words for too many locks.
+        &SqlState::OUT_OF_MEMORY
+            if server
+                .as_db_error()
+                .is_some_and(|it| it.message().contains("shared memory")) =>
+        {
+            Some(
+                "the restore needs more locks than the server has: raise max_locks_per_transaction, which takes a restart",
+            )
+        }
         &SqlState::OUT_OF_MEMORY => Some("the server is out of memory: restore with fewer connections (-j)"),
         &SqlState::TOO_MANY_CONNECTIONS => {
             Some("the server has no connections to spare: restore with fewer of them (-j), or raise max_connections")

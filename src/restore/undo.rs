@@ -65,9 +65,9 @@ pub async fn refuse_after_in_place(job: &Job, database: &str, kept: Option<&Kept
         Some(kept) => format!("; --kept {} takes back what an earlier restore replaced", kept.name),
         None => String::new(),
     };
-    let message = format!("the last restore of {database:?} was made in place, and kept no database");
+    let message = format!("the last restore of {database:?} was begun in place, and such a one keeps no database");
     let hint = format!(
-        "its safety snapshot has what was there: snapback restore {} {newest} --mode in-place{earlier}",
+        "its safety snapshot has what was there before: snapback restore {} {newest} --mode in-place{earlier}",
         job.name
     );
     Err(Fail::new(Exit::NotFound, message).hint(hint).into())

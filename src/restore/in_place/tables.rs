@@ -144,18 +144,24 @@ impl Tables {
             .hint("restore them beside with --mode new --as NAME, and copy from there what is missed"))
     }
 
-    /// The tables, and those that a foreign key joins to them.
+    /// The tables, those that a foreign key joins to them, and the partitions of these.
     ///
     /// # Errors
     /// The server does not answer.
     pub async fn locked(&self, client: &Client) -> Result<Vec<u32>> {
-        let own = self.oids(client).await?;
-        let mut all: BTreeSet<u32> = own.iter().copied().collect();
-        for row in client.query(FOREIGN_KEYS, &[&own]).await? {
-            all.insert(row.try_get(0)?);
-            all.insert(row.try_get(1)?);
+        let mut joined = self.oids(client).await?;
+        for row in client.query(FOREIGN_KEYS, &[&joined.clone()]).await? {
+            joined.extend([row.try_get::<_, u32>(0)?, row.try_get(1)?]);
         }
-        Ok(all.into_iter().collect())
+        let rows = client
+            .query(
+                "SELECT DISTINCT t.it::pg_catalog.oid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS o (id), \
+                 LATERAL (SELECT o.id::pg_catalog.regclass UNION SELECT relid FROM pg_catalog.pg_partition_tree(o.id)) \
+                 AS t (it) ORDER BY 1",
+                &[&joined],
+            )
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     async fn oids(&self, client: &Client) -> Result<Vec<u32>> {

@@ -141,6 +141,12 @@ fn whatever_fails_or_is_killed_leaves_all_as_it_was() {
         // The dump waits until the server has noticed.
         assert_same(&dump(&site, "app"), &before, step);
     }
+    // Somebody changes his mind.
+    let mut child = paused(&site, "data");
+    let pid = child.id().to_string();
+    Run::of(std::process::Command::new("kill").args(["-INT", &pid])).ok();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_same(&dump(&site, "app"), &before, "cancelled");
     // The connection is cut.
     let mut child = paused(&site, "prove");
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks l WHERE mode = 'AccessExclusiveLock' AND granted \
