@@ -39,7 +39,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A link that carries fewer bytes in a second counts as dead.
-const SLOWEST_LINK: usize = 16 << 10;
+const SLOWEST_LINK: usize = 32 << 10;
 
 /// Requests are given their time by so many bytes: for each length of time the SDK keeps connections of its own.
 const STEP: usize = 8 << 20;
