@@ -13,9 +13,11 @@ use crate::postgres::session::Session;
 /// Drops what `entries` describe, which were read of the database that `session` is in, inside its transaction.
 ///
 /// # Errors
-/// Something cannot be dropped: it is another role's, or something else depends on it. The transaction has failed
-/// then.
-pub async fn remove(session: &Session, entries: Vec<Entry>, quote: Quote) -> Result<()> {
+/// Something cannot be dropped: it is another role's. The transaction has failed then.
+pub async fn remove(session: &Session, mut entries: Vec<Entry>, quote: Quote) -> Result<()> {
+    // These go with their tables, and those of partitions cannot go before.
+    entries.retain(|entry| !matches!(entry.desc.as_str(), "CONSTRAINT" | "INDEX"));
+    entries.iter_mut().for_each(cascade);
     let client = session.client();
     let row = client
         .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
@@ -34,4 +36,13 @@ pub async fn remove(session: &Session, entries: Vec<Entry>, quote: Quote) -> Res
     let sql = Script::new(entries.into(), options, quote).drops();
     let sql = encoding.text(client, &sql).await?;
     client.batch_execute(&sql).await.context("removing what is there")
+}
+
+/// Lets a drop take along what depends on the object: all of it goes anyway, and some of it depends on each other.
+fn cascade(entry: &mut Entry) {
+    let statement = &mut entry.drop_stmt;
+    let takes_it = statement.starts_with("DROP ") && !statement.starts_with("DROP USER MAPPING");
+    if takes_it && !statement.contains(" CASCADE;") && statement.matches(';').count() == 1 {
+        *statement = statement.replace(';', " CASCADE;");
+    }
 }

@@ -149,7 +149,7 @@ fn every_kind_of_object_survives_on_every_version() {
         }
         site.server
             .psql(database, "SELECT lo_from_bytea(0, decode(repeat('ab', 700000), 'hex'))");
-        site.backup();
+        let id = site.backup();
         restore_with_stock_tools(&site, database, "stock");
         site.restore(&["-j", "3"]);
         // Not the dump of before: pg_dump's own round trip changes some of these.
@@ -157,6 +157,13 @@ fn every_kind_of_object_survives_on_every_version() {
             &dump(&site, database),
             &dump(&site, "stock"),
             &format!("PostgreSQL {major}"),
+        );
+        // What is removed in place is all of that again.
+        site.restore(&[&id, "--mode", "in-place"]);
+        assert_same(
+            &dump(&site, database),
+            &dump(&site, "stock"),
+            &format!("PostgreSQL {major}, in place"),
         );
         // What is live came out of a restore, so that it comes out of another one unchanged.
         let script = site.folder().join("script.sql");
