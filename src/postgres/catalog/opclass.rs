@@ -18,6 +18,8 @@ pub struct OpClass {
     pub owner: String,
     /// OID of the access method.
     pub opcmethod: Oid,
+    /// OID of the family.
+    pub opcfamily: Oid,
     /// What its statements say; only of those that are dumped.
     pub details: Option<Details>,
     /// Operators and functions that belong to the class itself.
@@ -39,7 +41,7 @@ pub const READ: Step = Step {
     what: "operator classes",
     query: |_| {
         Some(Query::new(
-            "SELECT oid, opcname, opcnamespace, opcowner, opcmethod FROM pg_catalog.pg_opclass",
+            "SELECT oid, opcname, opcnamespace, opcowner, opcmethod, opcfamily FROM pg_catalog.pg_opclass",
         ))
     },
     absorb: |cat, rows| {
@@ -47,6 +49,7 @@ pub const READ: Step = Step {
             let opclass = OpClass {
                 owner: cat.role(row.oid("opcowner")?)?.to_owned(),
                 opcmethod: row.oid("opcmethod")?,
+                opcfamily: row.oid("opcfamily")?,
                 ..OpClass::default()
             };
             let catalog_id = CatalogId::new(class::PG_OPCLASS, row.oid("oid")?);

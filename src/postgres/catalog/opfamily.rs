@@ -78,22 +78,16 @@ pub const READ: Step = Step {
 pub const OPERATORS: Step = Step {
     what: "operators of operator families",
     query: |cat| {
-        owners(cat).map(|oids| {
-            Query::new(
-                "SELECT d.refclassid, d.refobjid, o.amopstrategy::int4 AS strategy,
-                        o.amopopr::pg_catalog.regoperator::text AS operator, f.opfname, n.nspname
-                 FROM pg_catalog.pg_amop o
-                 JOIN pg_catalog.pg_depend d ON d.objid = o.oid
-                  AND d.classid = 'pg_catalog.pg_amop'::pg_catalog.regclass
-                  AND d.refclassid IN ('pg_catalog.pg_opclass'::pg_catalog.regclass,
-                                       'pg_catalog.pg_opfamily'::pg_catalog.regclass)
-                 LEFT JOIN pg_catalog.pg_opfamily f ON f.oid = o.amopsortfamily
-                 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = f.opfnamespace
-                 WHERE d.refobjid = ANY ($1)
-                   AND (d.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass OR d.refobjid = o.amopfamily)
-                 ORDER BY d.refclassid, d.refobjid, o.amopstrategy, o.amoplefttype, o.amoprighttype",
+        members(cat, |owner, family| {
+            format!(
+                "SELECT amopstrategy::int4 AS strategy, amopopr::pg_catalog.regoperator::text AS operator, opfname, nspname
+                 FROM pg_catalog.pg_amop ao
+                 JOIN pg_catalog.pg_depend ON (classid = 'pg_catalog.pg_amop'::pg_catalog.regclass AND objid = ao.oid)
+                 LEFT JOIN pg_catalog.pg_opfamily f ON f.oid = amopsortfamily
+                 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = opfnamespace
+                 WHERE refclassid = {} AND refobjid = {} AND amopfamily = {family} ORDER BY amopstrategy",
+                owner.table, owner.oid
             )
-            .oids(oids)
         })
     },
     absorb: |cat, rows| {
@@ -115,21 +109,16 @@ pub const OPERATORS: Step = Step {
 pub const FUNCTIONS: Step = Step {
     what: "functions of operator families",
     query: |cat| {
-        owners(cat).map(|oids| {
-            Query::new(
-                "SELECT d.refclassid, d.refobjid, p.amprocnum::int4 AS number,
-                        p.amproc::pg_catalog.regprocedure::text AS function,
-                        p.amproclefttype::pg_catalog.regtype::text AS left_type,
-                        p.amprocrighttype::pg_catalog.regtype::text AS right_type
-                 FROM pg_catalog.pg_amproc p
-                 JOIN pg_catalog.pg_depend d ON d.objid = p.oid
-                  AND d.classid = 'pg_catalog.pg_amproc'::pg_catalog.regclass
-                  AND d.refclassid IN ('pg_catalog.pg_opclass'::pg_catalog.regclass,
-                                       'pg_catalog.pg_opfamily'::pg_catalog.regclass)
-                 WHERE d.refobjid = ANY ($1)
-                 ORDER BY d.refclassid, d.refobjid, p.amprocnum, p.oid",
+        members(cat, |owner, _| {
+            format!(
+                "SELECT amprocnum::int4 AS number, amproc::pg_catalog.regprocedure::text AS function,
+                        amproclefttype::pg_catalog.regtype::text AS left_type,
+                        amprocrighttype::pg_catalog.regtype::text AS right_type
+                 FROM pg_catalog.pg_amproc ap, pg_catalog.pg_depend
+                 WHERE refclassid = {} AND refobjid = {} AND classid = 'pg_catalog.pg_amproc'::pg_catalog.regclass
+                   AND objid = ap.oid ORDER BY amprocnum",
+                owner.table, owner.oid
             )
-            .oids(oids)
         })
     },
     absorb: |cat, rows| {
@@ -148,9 +137,25 @@ pub const FUNCTIONS: Step = Step {
     },
 };
 
-fn owners(cat: &Catalog) -> Option<Vec<Oid>> {
-    let oids = cat.wanted(|kind| matches!(kind, Kind::OpClass(_) | Kind::OpFamily(_)));
-    (!oids.is_empty()).then_some(oids)
+/// Asks for the members of each class and family that is dumped, given its family, with the very query of pg_dump:
+/// the order of members with the same number is whatever the server's plan and sort make of it.
+fn members(cat: &Catalog, of: impl Fn(CatalogId, Oid) -> String) -> Option<Query> {
+    let wanted = cat
+        .objects()
+        .filter(|object| !(object.dump & object.components).is_none());
+    let queries: Vec<String> = wanted
+        .filter_map(|object| match &object.kind {
+            Kind::OpClass(it) => Some((object.catalog_id, it.opcfamily)),
+            Kind::OpFamily(_) => Some((object.catalog_id, object.catalog_id.oid)),
+            _ => None,
+        })
+        .map(|(owner, family)| {
+            let member = of(owner, family);
+            let CatalogId { table, oid } = owner;
+            format!("SELECT {table}::oid AS refclassid, {oid}::oid AS refobjid, member.* FROM ({member}) member")
+        })
+        .collect();
+    (!queries.is_empty()).then(|| Query::new(queries.join(" UNION ALL ")))
 }
 
 fn members_of<'a>(cat: &'a mut Catalog, row: &Row) -> Result<Option<&'a mut Members>> {

@@ -1,8 +1,9 @@
-//! A throwaway S3 server on the loopback interface: `rclone serve s3`, which checks signatures.
+//! A throwaway S3 server on the loopback interface: `rclone serve s3`, which checks signatures; in extended runs
+//! Garage, the strictest of them.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,10 @@ use tempfile::TempDir;
 
 use super::server::cache_dir;
 
-const ACCESS_KEY: &str = "snapback-test";
-const SECRET_KEY: &str = "snapback-test-secret";
+// Of the form that Garage wants.
+const ACCESS_KEY: &str = "GK0123456789abcdef01234567";
+const SECRET_KEY: &str = "5eccbac50123456789abcdef0123456789abcdef0123456789abcdef01234567";
+const REGION: &str = "garage";
 
 /// A running server with an empty bucket `bucket`; stopped when it is dropped.
 pub struct S3Server {
@@ -23,29 +26,49 @@ pub struct S3Server {
 
 impl S3Server {
     pub fn start() -> S3Server {
+        S3Server::spawn(|dir, port| {
+            fs::create_dir_all(dir.join("root/bucket")).unwrap();
+            let mut command = supervised(&installed("rclone-"));
+            command
+                .args(["serve", "s3", "--config", "/dev/null", "--vfs-cache-mode", "off"])
+                .args(["--addr", &format!("127.0.0.1:{port}")])
+                .args(["--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")])
+                .arg(dir.join("root"));
+            command
+        })
+    }
+
+    /// Garage, which `tests/run --full` installs.
+    pub fn garage() -> S3Server {
+        S3Server::spawn(|dir, port| {
+            let (folder, rpc_port) = (dir.display(), free_port());
+            fs::write(
+                dir.join("garage.toml"),
+                format!(
+                    "metadata_dir = '{folder}/meta'\ndata_dir = '{folder}/data'\ndb_engine = 'lmdb'\nreplication_factor = 1\n\
+                     rpc_bind_addr = '127.0.0.1:{rpc_port}'\nrpc_secret = '{SECRET_KEY}'\n\
+                     [s3_api]\ns3_region = '{REGION}'\napi_bind_addr = '127.0.0.1:{port}'\n"
+                ),
+            )
+            .unwrap();
+            let mut command = supervised(&installed("garage-").join("bin/garage"));
+            command
+                .arg("-c")
+                .arg(dir.join("garage.toml"))
+                .args(["server", "--single-node", "--default-bucket"])
+                .env("GARAGE_DEFAULT_ACCESS_KEY", ACCESS_KEY)
+                .env("GARAGE_DEFAULT_SECRET_KEY", SECRET_KEY)
+                .env("GARAGE_DEFAULT_BUCKET", "bucket");
+            command
+        })
+    }
+
+    fn spawn(command: impl Fn(&Path, u16) -> Command) -> S3Server {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("root/bucket")).unwrap();
         fs::write(dir.path().join("access"), format!("{ACCESS_KEY}\n")).unwrap();
         fs::write(dir.path().join("secret"), SECRET_KEY).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(rclone())
-            .args([
-                "serve",
-                "s3",
-                "--config",
-                "/dev/null",
-                "--addr",
-                &format!("127.0.0.1:{port}"),
-            ])
-            .args([
-                "--auth-key",
-                &format!("{ACCESS_KEY},{SECRET_KEY}"),
-                "--vfs-cache-mode",
-                "off",
-            ])
-            .arg(dir.path().join("root"))
+        let port = free_port();
+        let process = command(dir.path(), port)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(dir.path().join("log")).unwrap())
@@ -61,7 +84,7 @@ impl S3Server {
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(
                 self.process.try_wait().unwrap().is_none() && Instant::now() < deadline,
-                "rclone does not start: {}",
+                "the S3 server does not start: {}",
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -71,6 +94,15 @@ impl S3Server {
     /// What the server logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// The processor time that the server has used, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        // Linux tells it in hundredths, whatever the kernel's own clock is.
+        ticks as f64 / 100.0
     }
 
     /// The URL of the server.
@@ -84,6 +116,7 @@ impl S3Server {
             bucket: "bucket".into(),
             prefix: prefix.into(),
             endpoint_url: Some(self.url()),
+            region: Some(REGION.into()),
             force_path_style: true,
             key_files: Some((self.dir.path().join("access"), self.dir.path().join("secret"))),
             ..Default::default()
@@ -99,12 +132,12 @@ impl S3Server {
     pub fn config(&self, prefix: &str) -> String {
         let (url, dir) = (self.url(), self.dir.path().display());
         format!(
-            "[stores.default.s3]\nbucket = 'bucket'\nprefix = '{prefix}'\nendpoint_url = '{url}'\nforce_path_style = true\n\
+            "[stores.default.s3]\nbucket = 'bucket'\nprefix = '{prefix}'\nendpoint_url = '{url}'\nregion = '{REGION}'\nforce_path_style = true\n\
              access_key_file = '{dir}/access'\nsecret_key_file = '{dir}/secret'\n"
         )
     }
 
-    /// The folder that the bucket is.
+    /// The folder that the bucket is; not with Garage.
     pub fn bucket(&self) -> PathBuf {
         self.dir.path().join("root/bucket")
     }
@@ -117,13 +150,24 @@ impl Drop for S3Server {
     }
 }
 
-fn rclone() -> PathBuf {
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A server must not outlive the test that started it, even when that is killed.
+fn supervised(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+fn installed(prefix: &str) -> PathBuf {
     let found = fs::read_dir(cache_dir()).ok().and_then(|entries| {
         let mut paths = entries.flatten().map(|entry| entry.path());
         paths.find(|path| {
             path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("rclone-"))
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
         })
     });
-    found.unwrap_or_else(|| panic!("rclone is not installed: run tests/servers"))
+    found.unwrap_or_else(|| panic!("{prefix}… is not installed: run tests/servers, for Garage with --full"))
 }

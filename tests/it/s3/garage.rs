@@ -1,0 +1,42 @@
+//! Garage, the strictest of the S3 servers; `tests/run --full` installs it and runs these.
+
+use bytes::Bytes;
+use snapback::store::{Store, put};
+
+use super::{goes_in_parts, noise};
+use crate::restore::Site;
+use crate::store::contract;
+use crate::support::s3::S3Server;
+
+#[tokio::test]
+#[ignore = "needs Garage: tests/run --full"]
+async fn the_contract_holds() {
+    let server = S3Server::garage();
+    contract(&server.store("some/prefix")).await;
+    let store = server.store("");
+    goes_in_parts(&store).await;
+    for n in 0..1_050 {
+        put(&store, &format!("many/o{n:04}"), Bytes::from_static(b"x"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(store.list("many/").await.unwrap().len(), 1_050);
+}
+
+#[test]
+#[ignore = "needs Garage: tests/run --full"]
+fn a_job_backs_up_and_restores() {
+    let bucket = S3Server::garage();
+    let site = Site::new(15, "app");
+    site.use_store(&bucket.config("nightly"));
+    let server = &site.server;
+    server.psql("app", &noise(60_000));
+    let digest = || server.psql("app", "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t");
+    let before = digest();
+    let id = site.backup();
+    site.run(&["verify", "app", "--full"]).ok();
+    server.psql("app", "DELETE FROM t WHERE n % 2 = 0");
+    site.restore(&[&id]);
+    assert_eq!(digest(), before);
+    site.run(&["prune", "app"]).ok();
+}
