@@ -7,6 +7,7 @@ mod create;
 pub mod in_place;
 pub mod kept;
 pub mod live;
+mod loading;
 mod lock;
 pub mod marker;
 pub mod needs;

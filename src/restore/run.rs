@@ -13,6 +13,7 @@ use super::advice::explain;
 use super::create::{Archived, create};
 use super::in_place::tables::Tables;
 use super::live::{self, Live};
+use super::loading::Teller;
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
@@ -36,7 +37,6 @@ use crate::job::Job;
 use crate::manifest::{BackupId, Kind};
 use crate::postgres::connect::connect;
 use crate::postgres::load::script::ScriptLoad;
-use crate::postgres::load::{self, Load};
 use crate::shelf::Shelf;
 
 /// What a person asks for.
@@ -360,23 +360,9 @@ impl<'a> Prepared<'a> {
     /// Loads an archive by its sections, over several connections, and proves it.
     async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<Proof> {
         let watch = &self.request.watch;
-        let weights = new.expected.weights(self.entries());
-        watch.tell(Event::Total(weights.values().sum()));
         let dsn = self.target.dsn(new.name);
-        let load = Load::new(
-            Arc::clone(reader),
-            self.request.options.clone(),
-            dsn.clone(),
-            jobs,
-            weights,
-            Arc::new(Teller(watch.clone())),
-        );
-        watch.step(Step::PreData).await;
-        load.definitions().await?;
-        watch.step(Step::Data).await;
-        load.rows().await?;
-        watch.step(Step::Privileges).await;
-        load.privileges().await?;
+        let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
+        self.load_all(&load).await?;
         watch.step(Step::Analyse).await;
         let brought = analyse::brought(self.entries());
         analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
@@ -463,18 +449,5 @@ async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result
     tokio::select! {
         result = work => result,
         () = cancel.cancelled() => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
-    }
-}
-
-/// Hands on what the load tells.
-pub(super) struct Teller(pub(super) Watch);
-
-impl load::Progress for Teller {
-    fn loaded(&self, bytes: u64) {
-        self.0.tell(Event::Done(bytes));
-    }
-
-    fn tolerated(&self, what: String) {
-        self.0.warn(format!("passed over: {what}"));
     }
 }

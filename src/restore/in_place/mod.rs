@@ -20,16 +20,14 @@ use super::lock::{self, Lock};
 use super::origin::{Body, Expected};
 use super::outcome::Outcome;
 use super::prove::{Proof, prove_within};
-use super::run::{Prepared, Teller};
+use super::run::Prepared;
 use super::target::{Target, run};
-use super::watch::{Event, Step};
-use crate::archive::options::RestoreOptions;
+use super::watch::Step;
 use crate::archive::reader::Reader;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::BackupId;
 use crate::postgres::connect::{Dsn, connect};
 use crate::postgres::dump::entries_within;
-use crate::postgres::load::Load;
 use crate::postgres::session::{NEVER_TIMED_OUT, Session};
 use clear::clear;
 use fence::{Against, Fence};
@@ -136,14 +134,9 @@ impl Prepared<'_> {
         let watch = &self.request.watch;
         let kept = clear(session, dsn).await?;
         let load = self
-            .load_of(reader, self.request.options.clone(), dsn, expected)
+            .load_of(reader, self.request.options.clone(), dsn, expected, 1)
             .within(session, &kept.there(reader.entries()));
-        watch.step(Step::PreData).await;
-        load.definitions().await?;
-        watch.step(Step::Data).await;
-        load.rows().await?;
-        watch.step(Step::Privileges).await;
-        load.privileges().await?;
+        self.load_all(&load).await?;
         watch.step(Step::Prove).await;
         let (proof, besides) = prove_within(session, dsn, expected, reader.entries(), &self.content.dump).await?;
         for what in besides {
@@ -162,27 +155,13 @@ impl Prepared<'_> {
         tables.check(&live)?;
         let again = tables.clear(client).await?;
         watch.step(Step::Data).await;
-        let load = self.load_of(reader, tables.load_options(), dsn, expected);
+        let load = self.load_of(reader, tables.load_options(), dsn, expected, 1);
         load.within(session, &HashSet::new()).rows().await?;
         tables.finish(client, &again).await?;
         watch.step(Step::Prove).await;
         let request = tables.dump(&self.content.dump);
         let (proof, _) = prove_within(session, dsn, expected, &tables.entries, &request).await?;
         Ok(proof)
-    }
-
-    fn load_of(&self, reader: &Arc<Reader>, options: RestoreOptions, dsn: &Dsn, expected: &Expected) -> Load {
-        let watch = &self.request.watch;
-        let weights = expected.weights(reader.entries());
-        watch.tell(Event::Total(weights.values().sum()));
-        Load::new(
-            Arc::clone(reader),
-            options,
-            dsn.clone(),
-            1,
-            weights,
-            Arc::new(Teller(watch.clone())),
-        )
     }
 
     /// What can only be done when all is committed, and what must not fail the restore any more.

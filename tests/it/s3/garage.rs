@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use snapback::store::{Store, put};
 
-use super::{goes_in_parts, noise};
-use crate::restore::Site;
+use super::{goes_in_parts, there_and_back};
 use crate::store::contract;
 use crate::support::s3::S3Server;
 
@@ -27,16 +26,6 @@ async fn the_contract_holds() {
 #[ignore = "needs Garage: tests/run --full"]
 fn a_job_backs_up_and_restores() {
     let bucket = S3Server::garage();
-    let site = Site::new(15, "app");
-    site.use_store(&bucket.config("nightly"));
-    let server = &site.server;
-    server.psql("app", &noise(60_000));
-    let digest = || server.psql("app", "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t");
-    let before = digest();
-    let id = site.backup();
-    site.run(&["verify", "app", "--full"]).ok();
-    server.psql("app", "DELETE FROM t WHERE n % 2 = 0");
-    site.restore(&[&id]);
-    assert_eq!(digest(), before);
+    let site = there_and_back(&bucket, |_, _, _| {});
     site.run(&["prune", "app"]).ok();
 }

@@ -10,8 +10,8 @@ use snapback::store::{S3, Store, get, put};
 
 use crate::restore::Site;
 use crate::store::contract;
-use crate::support::Run;
 use crate::support::s3::S3Server;
+use crate::support::{Run, Server};
 
 #[tokio::test]
 async fn s3_store_keeps_the_contract() {
@@ -113,34 +113,39 @@ fn noise(rows: u32) -> String {
     )
 }
 
-/// The whole way with the real program: the database goes to the bucket and comes back from it.
-#[test]
-fn a_job_backs_up_to_s3_and_restores_from_there() {
-    let bucket = S3Server::start();
+/// The whole way with the real program: the database goes to the bucket and comes back from it. `between` gets the
+/// server, the id of the backup and the digest of the rows.
+fn there_and_back(bucket: &S3Server, between: impl Fn(&Server, &str, &str)) -> Site {
     let site = Site::new(15, "app");
     site.use_store(&bucket.config("nightly"));
     let server = &site.server;
     server.psql("app", &noise(60_000));
-    let digest = || server.psql("app", "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t");
-    let before = digest();
+    let before = server.psql("app", DIGEST);
     let id = site.backup();
-    let stored = bucket.bucket().join("nightly/app").join(format!("app_{id}.dump"));
-    assert!(
-        std::fs::metadata(&stored).unwrap().len() > 17 << 20,
-        "the archive is too small for this test"
-    );
     site.run(&["verify", "app", "--full"]).ok();
-    // The first part went last, with the offsets in it: stock pg_restore finds its way in parallel.
-    server.create_database("stock");
-    let mut restore = server.tool("pg_restore");
-    restore.args(server.connection_args("stock")).arg("-j2").arg(&stored);
-    Run::of(&mut restore).ok();
-    assert_eq!(
-        server.psql("stock", "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t"),
-        before
-    );
-
+    between(server, &id, &before);
     server.psql("app", "DELETE FROM t WHERE n % 2 = 0");
     site.restore(&[&id]);
-    assert_eq!(digest(), before);
+    assert_eq!(server.psql("app", DIGEST), before);
+    site
+}
+
+const DIGEST: &str = "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t";
+
+#[test]
+fn a_job_backs_up_to_s3_and_restores_from_there() {
+    let bucket = S3Server::start();
+    there_and_back(&bucket, |server, id, digest| {
+        let stored = bucket.bucket().join("nightly/app").join(format!("app_{id}.dump"));
+        assert!(
+            std::fs::metadata(&stored).unwrap().len() > 17 << 20,
+            "the archive is too small for this test"
+        );
+        // The first part went last, with the offsets in it: stock pg_restore finds its way in parallel.
+        server.create_database("stock");
+        let mut restore = server.tool("pg_restore");
+        restore.args(server.connection_args("stock")).arg("-j2").arg(&stored);
+        Run::of(&mut restore).ok();
+        assert_eq!(server.psql("stock", DIGEST), digest);
+    });
 }
