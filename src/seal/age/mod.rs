@@ -2,7 +2,7 @@
 //!
 //! An age file is a header, in which a random file key is wrapped for each recipient, and a payload in chunks of
 //! 64 KiB, each sealed apart. The `age` crate makes and reads headers, since all that knows keys is in there. The
-//! payload is ours ([`stream`]), for two things that the crate does not do: an archive's table of contents is
+//! payload is ours (`stream`), for two things that the crate does not do: an archive's table of contents is
 //! sealed last although it comes first, and any range can be opened without reading the rest.
 
 mod header;
