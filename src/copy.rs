@@ -148,12 +148,15 @@ impl Copying<'_> {
         let id = self.manifest().id;
         let source = &self.source.shelf;
         // What cannot be written to can be copied from all the same, and nobody prunes it.
-        if let Err(error) = source.hold(id, self.request.clock.now() + HOLD).await {
-            tracing::warn!("backup {id} cannot be held in {source}: {error:#}");
-            return self.held().await;
-        }
+        let hold = match source.hold(id, self.request.clock.now() + HOLD).await {
+            Ok(hold) => hold,
+            Err(error) => {
+                tracing::warn!("backup {id} cannot be held in {source}: {error:#}");
+                return self.held().await;
+            }
+        };
         let outcome = self.held().await;
-        if let Err(error) = source.unhold(id).await {
+        if let Err(error) = source.unhold(&hold).await {
             tracing::warn!("backup {id} is held in {source} for a day: {error:#}");
         }
         outcome

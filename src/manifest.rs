@@ -93,8 +93,6 @@ pub enum Part {
     Claim,
     /// The record of a run that failed.
     Failure,
-    /// The wish of a restore or another run that the backup stays.
-    Hold,
     /// The wish of a person that the backup stays.
     Pin,
     /// The intent to delete the backup: what a killed deletion leaves is deleted later.
@@ -123,7 +121,6 @@ impl Part {
             Part::Manifest => "json",
             Part::Claim => "run",
             Part::Failure => "failed",
-            Part::Hold => "hold",
             Part::Pin => "pin",
             Part::Removal => "removal",
         }
@@ -366,7 +363,6 @@ mod tests {
             Part::Manifest,
             Part::Claim,
             Part::Failure,
-            Part::Hold,
             Part::Pin,
             Part::Removal,
         ] {

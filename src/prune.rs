@@ -57,7 +57,7 @@ pub fn plan(
     let held = inventory
         .holds
         .iter()
-        .filter(|hold| hold.until > now)
+        .filter(|hold| hold.counts(now))
         .map(|hold| hold.id);
     let in_use = held.chain(protect.iter().copied()).collect();
     let situation = Situation {

@@ -6,6 +6,7 @@
 
 mod check;
 mod files;
+mod hold;
 mod record;
 mod stock;
 
@@ -24,7 +25,8 @@ use crate::manifest::{BackupId, Depth, FORMAT_VERSION, File, Manifest, Part, Sou
 use crate::store::{self, Missing, Store};
 
 pub use check::{Check, Mark};
-pub use record::{Claim, Failure, Hold, Pin, is_dead, this_process};
+pub use hold::Hold;
+pub use record::{Claim, Failure, Pin, is_dead, this_process};
 pub use stock::{Copy, Stock};
 
 /// The largest manifest or record that is read: a table takes some 150 bytes of it.
@@ -239,8 +241,8 @@ impl Shelf {
             self.record(path).await?.map(Object::Failure)
         } else if Part::Claim.parse(job, name).is_some() {
             self.record(path).await?.map(Object::Claim)
-        } else if Part::Hold.parse(job, name).is_some() {
-            self.record(path).await?.map(Object::Hold)
+        } else if let Some(hold) = Hold::parse(job, name) {
+            Some(Object::Hold(hold))
         } else if let Some(id) = Part::Pin.parse(job, name) {
             // A pin is one whatever is left of its text.
             let pin = self.record(path).await?;
@@ -365,8 +367,11 @@ impl Shelf {
     /// There is a manifest after all, or the store fails.
     pub async fn discard(&self, id: BackupId) -> Result<()> {
         anyhow::ensure!(self.is_gone(id).await?, "{} exists", self.path(Part::Manifest, id));
-        for part in Part::FILES.into_iter().chain([Part::Hold, Part::Pin]) {
+        for part in Part::FILES.into_iter().chain([Part::Pin]) {
             self.store.delete(&self.path(part, id)).await?;
+        }
+        for hold in self.holds(id).await? {
+            self.unhold(&hold).await?;
         }
         self.forget_checks(id).await
     }

@@ -1,4 +1,4 @@
-//! The small records beside a job's backups: claims of runs, failures, holds, pins.
+//! The small records beside a job's backups: claims of runs, failures, pins.
 //!
 //! A record is an object of its own that is written once: nothing in a store is ever changed.
 
@@ -52,17 +52,6 @@ impl Pin {
             reason: None,
         }
     }
-}
-
-/// A backup that somebody needs for a while: no pruning deletes it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Hold {
-    /// The backup.
-    pub id: BackupId,
-    /// When the hold ends by itself, should its process be killed.
-    pub until: DateTime<Utc>,
-    /// Process and machine, for people.
-    pub by: String,
 }
 
 /// A run that failed.
@@ -148,12 +137,17 @@ impl Shelf {
         self.store.delete(&self.path(Part::Claim, id)).await
     }
 
-    /// Records a failed run.
+    /// Records a failed run. One that had no id of its own yet gets the next one that no backup has: its failure must
+    /// be the newest, also after backups that were taken so fast that their ids are ahead of the clock.
     ///
     /// # Errors
     /// The store fails.
     pub async fn record_failure(&self, failure: &Failure) -> Result<()> {
-        match self.put(Part::Failure, failure.id, failure).await {
+        let mut failure = failure.clone();
+        while self.is_used(failure.id).await? {
+            failure.id = failure.id.next();
+        }
+        match self.put(Part::Failure, failure.id, &failure).await {
             // Two failures within a second tell no more than one.
             Err(error) if error.is::<Taken>() => Ok(()),
             recorded => recorded,
@@ -169,26 +163,6 @@ impl Shelf {
             self.store.delete(&self.path(Part::Failure, failure.id)).await?;
         }
         Ok(())
-    }
-
-    /// Keeps a backup from being pruned until `until`, or until [`Shelf::unhold`].
-    ///
-    /// # Errors
-    /// The store fails.
-    pub async fn hold(&self, id: BackupId, until: DateTime<Utc>) -> Result<()> {
-        let hold = Hold {
-            id,
-            until,
-            by: this_process(),
-        };
-        match self.put(Part::Hold, id, &hold).await {
-            Err(error) if error.is::<Taken>() => {
-                // Someone held it before, perhaps long ago: the longer hold is the one that counts now.
-                self.unhold(id).await?;
-                self.put(Part::Hold, id, &hold).await
-            }
-            held => held,
-        }
     }
 
     /// Pins a backup; `false` when it was pinned before, which stays as it was.
@@ -225,8 +199,7 @@ impl Shelf {
     /// The store fails.
     pub async fn is_wanted(&self, id: BackupId, now: DateTime<Utc>) -> Result<bool> {
         let pinned = self.store.stat(&self.path(Part::Pin, id)).await?.is_some();
-        let hold: Option<Hold> = self.record(&self.path(Part::Hold, id)).await?;
-        Ok(pinned || hold.is_some_and(|hold| hold.until > now))
+        Ok(pinned || self.holds(id).await?.iter().any(|hold| hold.counts(now)))
     }
 
     /// The lock that keeps a backup from being deleted. Its manifest was written last, so that is the last to be let go.
@@ -243,14 +216,6 @@ impl Shelf {
             Err(error) if !error.is::<Taken>() => Err(error),
             _ => Ok(()),
         }
-    }
-
-    /// Ends a hold.
-    ///
-    /// # Errors
-    /// The store fails.
-    pub async fn unhold(&self, id: BackupId) -> Result<()> {
-        self.store.delete(&self.path(Part::Hold, id)).await
     }
 }
 

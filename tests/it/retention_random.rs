@@ -239,7 +239,7 @@ impl World {
             .0
             .holds
             .iter()
-            .filter(|hold| hold.until > self.now)
+            .filter(|hold| hold.counts(self.now))
             .map(|hold| hold.id);
         let there = ids(&before.0, |_| true);
         let wanted = pinned.into_iter().chain(held).chain(protect.iter().copied());
