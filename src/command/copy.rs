@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::backup::cancelled_by_signals;
 use super::output;
 use super::progress::Progress;
+use super::which::Which;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::copy::{self, Report, Request};
@@ -13,12 +14,8 @@ use crate::error::Result;
 /// Options of `snapback copy`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job; may be left out when there is only one
-    #[arg(value_name = "JOB")]
-    job: Option<String>,
-    /// Backup: an id as `snapback list` shows it, or `latest`
-    #[arg(value_name = "BACKUP")]
-    backup: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Store of the job that is to have a copy
     #[arg(long, value_name = "STORE")]
     to: String,
@@ -30,7 +27,7 @@ pub struct Args {
 /// There is no such backup or store, no copy is whole, or a store fails.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
-    let (job, which) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+    let (job, which) = args.which.find(&config)?;
     let progress = Progress::new(!globals.json);
     progress.step(&format!("copying to {}", args.to));
     let request = Request {

@@ -24,6 +24,7 @@ mod setup;
 pub mod show;
 pub mod undo;
 pub mod verify;
+mod which;
 
 /// Runs the program.
 #[must_use]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::output::{self, Table};
+use super::which::Which;
 use crate::archive::{RestoreOptions, list};
 use crate::cli::Globals;
 use crate::error::{Exit, Result, exit_of};
@@ -18,12 +19,8 @@ use crate::stored;
 /// Options of `snapback show`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job; may be left out when there is only one
-    #[arg(value_name = "JOB")]
-    job: Option<String>,
-    /// Backup: an id as `snapback list` shows it, or `latest`
-    #[arg(value_name = "BACKUP")]
-    backup: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Print the table of contents of its archive, as `pg_restore -l` does
     #[arg(long)]
     list: bool,
@@ -54,7 +51,7 @@ struct InStore<'a> {
 /// There is no such backup.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
-    let (job, which) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+    let (job, which) = args.which.find(&config)?;
     if args.list {
         return list_entries(job, which).await;
     }

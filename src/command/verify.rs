@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::output;
 use super::progress::Progress;
+use super::which::Which;
 use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Keys;
@@ -17,12 +18,8 @@ use crate::verify::{Findings, sample, verify};
 /// Options of `snapback verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job; may be left out when there is only one
-    #[arg(value_name = "JOB")]
-    job: Option<String>,
-    /// Backup: an id as `snapback list` shows it, or `latest`
-    #[arg(value_name = "BACKUP")]
-    backup: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Verify all backups of the job
     #[arg(long, conflicts_with = "backup")]
     all: bool,
@@ -60,7 +57,7 @@ struct Looked {
 /// A backup is damaged, or cannot be read: after all that were asked for had their turn.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
-    let (job, which) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+    let (job, which) = args.which.find(&config)?;
     let mut stock = Stock::read(job).await?;
     if let Some(store) = &args.store {
         stock = stock.only(job.destination(store)?);

@@ -77,7 +77,12 @@ impl House {
 
     /// The names of all files in the job's folder, hidden ones too.
     pub fn files(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.folder()) else {
+        self.files_in("backups")
+    }
+
+    /// The same of another store, which is the folder of that name.
+    pub fn files_in(&self, store: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.dir.path().join(store).join("app")) else {
             return Vec::new();
         };
         let mut names: Vec<String> = entries

@@ -20,17 +20,6 @@ fn configure(house: &House, more: &str) {
     ));
 }
 
-fn files(house: &House, store: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(house.dir.path().join(store).join("app")) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 fn file(house: &House, store: &str, id: &str, extension: &str) -> PathBuf {
     house
         .dir
@@ -78,7 +67,7 @@ fn a_store_that_fails_spoils_no_other_and_copy_fills_the_gap() {
 
     let copied = house.json(&["copy", "app", &id, "--to", "far"]);
     assert_eq!((&copied["from"], &copied["replaced"]), (&"near".into(), &false.into()));
-    assert_eq!(files(&house, "far"), files(&house, "near"));
+    assert_eq!(house.files_in("far"), house.files_in("near"));
     for extension in ["dump", "globals.sql", "json", "pin"] {
         let [near, far] = ["near", "far"].map(|store| fs::read(file(&house, store, &id, extension)).unwrap());
         assert!(near == far || extension == "pin", "{extension} differs");
@@ -92,7 +81,7 @@ fn a_store_that_fails_spoils_no_other_and_copy_fills_the_gap() {
     house.run(&["verify", "--store", "far"]).code(6);
     let copied = house.json(&["copy", "app", &id, "--to", "far"]);
     assert_eq!((&copied["from"], &copied["replaced"]), (&"near".into(), &true.into()));
-    assert!(files(&house, "far").contains(&format!("app_{id}.pin")));
+    assert!(house.files_in("far").contains(&format!("app_{id}.pin")));
     house.run(&["verify", "--all", "--full"]).ok();
 }
 
@@ -131,7 +120,7 @@ fn a_damaged_source_makes_no_copy_and_a_killed_copy_is_taken_over() {
         "{}",
         run.stderr
     );
-    let left = files(&house, "far");
+    let left = house.files_in("far");
     assert!(!left.iter().any(|name| name.contains(&id)), "{left:?}");
 }
 
@@ -161,7 +150,7 @@ fn a_sample_comes_round_to_every_copy() {
         );
     }
     let checked = |store: &str, id: &str| {
-        let names = files(&house, store);
+        let names = house.files_in(store);
         names
             .iter()
             .any(|name| name.contains(id) && name.ends_with("quick-passed"))

@@ -16,6 +16,7 @@ use self::choice::Choice;
 use super::backup::cancelled_by_signals;
 use super::output;
 use super::progress::Progress;
+use super::which::Which;
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::cli::Globals;
@@ -34,12 +35,8 @@ use crate::restore::watch::{Event, Step, Watch};
 /// Options of `snapback restore`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job whose backup to restore; may be left out when there is only one
-    #[arg(value_name = "JOB")]
-    job: Option<String>,
-    /// Backup to restore: an id, or `latest`
-    #[arg(value_name = "BACKUP")]
-    backup: Option<String>,
+    #[command(flatten)]
+    which: Which,
     /// Restore a dump that anybody made: a custom, directory or tar archive, or plain SQL, also compressed; a path,
     /// or s3://BUCKET/KEY
     #[arg(long, value_name = "FILE")]
@@ -198,7 +195,7 @@ struct Asked<'a> {
 fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     let to = args.to.as_deref();
     let Some(file) = &args.from else {
-        let (job, id) = config.job_and_backup(args.job.as_deref(), args.backup.as_deref())?;
+        let (job, id) = args.which.find(config)?;
         let origin = Origin::Backup { job, id };
         let job = match to {
             Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
@@ -206,7 +203,11 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
         };
         return Ok(Asked { origin, job });
     };
-    let unused = args.backup.as_ref().or(args.job.as_ref().filter(|_| to.is_some()));
+    let unused = args
+        .which
+        .backup
+        .as_ref()
+        .or(args.which.job.as_ref().filter(|_| to.is_some()));
     if let Some(unused) = unused {
         let message = format!("{unused:?} says what to restore, and so does --from");
         return Err(Fail::new(Exit::Usage, message)
@@ -215,7 +216,7 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     }
     let job = match to {
         Some(to) => config.destination(to, None, &environment(), Utc::now())?,
-        None => Cow::Borrowed(config.job(args.job.as_deref())?),
+        None => Cow::Borrowed(config.job(args.which.job.as_deref())?),
     };
     Ok(Asked {
         origin: Origin::File {
