@@ -2,6 +2,9 @@
 
 use super::encoding::Characters;
 
+/// The minor releases of November 2026, of 14 to 18.
+const NOVEMBER_2026: [u32; 5] = [25, 20, 16, 12, 7];
+
 /// Facts that decide the dialect of a dump.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -42,13 +45,27 @@ impl Server {
     /// Whether pg_dump of this release protects its text with `\\restrict`.
     #[must_use]
     pub fn has_restrict(&self) -> bool {
-        let first_minor = match self.major() {
-            14 => 19,
-            15 => 14,
-            16 => 10,
-            17 => 6,
-            _ => 0,
+        self.is_at_least([19, 14, 10, 6, 0])
+    }
+
+    /// Whether columns have versions, and pg_dump keeps them in an upgrade (minor releases of November 2026).
+    #[must_use]
+    pub fn versions_columns(&self) -> bool {
+        self.is_at_least(NOVEMBER_2026)
+    }
+
+    /// Whether pg_dump of this release writes the statistics targets of a constraint's index too.
+    #[must_use]
+    pub fn keeps_constraint_statistics(&self) -> bool {
+        self.is_at_least(NOVEMBER_2026)
+    }
+
+    /// Whether this is the given minor release of its major version, or a later one; of 14, 15, 16, 17 and 18.
+    fn is_at_least(&self, minors: [u32; 5]) -> bool {
+        let Some(place) = self.major().checked_sub(14) else {
+            return false;
         };
-        self.version_num % 10_000 >= first_minor
+        let first = usize::try_from(place).ok().and_then(|place| minors.get(place));
+        first.is_none_or(|first| self.version_num % 10_000 >= *first)
     }
 }

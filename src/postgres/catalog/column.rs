@@ -39,6 +39,8 @@ pub struct Column {
     pub is_local: bool,
     /// `SET (…)` options, formatted.
     pub options: String,
+    /// Its version, for `--binary-upgrade`; none for what an older release made.
+    pub version: Option<String>,
     /// Collation that differs from the type's; 0: none.
     pub collation: Oid,
     /// `p` pglz, `l` lz4; NUL: the default.
@@ -52,6 +54,9 @@ pub struct Column {
     /// The default or generation expression.
     pub default: Option<DumpId>,
 }
+
+/// The option in which newer minor releases count the versions of a column.
+const VERSION: &str = "pg_attver";
 
 /// How a column is NOT NULL.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -133,7 +138,7 @@ fn columns(cat: &Catalog) -> String {
                 {base_type} AS base_type, a.attstattarget::int4 AS attstattarget, a.attstorage,
                 coalesce(t.typstorage, a.attstorage) AS typstorage, a.attisdropped, a.attidentity,
                 a.attgenerated, a.attlen::int4 AS attlen, a.attalign, a.attislocal, a.attcompression,
-                pg_catalog.array_to_string(a.attoptions, ', ') AS attoptions,
+                {options} AS attoptions, {version} AS attversion,
                 CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation END AS attcollation,
                 CASE WHEN a.attfdwoptions IS NOT NULL THEN {fdw} END AS attfdwoptions,
                 {missing} AS attmissingval, {not_null}
@@ -142,7 +147,30 @@ fn columns(cat: &Catalog) -> String {
               {constraint}
          WHERE a.attrelid = ANY ($1) AND a.attnum > 0
          ORDER BY a.attrelid, a.attnum",
+        options = attribute_options(),
+        version = attribute_version(cat),
         fdw = options("a.attfdwoptions"),
+    )
+}
+
+/// SQL for a column's options without its version, which is the server's own affair and refused in a statement.
+fn attribute_options() -> String {
+    format!(
+        "(SELECT pg_catalog.string_agg(o, ', ' ORDER BY place)
+          FROM pg_catalog.unnest(a.attoptions) WITH ORDINALITY AS u(o, place)
+          WHERE NOT pg_catalog.starts_with(o, '{VERSION}='))"
+    )
+}
+
+/// SQL for the version of column `a`, which only an upgrade keeps: a position in the WAL that the server has among
+/// the options (from the minor releases of November 2026 on).
+pub(super) fn attribute_version(cat: &Catalog) -> String {
+    if !cat.options.binary_upgrade || !cat.server.versions_columns() {
+        return "NULL".to_owned();
+    }
+    format!(
+        "(SELECT ('0/0'::pg_catalog.pg_lsn + pg_catalog.split_part(o, '=', 2)::numeric)::text
+          FROM pg_catalog.unnest(a.attoptions) AS o WHERE pg_catalog.starts_with(o, '{VERSION}='))"
     )
 }
 
@@ -196,6 +224,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         align: row.char("attalign")?,
         is_local: row.bool("attislocal")?,
         options: row.opt_text("attoptions")?.unwrap_or_default(),
+        version: row.opt_text("attversion")?,
         collation: row.opt_oid("attcollation")?.unwrap_or_default(),
         compression: row.char("attcompression")?,
         fdw_options: row.opt_text("attfdwoptions")?.unwrap_or_default(),

@@ -256,9 +256,13 @@ fn of_index(emit: &Emit, it: &Constraint, table: &Table, qualified: &str, foreig
         Some(condef) => condef.clone(),
         None => key(emit, it, index, table)?,
     };
+    let name = emit.qualified(object);
     let mut more = index::clustered(emit, object, index, qualified);
+    if emit.cat.server.keeps_constraint_statistics() {
+        more += &index::statistics_targets(index, &name);
+    }
     more += &index::replica_identity(emit, object, index, qualified);
-    more += &dependency::on_extensions(emit, object, "INDEX", &emit.qualified(object));
+    more += &dependency::on_extensions(emit, object, "INDEX", &name);
     Ok(Statement {
         desc: "CONSTRAINT",
         alter: format!("ALTER {foreign}TABLE ONLY {qualified}"),

@@ -275,12 +275,17 @@ fn definition(emit: &Emit, object: &Object, it: &Index, table: &str) -> String {
     }
     sql += &format!("{};\n", it.indexdef);
     sql += &clustered(emit, object, it, table);
-    for (column, target) in &it.statistics {
-        sql += &format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target};\n");
-    }
+    sql += &statistics_targets(it, &name);
     sql += &dependency::on_extensions(emit, object, "INDEX", &name);
     sql += &replica_identity(emit, object, it, table);
     sql
+}
+
+/// The statistics targets of an index' columns; `name` is qualified.
+pub fn statistics_targets(it: &Index, name: &str) -> String {
+    let set =
+        |(column, target): &(i32, i32)| format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target};\n");
+    it.statistics.iter().map(set).collect()
 }
 
 /// What says that its table is clustered on an index, if it is.

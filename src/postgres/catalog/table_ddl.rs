@@ -225,7 +225,10 @@ impl<'a, 'e> Ddl<'a, 'e> {
     /// A binary upgrade keeps the OIDs of the relation and of its row type.
     fn upgrade_oids(&self) -> String {
         let row_type = upgrade::row_type_oids(self.emit, self.table);
-        row_type + &upgrade::class_oids(self.emit, self.table.oid, false)
+        let versions = self.table.columns.iter().map(|column| column.version.as_deref());
+        row_type
+            + &upgrade::column_versions(self.emit, versions)
+            + &upgrade::class_oids(self.emit, self.table.oid, false)
     }
 
     fn create_view(&self) -> Result<String> {

@@ -59,6 +59,20 @@ pub fn row_type_oids(emit: &Emit, table: &Table) -> String {
     types::upgrade_oids(table.reltype, files.typarray)
 }
 
+/// The statement by which the columns of a relation or a composite type keep their versions.
+#[must_use]
+pub fn column_versions<'v>(emit: &Emit, versions: impl Iterator<Item = Option<&'v str>>) -> String {
+    if !emit.cat.server.versions_columns() {
+        return String::new();
+    }
+    let versions: Vec<_> = versions.map(|version| version.unwrap_or("0/0")).collect();
+    format!(
+        "\n-- For binary upgrade, must preserve the attribute versions\n\
+         SELECT pg_catalog.binary_upgrade_set_next_attribute_versions('{{{}}}'::pg_catalog.pg_lsn[]);\n\n",
+        versions.join(",")
+    )
+}
+
 /// Statements by which a relation keeps its OID and its file (pg_dump's `binary_upgrade_set_pg_class_oids`).
 #[must_use]
 pub fn class_oids(emit: &Emit, oid: Oid, is_index: bool) -> String {

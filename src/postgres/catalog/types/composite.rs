@@ -3,7 +3,7 @@
 use super::{Details, TypeInfo, type_of, wanted};
 use crate::postgres::catalog::emit::Emit;
 use crate::postgres::catalog::object::{CatalogId, Components, Object, Oid, class};
-use crate::postgres::catalog::{Step, attachment};
+use crate::postgres::catalog::{Step, attachment, column, upgrade};
 use crate::postgres::session::Query;
 
 /// One attribute of a composite type.
@@ -17,6 +17,7 @@ pub struct Attribute {
     dropped: bool,
     /// OID of the collation, if it is not that of its type.
     collation: Option<Oid>,
+    version: Option<String>,
 }
 
 /// The attributes of composite types.
@@ -24,16 +25,18 @@ pub const READ: Step = Step {
     what: "attributes of composite types",
     query: |cat| {
         wanted(cat, 'c').map(|oids| {
-            Query::new(
+            Query::new(format!(
                 "SELECT t.oid, a.attname, a.attnum::int4 AS attnum, a.attlen::int4 AS attlen, a.attalign,
                         a.attisdropped, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
-                        CASE WHEN a.attcollation <> u.typcollation THEN a.attcollation END AS collation
+                        CASE WHEN a.attcollation <> u.typcollation THEN a.attcollation END AS collation,
+                        {version} AS version
                  FROM pg_catalog.pg_type t
                  LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
                  LEFT JOIN pg_catalog.pg_type u ON u.oid = a.atttypid
                  WHERE t.oid = ANY ($1)
                  ORDER BY t.oid, a.attnum",
-            )
+                version = column::attribute_version(cat),
+            ))
             .oids(oids)
         })
     },
@@ -50,6 +53,7 @@ pub const READ: Step = Step {
                     align: row.char("attalign")?,
                     dropped: row.bool("attisdropped")?,
                     collation: row.opt_oid("collation")?,
+                    version: row.opt_text("version")?,
                 }),
             };
             let Some(info) = type_of(cat, row)? else { continue };
@@ -63,7 +67,7 @@ pub const READ: Step = Step {
 };
 
 pub fn definition(emit: &Emit, object: &Object, info: &TypeInfo, attributes: &[Attribute]) -> String {
-    let upgrade = emit.cat.options.binary_upgrade;
+    let is_upgrade = emit.cat.options.binary_upgrade;
     let mut lines = Vec::new();
     let mut dropped = String::new();
     for it in attributes {
@@ -72,15 +76,16 @@ pub fn definition(emit: &Emit, object: &Object, info: &TypeInfo, attributes: &[A
             let collation = it.collation.and_then(|oid| emit.cat.collation_name(oid));
             let collation = collation.map(|name| format!(" COLLATE {name}")).unwrap_or_default();
             lines.push(format!("\n\t{name} {}{collation}", it.type_name));
-        } else if upgrade {
+        } else if is_upgrade {
             // Rows have room for it, so it must be there, and be dropped again.
             lines.push(format!("\n\t{name} INTEGER /* dummy */"));
             dropped += &drop_again(emit, object, it);
         }
     }
     let mut out = String::new();
-    if upgrade {
+    if is_upgrade {
         out += &upgrade_class_oid(emit, info.typrelid);
+        out += &upgrade::column_versions(emit, attributes.iter().map(|it| it.version.as_deref()));
     }
     out + &format!(
         "CREATE TYPE {} AS ({}\n);\n{dropped}",
