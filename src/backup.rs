@@ -316,10 +316,10 @@ async fn export(
     id: BackupId,
     seal: &Seal,
 ) -> Result<Dumped> {
-    let (upload, losses) = copies.upload(|shelf| shelf.path(seal.parts().0, id)).await?;
+    let (upload, outcomes) = copies.upload(|shelf| shelf.path(seal.parts().0, id)).await?;
     let (upload, slip) = seal.upload(upload)?;
     let dumped = dump(dsn, &request.job.dump, upload, &request.watch).await;
-    copies.note(&losses)?;
+    copies.note(&outcomes)?;
     let mut dumped = dumped?;
     if let Some(sealed) = slip.take() {
         dumped.written = sealed;
@@ -327,16 +327,12 @@ async fn export(
     Ok(dumped)
 }
 
-/// Reads all copies of the archive back.
+/// Makes sure that every store has the archive as it was written.
 async fn check(watch: &Watch, copies: &mut Copies<'_>, name: &str, dumped: &Dumped) -> Result<File> {
-    watch.tell(Event::Total(dumped.written.bytes * copies.shelves().count() as u64));
+    watch.tell(Event::Total(dumped.written.bytes * copies.unproven() as u64));
     let read = &|bytes| watch.tell(Event::Done(bytes));
-    let back = |shelf: Shelf| async move {
-        let back = shelf.read_back(name.to_owned(), &dumped.written, read).await;
-        back.context("reading back what was written")
-    };
-    let files = copies.each(back).await?;
-    files.into_iter().next().context("there is no copy")
+    let file = copies.prove(name, &dumped.written, read).await?;
+    file.context("there is no copy")
 }
 
 /// Stores roles and tablespaces, if the job wants them; also returns what to warn of. They belong to the cluster and
@@ -363,7 +359,7 @@ async fn store_globals(
     let text = &seal.bytes(raw::encode(&globals.text).into_owned().into())?;
     let write = |shelf: Shelf| async move { shelf.write(seal.parts().1, id, text.clone()).await };
     let files = copies.each(write).await?;
-    Ok((files.into_iter().next(), globals.warnings))
+    Ok((File::agreed(files), globals.warnings))
 }
 
 /// Writes the manifests: afterwards the backup exists.

@@ -1,6 +1,6 @@
 //! What a backup is: its id, its names in a store, and the manifest that makes it real.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -268,7 +268,38 @@ pub struct File {
     pub name: String,
     /// Size in bytes.
     pub bytes: u64,
-    /// SHA-256, hex.
+    /// SHA-256, hex: of the whole, or where there is a `head`, of what follows it.
+    pub sha256: String,
+    /// The start of an archive that was not read back, because its store shows by itself what it has. It is written
+    /// last, so that no digest of the whole is known without reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
+    /// What stores said of these bytes when it was proven that they have them. A store that still says so has them
+    /// unchanged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checksums: Vec<String>,
+}
+
+impl File {
+    /// What several stores that have the same file say of it together; nothing where there is none. A digest of the whole
+    /// is the better one: other programs compute it too.
+    #[must_use]
+    pub fn agreed(files: Vec<File>) -> Option<File> {
+        let checksums: BTreeSet<String> = files.iter().flat_map(|file| file.checksums.clone()).collect();
+        let file = files.into_iter().min_by_key(|file| file.head.is_some())?;
+        Some(File {
+            checksums: checksums.into_iter().collect(),
+            ..file
+        })
+    }
+}
+
+/// The first bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// How many.
+    pub bytes: u64,
+    /// Their SHA-256, hex.
     pub sha256: String,
 }
 
@@ -323,7 +354,7 @@ pub struct Contents {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
-    /// The files were read and their digests compared.
+    /// The stores' own checksums were compared, or where there are none, the files read and their digests compared.
     Quick,
     /// The archive was unpacked as well, and every table's rows and every definition compared.
     Full,
@@ -341,7 +372,7 @@ impl fmt::Display for Depth {
 /// One check that a backup passed before its manifest was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// `written`: read back after the export. Later checks are records of their own.
+    /// `written`: the store showed that it has what was sent, or it was read back after the export. Later checks are records of their own.
     pub how: String,
     /// When.
     pub at: DateTime<Utc>,

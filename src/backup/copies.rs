@@ -1,6 +1,7 @@
 //! The copies of a backup that a run makes, one in each store of the job. One that fails is out, and the run goes on
 //! with the others; only when none is left has the run failed.
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -8,9 +9,10 @@ use serde::Serialize;
 use super::Watch;
 use crate::error::Result;
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Source};
+use crate::manifest::{BackupId, File, Source};
+use crate::postgres::output::Written;
 use crate::shelf::{Claim, Failure, Shelf, this_process};
-use crate::store::{FanOut, Losses, Upload};
+use crate::store::{FanOut, ObjectMeta, Outcomes, Upload};
 
 /// The copies of one run.
 pub struct Copies<'a> {
@@ -24,6 +26,8 @@ struct Making<'a> {
     shelf: Shelf,
     /// The id that it announced: what the run may have left there.
     claimed: Option<BackupId>,
+    /// Its archive, as the store answered when it was finished.
+    stored: Option<ObjectMeta>,
     failed: Option<anyhow::Error>,
 }
 
@@ -44,6 +48,7 @@ impl<'a> Copies<'a> {
             shelf: Shelf::new(job, destination),
             destination,
             claimed: None,
+            stored: None,
             failed: None,
         };
         Copies {
@@ -135,30 +140,65 @@ impl<'a> Copies<'a> {
         }
     }
 
-    /// One upload into all stores, and where its losses are noted.
+    /// One upload into all stores, and where it is noted what becomes of each.
     ///
     /// # Errors
     /// No store can be written to.
-    pub async fn upload(&mut self, path: impl Fn(&Shelf) -> String) -> Result<(Box<dyn Upload>, Losses)> {
+    pub async fn upload(&mut self, path: impl Fn(&Shelf) -> String) -> Result<(Box<dyn Upload>, Outcomes)> {
         let path = &path;
         let create = |shelf: Shelf| async move { shelf.store().create(&path(&shelf)).await };
-        let (mut fan_out, losses) = FanOut::new(self.each(create).await?);
+        let (mut fan_out, outcomes) = FanOut::new(self.each(create).await?);
         fan_out.keep();
-        Ok((Box::new(fan_out), losses))
+        Ok((Box::new(fan_out), outcomes))
     }
 
-    /// Takes note of what an upload lost, whatever else became of it.
+    /// Takes note of what became of each upload, whatever else did.
     ///
     /// # Errors
     /// No copy is left.
-    pub fn note(&mut self, losses: &Losses) -> Result<()> {
-        let mut outcomes: Vec<Result<()>> = self.live().map(|_| Ok(())).collect();
-        for (place, error) in losses.take() {
-            if let Some(outcome) = outcomes.get_mut(place) {
-                *outcome = Err(error);
-            }
+    pub fn note(&mut self, outcomes: &Outcomes) -> Result<()> {
+        let mut noted = Vec::new();
+        for (copy, outcome) in self.live().zip(outcomes.take()) {
+            noted.push(match outcome {
+                Some(Ok(stored)) => {
+                    copy.stored = Some(stored);
+                    Ok(())
+                }
+                Some(Err(error)) => Err(error),
+                None => Ok(()),
+            });
         }
-        self.settle(outcomes).map(drop)
+        self.settle(noted).map(drop)
+    }
+
+    /// Makes sure that each store has the archive that was `written`: where the store has not shown it, by reading it
+    /// back. `read` hears of the bytes as they come.
+    ///
+    /// # Errors
+    /// No copy is left.
+    pub async fn prove(
+        &mut self,
+        name: &str,
+        written: &Written,
+        read: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Option<File>> {
+        let proofs = self.live().map(|copy| {
+            let (shelf, stored) = (copy.shelf.clone(), copy.stored.clone());
+            async move {
+                let file = written.file(name);
+                let proven = shelf.prove(file, stored.as_ref(), read).await;
+                proven.context("reading back what was written")
+            }
+        });
+        let proofs = join_all(proofs.collect::<Vec<_>>()).await;
+        Ok(File::agreed(self.settle(proofs)?))
+    }
+
+    /// How many copies must be read back.
+    pub fn unproven(&self) -> usize {
+        let live = self.all.iter().filter(|copy| copy.failed.is_none());
+        let is_proven = |copy: &&Making<'_>| copy.stored.as_ref().is_some_and(|stored| stored.checksum.is_some());
+        live.filter(|copy| !is_proven(copy)).count()
     }
 
     /// Takes the claims of the copies that have not failed back.

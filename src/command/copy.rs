@@ -63,5 +63,5 @@ fn describe(report: &Report) -> String {
         ""
     };
     let size = output::bytes(report.bytes);
-    format!("{id} was copied from {from} to {to}{instead}: {size}, verified by reading it back")
+    format!("{id} was copied from {from} to {to}{instead}: {size}, verified")
 }

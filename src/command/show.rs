@@ -149,7 +149,13 @@ fn render(shown: &Shown<'_>) -> String {
         "size",
         format!("{} ({})", output::bytes(archive.bytes), manifest.compression),
     );
-    fact("sha256", archive.sha256.clone());
+    match &archive.head {
+        None => fact("sha256", archive.sha256.clone()),
+        Some(head) => {
+            fact("sha256", format!("{} of the first {} bytes", head.sha256, head.bytes));
+            fact("", format!("{} of the rest", archive.sha256));
+        }
+    }
     fact(
         "globals",
         manifest

@@ -168,11 +168,16 @@ async fn look(copy: &Copy, depth: Depth, keys: &Keys, globals: &Globals) -> Resu
 
 fn describe(manifest: &Manifest, findings: &Findings, place: &str) -> String {
     let (id, size) = (findings.id, output::bytes(manifest.archive.bytes));
+    let of = if manifest.encryption.is_some() {
+        " of encrypted bytes"
+    } else {
+        ""
+    };
     match findings.depth {
-        Depth::Quick if manifest.encryption.is_some() => {
-            format!("{id} is good{place}: {size} of encrypted bytes with the digest of the manifest")
+        Depth::Quick if findings.bytes_read == 0 => {
+            format!("{id} is good{place}: {size}{of} with the checksum that the store gave them; --full reads them")
         }
-        Depth::Quick => format!("{id} is good{place}: {size} with the digest of the manifest"),
+        Depth::Quick => format!("{id} is good{place}: {size}{of} with the digest of the manifest"),
         Depth::Full => format!(
             "{id} is good{place}: {size} with the digest of the manifest, all {} rows of {} tables counted and hashed again",
             output::count(findings.rows),

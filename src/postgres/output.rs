@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::archive::{Output, Writer};
 use crate::error::Result;
+use crate::manifest::{File, Head};
 use crate::seal::Digest;
 use crate::store::{Store, Upload};
 
@@ -24,7 +25,8 @@ enum Place {
     Folder(Arc<dyn Store>, Option<Box<dyn Upload>>),
 }
 
-/// Digests of what was written, by which it is recognised when it is read back.
+/// Digests of what was written, by which it is recognised later. The digest of the whole cannot be known: the head comes
+/// first and is written last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Size of the whole.
@@ -38,44 +40,19 @@ pub struct Written {
 }
 
 impl Written {
-    /// Compares what is read back with what was written. The digest of the whole cannot be known before:
-    /// the head comes first and is written last.
+    /// What a manifest says of it, under the name `name`.
     #[must_use]
-    pub fn read_back(&self) -> ReadBack<'_> {
-        ReadBack {
-            written: self,
-            head: Digest::new(),
-            body: Digest::new(),
-            whole: Digest::new(),
+    pub fn file(&self, name: &str) -> File {
+        File {
+            name: name.to_owned(),
+            bytes: self.bytes,
+            sha256: self.body_sha256.clone(),
+            head: Some(Head {
+                bytes: self.head_bytes,
+                sha256: self.head_sha256.clone(),
+            }),
+            checksums: Vec::new(),
         }
-    }
-}
-
-/// What was read back so far.
-pub struct ReadBack<'a> {
-    written: &'a Written,
-    head: Digest,
-    body: Digest,
-    whole: Digest,
-}
-
-impl ReadBack<'_> {
-    /// Takes note of the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.whole.update(bytes);
-        let head_left = self.written.head_bytes - self.head.bytes();
-        let (head, body) = bytes.split_at(bytes.len().min(usize::try_from(head_left).unwrap_or(usize::MAX)));
-        self.head.update(head);
-        self.body.update(body);
-    }
-
-    /// SHA-256 (hex) of the whole; `None` when it is not what was written.
-    #[must_use]
-    pub fn finish(self) -> Option<String> {
-        let same = self.whole.bytes() == self.written.bytes
-            && self.head.hex() == self.written.head_sha256
-            && self.body.hex() == self.written.body_sha256;
-        same.then(|| self.whole.hex())
     }
 }
 

@@ -48,6 +48,7 @@ impl Upload for Void {
             path: String::new(),
             size: self.size,
             modified: DateTime::UNIX_EPOCH,
+            checksum: None,
         })
     }
 

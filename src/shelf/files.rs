@@ -8,9 +8,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use super::{RECORD_LIMIT, Shelf};
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{BackupId, File, Part};
-use crate::postgres::output::Written;
 use crate::seal::Digest;
-use crate::store;
+use crate::store::{self, ObjectMeta};
 
 /// How much of a file is read at a time.
 const READ_SIZE: u64 = 4 << 20;
@@ -26,13 +25,15 @@ impl Shelf {
     pub async fn write(&self, part: Part, id: BackupId, bytes: Bytes) -> Result<File> {
         let mut digest = Digest::new();
         digest.update(&bytes);
-        let file = File {
-            name: part.name(&self.job, id),
+        let name = part.name(&self.job, id);
+        let stored = store::put_to_stay(self.store.as_ref(), &self.file_path(&name), bytes).await?;
+        Ok(File {
+            name,
             bytes: digest.bytes(),
             sha256: digest.hex(),
-        };
-        store::put_to_stay(self.store.as_ref(), &self.file_path(&file.name), bytes).await?;
-        Ok(file)
+            head: None,
+            checksums: stored.checksum.into_iter().collect(),
+        })
     }
 
     /// Reads a file of a backup from end to end and compares it with what is known of it; `read` hears of the
@@ -41,31 +42,49 @@ impl Shelf {
     /// # Errors
     /// [`Exit::Damaged`]: the file is missing, has another size or another digest.
     pub async fn check(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
-        self.check_size(&file.name, file.bytes).await?;
-        let mut digest = Digest::new();
-        self.each(&file.name, file.bytes, &mut |bytes| digest.update(bytes), read)
-            .await?;
-        self.compare(file, digest)
+        self.sized(file).await?;
+        self.compare(file, &mut |_| (), read).await
     }
 
-    /// Reads back a file that was just written, and returns what the manifest says of it. `read` hears of the
-    /// bytes as they come.
+    /// The same where the store has no checksum, or says another one than when the file was proven; returns whether its
+    /// word was enough, and nothing had to be read.
+    ///
+    /// # Errors
+    /// As [`Shelf::check`].
+    pub async fn check_quickly(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<bool> {
+        let said = self.sized(file).await?.checksum;
+        let is_known = said.is_some_and(|said| file.checksums.contains(&said));
+        if !is_known {
+            self.compare(file, &mut |_| (), read).await?;
+        }
+        Ok(is_known)
+    }
+
+    /// Makes sure that `file` was written as it is: by the word of the store, which `stored` has from when it was
+    /// finished, or by reading it back. Returns what the manifest says of it. `read` hears of the bytes as they come.
     ///
     /// # Errors
     /// [`Exit::Damaged`]: it is not what was written.
-    pub async fn read_back(&self, name: String, written: &Written, read: &(dyn Fn(u64) + Send + Sync)) -> Result<File> {
-        self.check_size(&name, written.bytes).await?;
-        let mut back = written.read_back();
-        self.each(&name, written.bytes, &mut |bytes| back.update(bytes), read)
-            .await?;
-        match back.finish() {
-            Some(sha256) => Ok(File {
-                name,
-                bytes: written.bytes,
-                sha256,
-            }),
-            None => Err(self.damaged(&name, "it is not what was written")),
+    pub async fn prove(
+        &self,
+        file: File,
+        stored: Option<&ObjectMeta>,
+        read: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<File> {
+        let shown = stored.filter(|stored| stored.size == file.bytes);
+        if let Some(said) = shown.and_then(|stored| stored.checksum.clone()) {
+            let checksums = vec![said];
+            return Ok(File { checksums, ..file });
         }
+        let said = self.sized(&file).await?.checksum;
+        let mut whole = Digest::new();
+        self.compare(&file, &mut |bytes| whole.update(bytes), read).await?;
+        Ok(File {
+            sha256: whole.hex(),
+            head: None,
+            checksums: said.into_iter().collect(),
+            ..file
+        })
     }
 
     fn damaged(&self, name: &str, why: &str) -> anyhow::Error {
@@ -73,35 +92,38 @@ impl Shelf {
         Fail::new(Exit::Damaged, format!("{path} in {} is damaged: {why}", self.store)).into()
     }
 
-    async fn check_size(&self, name: &str, bytes: u64) -> Result<()> {
-        match self.store.stat(&self.file_path(name)).await? {
-            None => Err(self.damaged(name, "it is missing")),
-            Some(meta) if meta.size != bytes => {
-                Err(self.damaged(name, &format!("it has {} bytes instead of {bytes}", meta.size)))
+    /// What the store says of a file that has the right size.
+    async fn sized(&self, file: &File) -> Result<ObjectMeta> {
+        match self.store.stat(&self.file_path(&file.name)).await? {
+            None => Err(self.damaged(&file.name, "it is missing")),
+            Some(meta) if meta.size != file.bytes => {
+                let why = format!("it has {} bytes instead of {}", meta.size, file.bytes);
+                Err(self.damaged(&file.name, &why))
             }
-            Some(_) => Ok(()),
+            Some(meta) => Ok(meta),
         }
     }
 
-    /// Copies a file of a backup into `target`; it appears there only when it is what is known of it.
+    /// Copies a file of a backup into `target`; it appears there only when it is what is known of it. `read` hears of the
+    /// bytes as they come, and again if they must be read back.
     ///
     /// # Errors
     /// [`Exit::Damaged`]: it is not. Or a store fails. Then it is not in `target`.
     pub async fn copy_file(&self, file: &File, target: &Shelf, read: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
-        self.check_size(&file.name, file.bytes).await?;
+        self.sized(file).await?;
         let mut upload = target.store.create(&target.file_path(&file.name)).await?;
         upload.expect(0, file.bytes);
         upload.keep();
-        let mut digest = Digest::new();
         let copied = async {
+            let mut passing = Passing::of(file);
             let mut pieces = self.pieces(&file.name, file.bytes);
             while let Some(piece) = pieces.next().await {
                 let piece = piece?;
-                digest.update(&piece);
+                passing.update(&piece);
                 read(piece.len() as u64);
                 upload.write(piece).await?;
             }
-            self.compare(file, digest)
+            passing.end().map_err(|why| self.damaged(&file.name, &why))
         };
         let copied: Result<()> = copied.await;
         if let Err(error) = copied {
@@ -109,7 +131,8 @@ impl Shelf {
             let _ = upload.abort().await;
             return Err(error);
         }
-        upload.finish(Bytes::new()).await.map(drop)
+        let stored = upload.finish(Bytes::new()).await?;
+        target.prove(file.clone(), Some(&stored), read).await.map(drop)
     }
 
     /// Makes the copy of a backup in `target` exist: its manifest is the same to the byte.
@@ -129,30 +152,22 @@ impl Shelf {
         }
     }
 
-    fn compare(&self, file: &File, digest: Digest) -> Result<()> {
-        let sha256 = digest.hex();
-        if sha256 != file.sha256 {
-            let why = format!("its SHA-256 is {sha256} instead of {}", file.sha256);
-            return Err(self.damaged(&file.name, &why));
-        }
-        Ok(())
-    }
-
-    /// Shows all bytes of a file to `see`, piece by piece.
-    async fn each(
+    /// Reads all bytes of a file, shows them to `see` piece by piece, and compares them with what is known of it.
+    async fn compare(
         &self,
-        name: &str,
-        size: u64,
+        file: &File,
         see: &mut (dyn FnMut(&[u8]) + Send),
         read: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<()> {
-        let mut pieces = self.pieces(name, size);
+        let mut passing = Passing::of(file);
+        let mut pieces = self.pieces(&file.name, file.bytes);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
+            passing.update(&piece);
             see(&piece);
             read(piece.len() as u64);
         }
-        Ok(())
+        passing.end().map_err(|why| self.damaged(&file.name, &why))
     }
 
     /// All bytes of a file in order, read a little ahead.
@@ -164,5 +179,54 @@ impl Shelf {
             async move { store.read(&path, start..size.min(start + READ_SIZE)).await }
         };
         stream::iter(starts).map(read).buffered(READ_AHEAD).boxed()
+    }
+}
+
+/// The bytes of a file as they pass, to be compared with what is known of it.
+struct Passing<'a> {
+    file: &'a File,
+    head: Digest,
+    rest: Digest,
+}
+
+impl<'a> Passing<'a> {
+    fn of(file: &'a File) -> Self {
+        Passing {
+            file,
+            head: Digest::new(),
+            rest: Digest::new(),
+        }
+    }
+
+    /// Takes note of the next bytes.
+    fn update(&mut self, bytes: &[u8]) {
+        let head = self.file.head.as_ref().map_or(0, |head| head.bytes);
+        let left = usize::try_from(head - self.head.bytes()).unwrap_or(usize::MAX);
+        let (head, rest) = bytes.split_at(bytes.len().min(left));
+        self.head.update(head);
+        self.rest.update(rest);
+    }
+
+    /// Compares them; the error says what is wrong.
+    fn end(self) -> Result<(), String> {
+        if let Some(head) = &self.file.head {
+            let sha256 = self.head.hex();
+            if sha256 != head.sha256 {
+                let bytes = head.bytes;
+                return Err(format!(
+                    "the SHA-256 of its first {bytes} bytes is {sha256} instead of {}",
+                    head.sha256
+                ));
+            }
+        }
+        let (sha256, wanted) = (self.rest.hex(), &self.file.sha256);
+        let what = match self.file.head {
+            Some(_) => "the SHA-256 of what follows its head",
+            None => "its SHA-256",
+        };
+        match sha256 == *wanted {
+            true => Ok(()),
+            false => Err(format!("{what} is {sha256} instead of {wanted}")),
+        }
     }
 }

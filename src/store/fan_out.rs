@@ -17,38 +17,39 @@ use crate::error::Result;
 pub struct FanOut {
     /// In the order that they were given in; `None` when it failed.
     uploads: Vec<Option<Box<dyn Upload>>>,
-    losses: Losses,
+    outcomes: Outcomes,
 }
 
-/// The uploads that failed, each with its place in the list that [`FanOut::new`] got, and why.
-#[derive(Clone, Default)]
-pub struct Losses(Arc<Mutex<Vec<(usize, anyhow::Error)>>>);
+/// What became of each upload, in the order that [`FanOut::new`] got them; `None` where nothing has yet.
+#[derive(Clone)]
+pub struct Outcomes(Arc<Mutex<Vec<Option<Result<ObjectMeta>>>>>);
 
-impl Losses {
+impl Outcomes {
     /// Takes what was noted so far.
     #[must_use]
-    pub fn take(&self) -> Vec<(usize, anyhow::Error)> {
+    pub fn take(&self) -> Vec<Option<Result<ObjectMeta>>> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn note(&self, place: usize, error: anyhow::Error) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((place, error));
+    fn note(&self, place: usize, outcome: Result<ObjectMeta>) {
+        let mut outcomes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(noted) = outcomes.get_mut(place) {
+            *noted = Some(outcome);
+        }
     }
 }
 
 impl FanOut {
-    /// One upload of all of `uploads`, and where its losses are noted.
+    /// One upload of all of `uploads`, and where it is noted what becomes of each.
     #[must_use]
-    pub fn new(uploads: Vec<Box<dyn Upload>>) -> (Self, Losses) {
-        let losses = Losses::default();
+    pub fn new(uploads: Vec<Box<dyn Upload>>) -> (Self, Outcomes) {
+        let none = uploads.iter().map(|_| None).collect();
+        let outcomes = Outcomes(Arc::new(Mutex::new(none)));
         let fan_out = FanOut {
             uploads: uploads.into_iter().map(Some).collect(),
-            losses: losses.clone(),
+            outcomes: outcomes.clone(),
         };
-        (fan_out, losses)
+        (fan_out, outcomes)
     }
 
     fn none_left() -> anyhow::Error {
@@ -83,7 +84,7 @@ impl Upload for FanOut {
         let outcomes = join_all(writes).await;
         for (place, (upload, outcome)) in self.uploads.iter_mut().zip(outcomes).enumerate() {
             if let Err(error) = outcome {
-                self.losses.note(place, error);
+                self.outcomes.note(place, Err(error));
                 if let Some(upload) = upload.take() {
                     // The failure that came first is the one that matters.
                     let _ = upload.abort().await;
@@ -101,10 +102,10 @@ impl Upload for FanOut {
         });
         let mut finished = None;
         for (place, outcome) in join_all(finishes).await {
-            match outcome {
-                Ok(meta) => finished = finished.or(Some(meta)),
-                Err(error) => self.losses.note(place, error),
+            if let Ok(meta) = &outcome {
+                finished.get_or_insert_with(|| meta.clone());
             }
+            self.outcomes.note(place, outcome);
         }
         finished.ok_or_else(FanOut::none_left)
     }

@@ -391,6 +391,7 @@ fn stat(file: &Path, path: String) -> Result<Option<ObjectMeta>> {
             path,
             size: meta.len(),
             modified: DateTime::<Utc>::from(meta.modified()?),
+            checksum: None,
         })),
         Ok(_) => Ok(None),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),

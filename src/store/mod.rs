@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 
-pub use fan_out::{FanOut, Losses};
+pub use fan_out::{FanOut, Outcomes};
 pub use limit::Limited;
 pub use local::Local;
 pub use path::check_path;
@@ -38,6 +38,9 @@ pub struct ObjectMeta {
     pub size: u64,
     /// When it was last written.
     pub modified: DateTime<Utc>,
+    /// What the store itself says of the content, in its own words: as long as it says the same, the content is the
+    /// same. `None` where it has nothing to say: of files in a folder, and in lists.
+    pub checksum: Option<String>,
 }
 
 /// A place for objects. Display names it in logs and errors, without secrets.
@@ -155,7 +158,8 @@ pub trait Upload: Send {
     /// Appends bytes.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
     /// Replaces the first `head.len()` bytes with `head` (empty: leaves them), makes the object durable and
-    /// lets it appear. `head` is at most [`HEAD_LIMIT`] and never longer than what was written.
+    /// lets it appear. `head` is at most [`HEAD_LIMIT`] and never longer than what was written. The answer has a checksum
+    /// only where the store showed by it that it has what was written: what has none is to be read back.
     async fn finish(self: Box<Self>, head: Bytes) -> Result<ObjectMeta>;
     /// Gives up and removes what was written.
     async fn abort(self: Box<Self>) -> Result<()>;

@@ -152,6 +152,7 @@ impl Output {
             path,
             size: self.written,
             modified: chrono::Utc::now(),
+            checksum: None,
         }
     }
 }

@@ -1,22 +1,75 @@
-//! SHA-256 as S3 has it: in base64, and of an object in parts the one of its parts' sums.
+//! Checksums as S3 has them: SHA-256 in base64, or MD5 in hex, which is the ETag on nearly all servers; of an object in
+//! parts the sum of its parts' sums.
 
+use md5::{Digest as _, Md5};
 use sha2::{Digest as _, Sha256};
 
-/// The sum of one part.
-pub type Sum = [u8; 32];
-
-/// The sum of `bytes`.
-pub fn sum(bytes: &[u8]) -> Sum {
-    Sha256::digest(bytes).into()
+/// What a server may say of bytes, for comparison with its own word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// Of servers that have checksums.
+    Sha256(Vec<u8>),
+    /// Of all others.
+    Md5(Vec<u8>),
 }
 
-/// What S3 says of an object that was sent in these parts.
-pub fn composite(parts: &[Sum]) -> String {
-    format!("{}-{}", base64(&sum(&parts.concat())), parts.len())
+/// Which of them.
+#[derive(Clone, Copy, Debug)]
+pub enum Algorithm {
+    Sha256,
+    Md5,
+}
+
+impl Algorithm {
+    /// The sum of `bytes`.
+    pub fn sum(self, bytes: &[u8]) -> Sum {
+        match self {
+            Algorithm::Sha256 => Sum::Sha256(Sha256::digest(bytes).to_vec()),
+            Algorithm::Md5 => Sum::Md5(Md5::digest(bytes).to_vec()),
+        }
+    }
+
+    /// What is said of an object that was sent in parts of these sums.
+    pub fn composite<'a>(self, parts: impl ExactSizeIterator<Item = &'a Sum>) -> String {
+        let count = parts.len();
+        let sums: Vec<u8> = parts.flat_map(|sum| sum.bytes()).copied().collect();
+        format!("{}-{count}", self.sum(&sums).text())
+    }
+}
+
+impl Sum {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Sum::Sha256(bytes) | Sum::Md5(bytes) => bytes,
+        }
+    }
+
+    /// How the server writes it.
+    pub fn text(&self) -> String {
+        match self {
+            Sum::Sha256(bytes) => base64(bytes),
+            Sum::Md5(bytes) => hex(bytes),
+        }
+    }
+
+    /// The header `x-amz-checksum-sha256`.
+    pub fn sha256(&self) -> Option<String> {
+        matches!(self, Sum::Sha256(_)).then(|| self.text())
+    }
+
+    /// The header `Content-MD5`: a server refuses what does not arrive as it was sent.
+    pub fn md5(&self) -> Option<String> {
+        matches!(self, Sum::Md5(_)).then(|| base64(self.bytes()))
+    }
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Base64 with padding.
-pub fn base64(bytes: &[u8]) -> String {
+fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digit = |bits: u32| char::from(DIGITS[(bits & 63) as usize]);
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -42,10 +95,15 @@ mod tests {
 
     #[test]
     fn the_sum_of_an_object_is_that_of_its_parts() {
-        // Made with sha256sum and openssl.
-        assert_eq!(
-            composite(&[sum(b"a"), sum(b"b")]),
-            "5aAf7hTg7VxIcU8iGA8lrYNltT+XefedxKPX6Tlj+Uo=-2"
-        );
+        // Made with sha256sum, md5sum and openssl.
+        for (algorithm, whole) in [
+            (Algorithm::Sha256, "5aAf7hTg7VxIcU8iGA8lrYNltT+XefedxKPX6Tlj+Uo=-2"),
+            (Algorithm::Md5, "96e024ba2074fe77e8e965ba43a704be-2"),
+        ] {
+            let parts = [algorithm.sum(b"a"), algorithm.sum(b"b")];
+            assert_eq!(algorithm.composite(parts.iter()), whole);
+        }
+        assert_eq!(Algorithm::Md5.sum(b"a").text(), "0cc175b9c0f1b6a831c399e269772661");
+        assert_eq!(Algorithm::Md5.sum(b"a").md5().unwrap(), "DMF1ucDxtqgxw5niaXcmYQ==");
     }
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::{Locked, ObjectMeta};
 use super::error::{explain, is_missing};
+use super::proof::strong;
 use super::{S3, time};
 use crate::error::Result;
 
@@ -70,6 +71,7 @@ impl S3 {
                 path: path.to_owned(),
                 size: u64::try_from(head.content_length().unwrap_or_default()).unwrap_or_default(),
                 modified: time(head.last_modified()),
+                checksum: head.e_tag().and_then(strong).map(str::to_owned),
             },
         }))
     }

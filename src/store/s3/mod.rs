@@ -13,6 +13,7 @@ mod connect;
 mod error;
 mod found;
 mod parts;
+mod proof;
 mod retry;
 mod upload;
 
@@ -241,6 +242,7 @@ impl Store for S3 {
                         path: path.to_owned(),
                         size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
                         modified: time(object.last_modified()),
+                        checksum: None,
                     });
                 }
             }

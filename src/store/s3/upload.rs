@@ -17,18 +17,20 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
 use chrono::Utc;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::super::{ObjectMeta, Store as _, Taken, Upload};
 use super::S3;
-use super::checksum::{Sum, base64, composite, sum};
+use super::checksum::{Algorithm, Sum, hex};
 use super::compat::UploadRoot;
 use super::condition;
 use super::connect::lock_end;
 use super::error::{explain, is_taken};
 use super::found::{DIGEST, Found, STAMP};
 use super::parts::Parts;
+use super::proof::Sent;
 use crate::error::{Exit, Fail, Result};
 
 /// Tells apart the uploads of one process.
@@ -44,6 +46,8 @@ pub struct S3Upload {
     /// How many parts at the start stay in memory until the end.
     held: usize,
     filling: BytesMut,
+    /// Memory of parts that have gone: taking and returning it to the system for each would leave holes.
+    spare: Vec<BytesMut>,
     first: Vec<Bytes>,
     taken: u64,
     size: u64,
@@ -62,21 +66,14 @@ struct Multipart {
 struct Part {
     number: i32,
     e_tag: Option<String>,
-    sum: Option<Sum>,
-}
-
-/// What the whole object must be, as far as a server may say it.
-#[derive(Default)]
-struct Sums {
-    /// Our SHA-256 of an object that was put in one request, in hex: what its metadata say.
-    whole: Option<String>,
-    /// S3's own checksum.
-    checksum: Option<String>,
+    sum: Sum,
+    /// The memory that it was in.
+    memory: Option<BytesMut>,
 }
 
 /// What both requests that begin an object have in common; the SDK's builders share no trait.
 macro_rules! begin {
-    ($upload:expr, $operation:ident, $sums:expr) => {{
+    ($upload:expr, $operation:ident, $digest:expr) => {{
         let (store, options) = (&$upload.store, &$upload.store.options);
         let lock = options.lock.filter(|_| $upload.kept);
         let (sse, kms_key) = options.encryption();
@@ -86,7 +83,7 @@ macro_rules! begin {
             .$operation()
             .bucket(&options.bucket)
             .key(store.key(&$upload.path))
-            .set_metadata(Some($upload.metadata($sums)))
+            .set_metadata(Some($upload.metadata($digest)))
             .set_request_payer(options.payer())
             .set_storage_class(options.class())
             .set_tagging(options.tagging())
@@ -111,6 +108,7 @@ impl S3Upload {
             parts,
             held: parts.holding(0),
             filling: BytesMut::new(),
+            spare: Vec::new(),
             first: Vec::new(),
             taken: 0,
             size: 0,
@@ -125,8 +123,16 @@ impl S3Upload {
         options.checksums_when_supported() || (self.kept && options.lock.is_some())
     }
 
-    fn metadata(&self, sums: &Sums) -> HashMap<String, String> {
-        let digest = sums.whole.clone().map(|digest| (DIGEST.to_owned(), digest));
+    /// What the server shall show that it has it by.
+    fn algorithm(&self) -> Algorithm {
+        match self.has_sums() {
+            true => Algorithm::Sha256,
+            false => Algorithm::Md5,
+        }
+    }
+
+    fn metadata(&self, digest: Option<&str>) -> HashMap<String, String> {
+        let digest = digest.map(|digest| (DIGEST.to_owned(), digest.to_owned()));
         let stamp = (STAMP.to_owned(), self.stamp.clone());
         [stamp].into_iter().chain(digest).collect()
     }
@@ -151,13 +157,15 @@ impl S3Upload {
             store: self.store.clone(),
             path: self.path.clone(),
             number: i32::try_from(number)?,
-            sum: self.has_sums().then(|| sum(&part)),
+            algorithm: self.algorithm(),
         };
         let Some(multipart) = &mut self.multipart else {
             return Ok(());
         };
         while let Some(part) = multipart.sent.try_join_next() {
-            multipart.done.push(part.context("an upload task ended early")??);
+            let mut part = part.context("an upload task ended early")??;
+            self.spare.extend(part.memory.take());
+            multipart.done.push(part);
         }
         let permits = Arc::clone(&multipart.permits);
         let permit = permits.acquire_many_owned(Parts::cost(part.len())).await?;
@@ -167,7 +175,7 @@ impl S3Upload {
     }
 
     async fn start(&self) -> Result<Multipart> {
-        let request = begin!(self, create_multipart_upload, &Sums::default());
+        let request = begin!(self, create_multipart_upload, None);
         let answer = request.customize().interceptor(UploadRoot).send().await;
         let answer = answer.map_err(|error| explain(error, &self.doing("starting the upload of")))?;
         Ok(Multipart {
@@ -182,44 +190,47 @@ impl S3Upload {
     }
 
     /// Sends everything in one request.
-    async fn put(&self, bytes: Bytes) -> Result<Sums> {
-        let sums = Sums {
-            whole: Some(hex(&sum(&bytes))),
-            checksum: self.has_sums().then(|| base64(&sum(&bytes))),
-        };
-        self.try_put(&bytes, &sums).await?;
+    async fn put(&self, bytes: Bytes) -> Result<Sent> {
+        let sum = self.algorithm().sum(&bytes);
+        let sent = Sent::at_once(hex(&Sha256::digest(&bytes)), self.algorithm(), &sum);
+        let e_tag = self.try_put(&bytes, &sent, &sum).await?;
         // What is to stay may be locked, and is not put a second time.
         if !self.kept && self.store.condition.is_enforced().is_none() {
-            self.store.condition.learn(&self.try_put(&bytes, &sums).await);
+            let again = self.try_put(&bytes, &sent, &sum).await;
+            self.store.condition.learn(&again.map(drop));
         }
-        Ok(sums)
+        Ok(sent.answered(e_tag.as_deref()))
     }
 
-    async fn try_put(&self, bytes: &Bytes, sums: &Sums) -> Result<()> {
-        let request = begin!(self, put_object, sums)
+    /// Returns the ETag.
+    async fn try_put(&self, bytes: &Bytes, sent: &Sent, sum: &Sum) -> Result<Option<String>> {
+        let request = begin!(self, put_object, sent.digest.as_deref())
             .if_none_match(condition::NONE)
-            .set_checksum_sha256(sums.checksum.clone())
+            .set_checksum_sha256(sum.sha256())
+            .set_content_md5(sum.md5())
             .body(ByteStream::from(bytes.clone()));
-        let sent = request
+        let request = request
             .customize()
             .config_override(self.store.options.patience(bytes.len()));
-        match sent.send().await {
-            Ok(_) => Ok(()),
+        match request.send().await {
+            Ok(answer) => Ok(answer.e_tag().map(str::to_owned)),
             Err(error) if is_taken(&error) => Err(self.is_taken()),
             Err(error) => Err(explain(error, &self.doing("uploading"))),
         }
     }
 
     /// Waits for all parts and makes them one object.
-    async fn complete(&mut self) -> Result<Sums> {
+    async fn complete(&mut self) -> Result<Sent> {
+        let algorithm = self.algorithm();
         let Some(multipart) = &mut self.multipart else {
-            return Ok(Sums::default());
+            return Ok(Sent::default());
         };
         while let Some(part) = multipart.sent.join_next().await {
             multipart.done.push(part.context("an upload task ended early")??);
         }
         multipart.done.sort_by_key(|part| part.number);
-        let sums: Option<Vec<Sum>> = multipart.done.iter().map(|part| part.sum).collect();
+        let done = multipart.done.iter();
+        let sent = Sent::in_parts(algorithm, done.map(|part| (&part.sum, part.e_tag.as_deref())));
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(multipart.done.iter().map(Part::completed).collect()))
             .build();
@@ -235,10 +246,7 @@ impl S3Upload {
             .set_request_payer(self.store.options.payer())
             .multipart_upload(parts);
         match request.send().await {
-            Ok(_) => Ok(Sums {
-                whole: None,
-                checksum: sums.map(|sums| composite(&sums)),
-            }),
+            Ok(answer) => Ok(sent.answered(answer.e_tag())),
             Err(error) if is_taken(&error) => Err(self.is_taken()),
             Err(error) => Err(explain(error, &self.doing("completing the upload of"))),
         }
@@ -249,7 +257,7 @@ impl S3Upload {
         Taken { path }.into()
     }
 
-    async fn send_all(&mut self, head: Bytes) -> Result<Sums> {
+    async fn send_all(&mut self, head: Bytes) -> Result<Sent> {
         if !self.filling.is_empty() || self.taken == 0 {
             self.take_part().await?;
         }
@@ -270,30 +278,26 @@ impl S3Upload {
         self.complete().await
     }
 
-    /// Makes sure that what lies there is what was sent.
-    fn compare(&self, found: &Found, sums: &Sums) -> Result<()> {
+    /// Makes sure that what lies there is what was sent, as far as the server says it.
+    fn compare(&self, found: &Found, sent: &Sent) -> Result<()> {
         if found.stamp.as_ref().is_some_and(|stamp| *stamp != self.stamp) {
             return Err(self.is_taken());
         }
-        let differs =
-            |ours: &Option<String>, theirs: &Option<String>| ours.is_some() && theirs.is_some() && ours != theirs;
-        let what = if found.meta.size != self.size {
-            format!("has {} bytes, though {} were sent", found.meta.size, self.size)
-        } else if differs(&sums.whole, &found.digest) {
-            "has another digest in its metadata than what was sent".to_owned()
-        } else if differs(&sums.checksum, &found.checksum) {
-            "has another checksum than what was sent".to_owned()
-        } else {
-            return Ok(());
+        let what = match sent.differs(found) {
+            _ if found.meta.size != self.size => {
+                format!("has {} bytes, though {} were sent", found.meta.size, self.size)
+            }
+            Some(what) => what.to_owned(),
+            None => return Ok(()),
         };
         Err(Fail::new(Exit::Damaged, format!("{} in {} {what}", self.path, self.store)).into())
     }
 
     /// Sends what is left, and looks at what is there then.
     async fn send_and_look(&mut self, head: Bytes) -> Result<ObjectMeta> {
-        let (sums, failed) = match self.send_all(head).await {
-            Ok(sums) => (sums, None),
-            Err(error) => (Sums::default(), Some(error)),
+        let (sent, failed) = match self.send_all(head).await {
+            Ok(sent) => (sent, None),
+            Err(error) => (Sent::default(), Some(error)),
         };
         let found = match (self.store.found(&self.path).await, failed) {
             // An answer may be lost, or come to a second attempt, when the server has done it all: that is no error.
@@ -301,13 +305,18 @@ impl S3Upload {
             (_, Some(error)) => return Err(error),
             (found, None) => found?.with_context(|| self.doing("the server does not have what it accepted:"))?,
         };
-        if let Err(error) = self.compare(&found, &sums) {
+        if let Err(error) = self.compare(&found, &sent) {
             if self.is_ours(&found) {
                 self.store.delete(&self.path).await?;
             }
             return Err(error);
         }
-        Ok(found.meta)
+        let is_shown = sent.is_shown_by(&found);
+        let meta = found.meta;
+        Ok(ObjectMeta {
+            checksum: meta.checksum.filter(|_| is_shown),
+            ..meta
+        })
     }
 
     fn is_ours(&self, found: &Found) -> bool {
@@ -332,13 +341,15 @@ struct Sender {
     store: S3,
     path: String,
     number: i32,
-    sum: Option<Sum>,
+    algorithm: Algorithm,
 }
 
 impl Sender {
     async fn send(self, id: String, part: Bytes, permit: OwnedSemaphorePermit) -> Result<Part> {
         let (store, options) = (&self.store, &self.store.options);
         let patience = options.patience(part.len());
+        let (algorithm, bytes) = (self.algorithm, part.clone());
+        let sum = tokio::task::spawn_blocking(move || algorithm.sum(&bytes)).await?;
         let request = store
             .client()
             .await?
@@ -348,16 +359,23 @@ impl Sender {
             .upload_id(id)
             .part_number(self.number)
             .set_request_payer(options.payer())
-            .set_checksum_sha256(self.sum.as_ref().map(|sum| base64(sum)))
-            .body(ByteStream::from(part));
-        let answer = request.customize().config_override(patience).send().await;
+            .set_checksum_sha256(sum.sha256())
+            .set_content_md5(sum.md5())
+            .body(ByteStream::from(part.clone()));
+        // The sum is among what is signed and is checked by the server, so the bytes need not be hashed again for it.
+        let request = request.customize().disable_payload_signing();
+        let answer = request.config_override(patience).send().await;
         let what = || format!("uploading part {} of {} to {store}", self.number, self.path);
         let answer = answer.map_err(|error| explain(error, &what()))?;
         drop(permit);
         Ok(Part {
             number: self.number,
             e_tag: answer.e_tag().map(str::to_owned),
-            sum: self.sum,
+            sum,
+            memory: part.try_into_mut().ok().map(|mut memory| {
+                memory.clear();
+                memory
+            }),
         })
     }
 }
@@ -367,13 +385,9 @@ impl Part {
         CompletedPart::builder()
             .part_number(self.number)
             .set_e_tag(self.e_tag.clone())
-            .set_checksum_sha256(self.sum.as_ref().map(|sum| base64(sum)))
+            .set_checksum_sha256(self.sum.sha256())
             .build()
     }
-}
-
-fn hex(sum: &Sum) -> String {
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Replaces the first bytes of `parts` with `head`.
@@ -414,7 +428,8 @@ impl Upload for S3Upload {
         self.size += bytes.len() as u64;
         while !bytes.is_empty() {
             let part_size = usize::try_from(self.parts.size(self.taken + 1))?;
-            if self.filling.capacity() == 0 {
+            if self.filling.is_empty() {
+                self.filling = self.spare.pop().unwrap_or_default();
                 self.filling.reserve(part_size);
             }
             let room = part_size - self.filling.len();

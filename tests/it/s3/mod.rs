@@ -5,6 +5,7 @@ mod garage;
 mod program;
 
 use bytes::Bytes;
+use serde_json::Value;
 use snapback::error::{Exit, exit_of, hint_of};
 use snapback::store::{S3, Store, get, put};
 
@@ -148,4 +149,39 @@ fn a_job_backs_up_to_s3_and_restores_from_there() {
         Run::of(&mut restore).ok();
         assert_eq!(server.psql("stock", DIGEST), digest);
     });
+}
+
+#[test]
+fn a_folder_has_a_digest_that_others_compute_and_a_bucket_its_own_checksum() {
+    let bucket = S3Server::start();
+    let site = Site::new(15, "app");
+    site.use_store(&bucket.config(""));
+    site.configure("stores = ['folder', 'default']\n[stores.folder]\npath = 'near'");
+    site.server.psql("app", &noise(32_000));
+    let id = site.backup();
+    let near = site.folder().join(format!("near/app/app_{id}.dump"));
+    let far = bucket.bucket().join(format!("app/app_{id}.dump"));
+    let manifest: Value = serde_json::from_slice(&std::fs::read(near.with_extension("json")).unwrap()).unwrap();
+    let digest = Run::of(std::process::Command::new("sha256sum").arg(&near)).ok().stdout;
+    assert!(
+        digest.starts_with(manifest["archive"]["sha256"].as_str().unwrap()),
+        "{manifest}"
+    );
+
+    let read = |store: &str| {
+        let run = site.run(&["verify", "app", &id, "--store", store, "--json"]).ok();
+        serde_json::from_str::<Value>(&run.stdout).unwrap()[0]["bytes_read"].clone()
+    };
+    assert_eq!((read("default"), read("folder") == 0), (0.into(), false));
+    // This server's ETag at HEAD is the MD5 of what lies there now.
+    let mut bytes = std::fs::read(&far).unwrap();
+    bytes[9 << 20] ^= 1;
+    std::fs::write(&far, &bytes).unwrap();
+    let run = site.run(&["verify", "app", &id, "--store", "default"]).code(6);
+    assert!(run.stderr.contains("its SHA-256 is"), "{}", run.stderr);
+    // A copy takes its place, and the store shows that it has it.
+    let run = site.run(&["copy", "app", &id, "--to", "default"]).ok();
+    assert!(run.stdout.contains("in place of a damaged copy"), "{}", run.stdout);
+    assert!(std::fs::read(&far).unwrap() == std::fs::read(&near).unwrap());
+    site.run(&["verify", "app", "--all", "--full"]).ok();
 }

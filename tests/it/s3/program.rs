@@ -55,7 +55,7 @@ fn a_backup_that_fails_leaves_no_manifest_and_no_parts() {
         (Ask::Part, "dump", 1, Fault::Error(400, "ExpiredToken"), 1),
         (Ask::Part, "dump", 0, Fault::Error(503, "SlowDown"), 1),
         (Ask::Complete, "dump", 0, Fault::Error(403, "RequestTimeTooSkewed"), 8),
-        (Ask::Get, "dump", 2, Fault::WrongByte, 6),
+        (Ask::Part, "dump", 1, Fault::Garbled, 6),
         (Ask::Put, "globals", 0, Fault::Error(404, "NoSuchBucket"), 3),
         (Ask::Put, "json", 0, Fault::Error(403, "AccessDenied"), 8),
         (Ask::Any, "", 12, Fault::Error(404, "NoSuchBucket"), 3),
@@ -74,9 +74,47 @@ fn a_backup_that_fails_leaves_no_manifest_and_no_parts() {
     site.backup();
     let dumps = bucket.objects().into_iter().filter(|name| name.ends_with(".dump"));
     assert_eq!(dumps.count(), 1);
+}
 
+#[test]
+fn what_a_store_shows_is_not_read_and_what_it_does_not_show_is() {
+    let bucket = FaultyS3::start();
+    let site = site(&bucket, "");
+    site.server.psql("app", &noise(32_000));
+    bucket.count(Ask::Get);
+    site.backup();
+    assert!(!bucket.keys(Ask::Get).iter().any(|key| key.ends_with(".dump")));
+    let verify = |args: &[&str]| site.run(&[&["verify", "app", "--json"][..], args].concat());
+    let bytes_read = |args: &[&str]| {
+        let looked: Value = serde_json::from_str(&verify(args).ok().stdout).unwrap();
+        looked[0]["bytes_read"].as_u64().unwrap()
+    };
+    assert_eq!(bytes_read(&[]), 0);
+    assert!(bytes_read(&["--full"]) > 9 << 20);
+    // The store's word is all that the quick look asks for.
     bucket.fail(Ask::Get, "dump", 0, usize::MAX, Fault::WrongByte);
-    site.run(&["verify", "app"]).code(6);
+    assert_eq!(bytes_read(&[]), 0);
+    verify(&["--full"]).code(6);
+    bucket.heal();
+    // It says another thing than it did: nothing but reading tells.
+    bucket.fail(Ask::Head, "dump", 0, usize::MAX, Fault::OpaqueETag);
+    assert!(bytes_read(&[]) > 9 << 20);
+    bucket.fail(Ask::Get, "dump", 0, usize::MAX, Fault::WrongByte);
+    verify(&[]).code(6);
+    bucket.heal();
+
+    // It never showed that it has the parts: they are read back, and found to be others.
+    bucket.fail(Ask::Part, "dump", 0, usize::MAX, Fault::OpaqueETag);
+    let id = site.backup();
+    assert!(
+        bucket
+            .keys(Ask::Get)
+            .iter()
+            .any(|key| key.ends_with(&format!("{id}.dump")))
+    );
+    bucket.fail(Ask::Get, "dump", 0, usize::MAX, Fault::WrongByte);
+    let run = site.run(&["backup", "app"]).code(6);
+    assert!(run.stderr.contains("reading back what was written"), "{}", run.stderr);
 }
 
 #[test]

@@ -61,6 +61,10 @@ pub enum Fault {
     ShortAnswer(usize),
     /// The first byte of the answer is another one.
     WrongByte,
+    /// The first byte of the request's body arrives as another one.
+    Garbled,
+    /// The answer has an ETag that says nothing of the content.
+    OpaqueETag,
 }
 
 struct Rule {
@@ -304,7 +308,10 @@ async fn answer(request: Request<Incoming>, service: S3Service, state: Arc<State
         body.frame().await;
         return Err("the connection is reset".into());
     }
-    let body = body.collect().await?.to_bytes();
+    let mut body = body.collect().await?.to_bytes();
+    if let Some(Fault::Garbled) = fault {
+        body = wrong(&body);
+    }
     match &fault {
         Some(Fault::Error(status, code)) => return Ok(error(*status, code)),
         Some(Fault::Document(text)) => return Ok(document(200, text.clone())),
@@ -324,7 +331,12 @@ async fn answer(request: Request<Incoming>, service: S3Service, state: Arc<State
     }
     let boxed = |bytes: Bytes| Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
     let body = match fault {
-        None => body.boxed_unsync(),
+        None | Some(Fault::Garbled) => body.boxed_unsync(),
+        Some(Fault::OpaqueETag) => {
+            head.headers
+                .insert("etag", HeaderValue::from_static("\"0123456789abcdef0123456789abcdef\""));
+            body.boxed_unsync()
+        }
         Some(Fault::LostAnswer) => return Err("the answer is lost".into()),
         Some(Fault::CutAnswer(bytes)) => {
             let whole = body.collect().await?.to_bytes();
@@ -341,13 +353,16 @@ async fn answer(request: Request<Incoming>, service: S3Service, state: Arc<State
             head.headers.insert("content-length", bytes.into());
             boxed(whole.slice(..bytes))
         }
-        Some(_) => {
-            let mut whole = body.collect().await?.to_bytes().to_vec();
-            whole[0] ^= 1;
-            boxed(whole.into())
-        }
+        Some(_) => boxed(wrong(&body.collect().await?.to_bytes())),
     };
     Ok(Response::from_parts(head, body))
+}
+
+/// The same with another first byte.
+fn wrong(bytes: &[u8]) -> Bytes {
+    let mut wrong = bytes.to_vec();
+    wrong[0] ^= 1;
+    wrong.into()
 }
 
 fn error(status: u16, code: &str) -> Response<Body> {
