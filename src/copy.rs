@@ -212,6 +212,8 @@ impl Copying<'_> {
         }
         match self.target.claim_of(id).await? {
             Some(other) if other.copied && is_dead(&other.by) => {
+                // Where the database is lost, no backup comes by to do it.
+                self.target.store().clean(&self.target.file_path("")).await?;
                 self.target.discard(id).await?;
                 self.target.release(id).await?;
                 if self.target.claim(&claim).await? {

@@ -6,6 +6,7 @@
 mod archive;
 mod backup;
 mod config;
+mod copies;
 mod daemon;
 mod database;
 mod dump;

@@ -106,7 +106,7 @@ async fn errors_say_what_to_do() {
 }
 
 /// A table of so many rows that do not compress: 300 bytes of archive each.
-fn noise(rows: u32) -> String {
+pub fn noise(rows: u32) -> String {
     format!(
         "CREATE TABLE t AS
          SELECT n, (SELECT string_agg(gen_random_uuid()::text, '') FROM generate_series(1, 20) WHERE n > 0) AS noise
