@@ -136,7 +136,6 @@ fn relations(cat: &Catalog) -> String {
     } else {
         "0"
     };
-    // 14 looks closer also at a relation whose privileges alone are dumped, when they are not what initdb gave.
     let changed_acl = if cat.server.major() == 14 {
         "EXISTS (SELECT FROM (VALUES (c.relacl, 0)) own(acl, subid)
                         LEFT JOIN pg_catalog.pg_init_privs pip
@@ -195,6 +194,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         components |= Components::ACL;
     }
     let selectable = table.relkind != 'c';
+    let is_14 = cat.server.major() == 14;
     let id = cat.add(
         catalog_id,
         row.text("relname")?,
@@ -210,10 +210,15 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         // A composite type's columns are dumped with the type.
         object.dump = Components::NONE;
     }
-    let wanted = object
-        .dump
-        .has(Components::DEFINITION | Components::DATA | Components::STATISTICS)
-        || object.wants(Components::ACL) && row.bool("changed_acl")?;
+    let mut looked_at = Components::DEFINITION | Components::DATA | Components::STATISTICS;
+    if is_14 {
+        // 14 looks closer also at a relation whose privileges alone are dumped, when they are not what initdb gave.
+        looked_at |= Components::ACL;
+        if !row.bool("changed_acl")? {
+            object.dump &= !Components::ACL;
+        }
+    }
+    let wanted = object.dump.has(looked_at);
     if let Some(table) = cat.table_mut(id) {
         table.interesting = wanted;
     }
@@ -288,15 +293,20 @@ fn follow_owners(cat: &mut Catalog) -> Result<()> {
             .with_context(|| format!("table with OID {owning_tab}, which owns a sequence, does not exist"))?
             .dump;
         let Some(sequence) = cat.get_mut(id) else { continue };
-        if is_identity && owner_dump.is_none() {
-            // It is a part of its table, which is not dumped.
-            sequence.dump = Components::NONE;
+        // That of an identity column is a part of its table.
+        sequence.dump = if is_identity {
+            owner_dump
+        } else {
+            sequence.dump | owner_dump
+        };
+        if sequence.dump.is_none() {
             continue;
         }
-        sequence.dump |= owner_dump;
-        let wanted = !sequence.dump.is_none();
-        if let Some(table) = cat.table_mut(id) {
-            table.interesting |= wanted;
+        // The table may be left out itself, but pg_dump numbers what belongs to it.
+        for relation in [Some(id), cat.table_id(owning_tab)].into_iter().flatten() {
+            if let Some(table) = cat.table_mut(relation) {
+                table.interesting = true;
+            }
         }
     }
     Ok(())
