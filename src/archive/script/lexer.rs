@@ -37,6 +37,8 @@ enum Within {
     String {
         escapes: bool,
     },
+    /// Behind a string with escapes, which one on a later line may go on.
+    Continued,
     Identifier,
     /// A string between two of this tag.
     Dollars(Vec<u8>),
@@ -101,6 +103,7 @@ impl Lexer {
         Ok(match &self.within {
             Within::Nothing => return self.plain(rest, last),
             Within::String { escapes } => self.string(rest, *escapes, last),
+            Within::Continued => self.continued(rest, last),
             Within::Identifier => self.until(rest, b'"'),
             Within::LineComment => self.until(rest, b'\n'),
             Within::Comment(_) => self.comment(rest, last),
@@ -254,6 +257,7 @@ impl Lexer {
                     return Step::More;
                 }
                 Some([b'\'', b'\'', ..]) => at += 2,
+                Some([b'\'', ..]) if escapes => return self.enter(Within::Continued, at + 1),
                 Some([b'\'', ..]) => {
                     self.at += at + 1;
                     return self.leave();
@@ -272,6 +276,25 @@ impl Lexer {
                     at += len;
                 }
                 Some(text) => at += text.iter().position(|byte| *byte == b'\'').unwrap_or(text.len()),
+            }
+        }
+    }
+
+    /// Only a line feed, and blanks and comments, may stand between two parts of a string.
+    fn continued(&mut self, rest: &[u8], last: bool) -> Step {
+        let (mut at, mut on_next_line) = (0, false);
+        loop {
+            match &rest[at..] {
+                [b'\'', ..] if on_next_line => return self.enter(Within::String { escapes: true }, at + 1),
+                [b'-', b'-', comment @ ..] if comment.contains(&b'\n') => {
+                    at += 2 + comment.iter().take_while(|byte| **byte != b'\n').count();
+                }
+                [] | [b'-'] | [b'-', b'-', ..] if !last => return Step::More,
+                [blank, ..] if blank.is_ascii_whitespace() || *blank == 0x0b => {
+                    on_next_line |= matches!(blank, b'\n' | b'\r');
+                    at += 1;
+                }
+                _ => return self.leave(),
             }
         }
     }
@@ -376,6 +399,7 @@ mod tests {
             Lexer::default,
             &[
                 b"SELECT 'a;''b\\', \"c;\"\"d\", E'e\\';\\\\';",
+                b"SELECT E'a' -- ';\n \t'b\\';', E'c' 'd', 'e'\n'f\\', 7;",
                 b"SELECT $$a;b$$, $x$ $$ ; $y$ $x $x$, a$b, $1, 1::int, f(a := 2), a[1:n], a[x.y:'2'] -- ; '\n;",
                 b"/* a /* ; */ ' */",
                 b"SELECT 1 /**/;",
