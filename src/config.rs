@@ -112,13 +112,13 @@ impl Config {
         }
     }
 
-    /// A folder of any bucket, to read from: with the settings of a store that is in the bucket, or else with those of
+    /// Any bucket, to read from what others have put there: with the settings of a store that is in the bucket, or else with those of
     /// the AWS chain.
     ///
     /// # Errors
     /// A value of the store is impossible.
-    pub fn bucket(&self, name: &str, folder: &str) -> Result<S3> {
-        store::bucket(&self.raw.stores, name, folder)
+    pub fn bucket(&self, name: &str) -> Result<S3> {
+        store::bucket(&self.raw.stores, name)
     }
 
     /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, and without a

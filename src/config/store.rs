@@ -104,12 +104,12 @@ pub fn open(name: &str, raw: &raw::Store) -> Result<Opened> {
     Ok(Opened { store, policy })
 }
 
-/// A folder of any bucket, to read from: with the settings of a store that is in the bucket, or else with those of the
+/// Any bucket, to read from what others have put there: with the settings of a store that is in the bucket, or else with those of the
 /// AWS chain.
 ///
 /// # Errors
 /// A value of the store is impossible.
-pub fn bucket(stores: &BTreeMap<String, raw::Store>, bucket: &str, folder: &str) -> Result<S3> {
+pub fn bucket(stores: &BTreeMap<String, raw::Store>, bucket: &str) -> Result<S3> {
     let mut known = stores
         .iter()
         .filter_map(|(name, store)| Some((name, store.s3.as_ref()?)));
@@ -121,7 +121,8 @@ pub fn bucket(stores: &BTreeMap<String, raw::Store>, bucket: &str, folder: &str)
         },
     };
     Ok(S3::new(S3Options {
-        prefix: folder.to_owned(),
+        prefix: String::new(),
+        foreign: true,
         ..options
     }))
 }
@@ -159,6 +160,7 @@ fn options(raw: &RawS3, key: &dyn Fn(&str) -> String) -> Result<S3Options> {
         return Err(impossible(&key("timeout"), "must be longer than nothing"));
     }
     Ok(S3Options {
+        foreign: false,
         bucket: raw.bucket.clone(),
         prefix: raw.prefix.clone(),
         endpoint_url: raw.endpoint_url.clone(),

@@ -232,12 +232,10 @@ fn place(config: &Config, from: &str) -> Result<Place> {
     let Some(object) = from.strip_prefix("s3://") else {
         return Ok(Place::Local(from.into()));
     };
-    let (bucket, key) = object.split_once('/').unwrap_or((object, ""));
-    match key.rsplit_once('/').unwrap_or(("", key)) {
-        // The folder may have any name: only that of the file is one as a store gives.
-        (folder, name) if !bucket.is_empty() && !name.is_empty() => Ok(Place::Object {
-            store: Arc::new(config.bucket(bucket, folder)?),
-            name: name.to_owned(),
+    match object.split_once('/') {
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') => Ok(Place::Object {
+            store: Arc::new(config.bucket(bucket)?),
+            name: key.to_owned(),
         }),
         _ => Err(Fail::new(Exit::Usage, format!("{from} names no object"))
             .hint("write s3://BUCKET/KEY")

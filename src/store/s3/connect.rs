@@ -54,6 +54,8 @@ pub struct S3Options {
     pub bucket: String,
     /// What all keys start with; slashes at its ends do not count.
     pub prefix: String,
+    /// Objects that others put there are read, whatever their names are.
+    pub foreign: bool,
     /// URL of a compatible server; `None`: AWS.
     pub endpoint_url: Option<String>,
     /// Region; `None`: the AWS chain's, or `us-east-1` where an endpoint is set.

@@ -196,7 +196,17 @@ fn a_dump_in_a_bucket_is_read_where_it_is() {
     fs::write(folder.join("a.dump"), server.pg_dump("app", &["-Fc"])).unwrap();
     fs::write(folder.join("b.tar"), server.pg_dump("app", &["-Ft"])).unwrap();
     fs::write(folder.join("c.sql.gz"), gzip(&server.pg_dump("app", &[]))).unwrap();
-    for name in ["a.dump", "b.tar", "c.sql.gz"] {
+    // As others give them.
+    let names = [
+        "backup 2026-11-20T02:00:00+00:00.dump",
+        ".Sicherung für=Köln/100%25 + #1?&x's.dump",
+    ];
+    for name in names {
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::copy(folder.join("a.dump"), file).unwrap();
+    }
+    for name in ["a.dump", "b.tar", "c.sql.gz", names[0], names[1]] {
         damage(server);
         let file = format!("s3://bucket/dumps of mine/{name}");
         site.restore(&["--from", &file, "--no-safety"]);
