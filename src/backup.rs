@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::collapse;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
-use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, Kind, Manifest, Verification};
+use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Verification};
 use crate::postgres::connect::{self, Dsn};
 use crate::postgres::dump::{Dumped, dump, random_key};
 use crate::postgres::globals;
@@ -48,6 +48,8 @@ pub struct Request<'a> {
     pub kind: Kind,
     /// A name for the backup.
     pub label: Option<String>,
+    /// The restore in place that it is the safety snapshot for.
+    pub in_place: Option<InPlace>,
     /// Retention shall leave the backup alone.
     pub pinned: bool,
     /// Backups that this run's pruning must not touch.
@@ -68,6 +70,7 @@ impl<'a> Request<'a> {
             job,
             kind,
             label: None,
+            in_place: None,
             pinned: false,
             protect: BTreeSet::new(),
             clock: Clock::system(),
@@ -444,6 +447,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         job: request.job.name.clone(),
         kind: request.kind,
         label: request.label.clone(),
+        in_place: request.in_place.clone(),
         source: dumped.source,
         started: times.started,
         finished: times.finished,

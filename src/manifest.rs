@@ -180,6 +180,9 @@ pub struct Manifest {
     /// A name that a person gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Of a safety snapshot: the restore in place that it was taken for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<InPlace>,
     /// The database that it is of.
     pub source: Source,
     /// When the export started and ended.
@@ -213,6 +216,16 @@ pub struct Manifest {
     /// The checks that the backup passed, the newest last.
     #[serde(default)]
     pub verified: Vec<Verification>,
+}
+
+/// A restore in place: it happened if the server says that its transaction was committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InPlace {
+    /// Number of the transaction, as `pg_xact_status` takes it.
+    pub transaction: u64,
+    /// Schema and name of the only tables that it replaced; none of a whole database.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<(String, String)>,
 }
 
 /// The identity of a source: two databases never have the same, whatever they are called.

@@ -4,13 +4,21 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 
+use super::backup::cancelled_by_signals;
 use super::output;
 use super::progress::Progress;
-use super::restore::{confirm, watch};
+use super::restore::{confirm, go, watch};
+use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
-use crate::error::{Exit, Result, exit_of};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::job::Job;
+use crate::restore::kept::Kept;
+use crate::restore::origin::Origin;
+use crate::restore::plan::Mode;
+use crate::restore::run::{Prepared, Request};
 use crate::restore::target::Target;
-use crate::restore::undo;
+use crate::restore::undo::{self, Way};
 use crate::restore::watch::Step;
 
 /// Options of `snapback undo`.
@@ -43,12 +51,47 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let dsn = job.source.dsn()?;
     let database = dsn.database.clone();
     let target = Target::new(dsn);
-    let kept = undo::choose(&target, &database, args.kept.as_deref()).await;
-    let none = kept.as_ref().is_err_and(|error| exit_of(error) == Exit::NotFound);
-    if args.kept.is_none() && (kept.is_ok() || none) {
-        undo::refuse_after_in_place(job, &database, kept.as_ref().ok()).await?;
+    match undo::way(&target, job, &database, args.kept.as_deref()).await? {
+        Way::Swap(kept) => swap(globals, &args, &target, &database, kept).await,
+        Way::InPlace(safety) => in_place(globals, &args, job, &safety.to_string()).await,
     }
-    let kept = kept?;
+}
+
+/// Takes a restore in place back: its safety snapshot is restored in place.
+async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Result<ExitCode> {
+    if !globals.json {
+        output::line(&format!(
+            "the last restore of job {} was made in place; its safety snapshot {safety} takes it back, in place too",
+            job.name
+        ))?;
+    }
+    let progress = Progress::new(!globals.json);
+    let request = Request {
+        origin: Origin::Backup { job, id: safety },
+        job,
+        mode: Mode::InPlace,
+        options: RestoreOptions::default(),
+        back: true,
+        safety: true,
+        force: false,
+        jobs: None,
+        clock: Clock::system(),
+        watch: watch(&progress, args.pause_at),
+        cancel: cancelled_by_signals()?,
+    };
+    let mut prepared = Prepared::new(request).await?;
+    go(
+        globals,
+        &mut prepared,
+        &progress,
+        args.dry_run,
+        (!args.yes).then_some("undo"),
+    )
+    .await
+}
+
+/// Takes a restore by swap back.
+async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, kept: Kept) -> Result<ExitCode> {
     if args.dry_run && globals.json {
         output::json(&kept)?;
         return Ok(ExitCode::SUCCESS);
@@ -65,11 +108,11 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !args.yes {
-        confirm(&database, "undo")?;
+        confirm(database, "undo")?;
     }
     let progress = Progress::new(!globals.json);
     let watch = watch(&progress, args.pause_at);
-    let undone = undo::undo(&target, &database, &kept.name, Utc::now(), &watch).await;
+    let undone = undo::undo(target, database, &kept.name, Utc::now(), &watch).await;
     progress.end();
     let undone = undone?;
     if globals.json {

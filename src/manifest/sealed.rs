@@ -41,6 +41,8 @@ struct Details {
     large_objects: Option<LargeObjects>,
     schema_hash: String,
     warnings: Vec<String>,
+    #[serde(default)]
+    replaced: Vec<(String, String)>,
 }
 
 impl Manifest {
@@ -86,6 +88,11 @@ impl Manifest {
             large_objects: sealed.large_objects.take(),
             schema_hash: std::mem::take(&mut sealed.schema_hash),
             warnings: std::mem::take(&mut sealed.warnings),
+            replaced: sealed
+                .in_place
+                .as_mut()
+                .map(|it| std::mem::take(&mut it.tables))
+                .unwrap_or_default(),
         };
         let encryption = sealed.encryption.as_mut().context("the backup is not encrypted")?;
         encryption.details = Some(Sealed {
@@ -119,6 +126,9 @@ impl Manifest {
         self.large_objects = details.large_objects;
         self.schema_hash = details.schema_hash;
         self.warnings = details.warnings;
+        if let Some(in_place) = &mut self.in_place {
+            in_place.tables = details.replaced;
+        }
         Ok(())
     }
 }

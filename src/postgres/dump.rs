@@ -194,8 +194,8 @@ pub async fn dump_within(
 /// Ends the settings and locks of a dump inside a transaction.
 const LEAVE: &str = "ROLLBACK TO SAVEPOINT dump; RELEASE SAVEPOINT dump";
 
-/// The entries of the database that a session is in, as its transaction sees it, and how their text is quoted; in the
-/// encoding of the database.
+/// The entries of the database that a session is in, as its transaction sees it, with the dependencies that an archive
+/// has, and how their text is quoted; in the encoding of the database.
 ///
 /// # Errors
 /// As [`dump_within`].
@@ -211,7 +211,8 @@ pub async fn entries_within(session: &Arc<Session>, dsn: &Dsn) -> Result<(Vec<En
         request: &request,
         progress: &Silent,
     };
-    let (cat, _, entries) = run.entries(server, &mut Others::new(dsn, &setup, 1)).await?;
+    let (cat, _, mut entries) = run.entries(server, &mut Others::new(dsn, &setup, 1)).await?;
+    dependency::reduce(&cat, &mut entries, &restore_options(&cat, &request));
     session.run(LEAVE).await?;
     Ok((entries, cat.quote()))
 }

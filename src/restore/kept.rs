@@ -146,7 +146,7 @@ pub async fn expire(
     now: DateTime<Utc>,
     exists: impl Fn(BackupId) -> bool,
 ) -> Result<Vec<Kept>> {
-    let Some(_lock) = lock::try_take(target, database).await? else {
+    let Some(_lock) = lock::try_take(target.outside(database).await?, database).await? else {
         return Ok(Vec::new());
     };
     let client = target.outside(database).await?;

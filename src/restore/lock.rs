@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::target::Target;
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::session::NEVER_TIMED_OUT;
 
@@ -33,12 +32,12 @@ impl Lock {
     }
 }
 
-/// Takes the lock on `database`.
+/// Takes the lock on `database` with a session that may be in any database.
 ///
 /// # Errors
 /// [`Exit::Busy`]: another restore or undo of the database is under way.
-pub async fn take(target: &Target, database: &str) -> Result<Lock> {
-    let taken = try_take(target, database).await?;
+pub async fn take(session: Client, database: &str) -> Result<Lock> {
+    let taken = try_take(session, database).await?;
     taken.ok_or_else(|| {
         Fail::new(
             Exit::Busy,
@@ -52,9 +51,8 @@ pub async fn take(target: &Target, database: &str) -> Result<Lock> {
 /// Takes the lock if nobody has it.
 ///
 /// # Errors
-/// The server cannot be reached or does not answer.
-pub async fn try_take(target: &Target, database: &str) -> Result<Option<Lock>> {
-    let session = target.outside(database).await?;
+/// The server does not answer.
+pub async fn try_take(session: Client, database: &str) -> Result<Option<Lock>> {
     session
         .batch_execute(&format!("BEGIN READ ONLY;\n{NEVER_TIMED_OUT}"))
         .await?;

@@ -16,7 +16,7 @@ use crate::archive::script::Script;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::{Job, Keys};
-use crate::manifest::{BackupId, Depth, LargeObjects, Manifest, Table};
+use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Table};
 use crate::postgres::dump;
 use crate::seal::Algorithm;
 use crate::shelf::{Check, Copy, Shelf, Stock};
@@ -172,6 +172,15 @@ impl Content {
     pub fn backup(&self) -> Option<BackupId> {
         match &self.from {
             From::Backup { manifest, .. } => Some(manifest.id),
+            From::File { .. } => None,
+        }
+    }
+
+    /// The restore in place that it is the safety snapshot of.
+    #[must_use]
+    pub fn in_place(&self) -> Option<&InPlace> {
+        match &self.from {
+            From::Backup { manifest, .. } => manifest.in_place.as_ref(),
             From::File { .. } => None,
         }
     }

@@ -1,10 +1,12 @@
 //! What a restore will do, decided before anything is done: a value that `--dry-run` prints.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::needs::{Needs, statements_for};
-use super::survey::{Clients, LiveState, Survey};
+use super::survey::{Changes, Clients, LiveState, Survey};
 use super::watch::Step;
 pub use super::what::{Backup, File, What};
 use crate::error::{Exit, Fail};
@@ -53,6 +55,8 @@ pub struct Replaces {
     pub rows: Option<i64>,
     /// When a client last did something in it.
     pub newest_activity: Option<DateTime<Utc>>,
+    /// What changed in it, as far as the server counts.
+    pub changes: Changes,
     /// Who will be cut off.
     pub clients: Vec<Clients>,
 }
@@ -179,6 +183,7 @@ impl Plan {
             bytes: live.database.size,
             rows: live.rows,
             newest_activity: live.newest_activity,
+            changes: live.changes.clone(),
             clients: live.clients.clone(),
         });
         let live_bytes = replaces.as_ref().and_then(|live| live.bytes).unwrap_or(0);
@@ -212,13 +217,39 @@ impl Plan {
     }
 
     /// Says that in place only the rows of these tables are replaced.
-    pub fn only_rows(&mut self, tables: Vec<String>) {
-        let others = [Step::PreData, Step::Privileges, Step::Analyse].map(|step| step.to_string());
-        self.steps.retain(|step| !others.contains(&step.name));
+    pub fn only_rows(&mut self, tables: &BTreeSet<(String, String)>) {
+        let tables: Vec<_> = tables.iter().map(|(schema, name)| format!("{schema}.{name}")).collect();
+        self.leave_out(&[Step::PreData, Step::Privileges, Step::Analyse]);
         self.warnings.push(format!(
             "only the rows of these tables are replaced, and their sequences set: {}",
             tables.join(", ")
         ));
+    }
+
+    /// Says that in place tables are replaced as a whole, and why: how they `differ`, what is made `again` that others
+    /// built on them, and what the backup has of that and is `missing`.
+    pub fn whole_tables(&mut self, differ: &[String], again: &[String], missing: &[String]) {
+        self.leave_out(&[Step::Analyse]);
+        let differ = differ.join(", ");
+        self.warnings.push(format!(
+            "the tables are replaced with their indexes, constraints, triggers, policies and privileges: {differ}"
+        ));
+        for (what, names) in [
+            ("what others built on them is made again as it is now", again),
+            (
+                "the backup has this on them too, which is not there now and is not restored",
+                missing,
+            ),
+        ] {
+            if !names.is_empty() {
+                self.warnings.push(format!("{what}: {}", names.join(", ")));
+            }
+        }
+    }
+
+    fn leave_out(&mut self, steps: &[Step]) {
+        let names: Vec<_> = steps.iter().map(Step::to_string).collect();
+        self.steps.retain(|step| !names.contains(&step.name));
     }
 
     /// Refuses when there is an obstacle.

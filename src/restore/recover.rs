@@ -34,7 +34,7 @@ impl fmt::Display for Leftover {
 /// # Errors
 /// The server cannot be reached or refuses to drop a database.
 pub async fn tidy(target: &Target, database: &str) -> Result<Vec<Leftover>> {
-    let Some(_lock) = lock::try_take(target, database).await? else {
+    let Some(_lock) = lock::try_take(target.outside(database).await?, database).await? else {
         return Ok(Vec::new());
     };
     let client = target.outside(database).await?;

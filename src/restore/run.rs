@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::advice::explain;
 use super::create::{Archived, create};
-use super::in_place::tables::Tables;
 use super::live::{self, Live};
 use super::loading::Teller;
 use super::lock::{self, Lock};
@@ -26,7 +25,7 @@ use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{Target, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, in_place, pooled, recover, script, undo};
+use super::{analyse, in_place, pooled, recover, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
@@ -34,8 +33,7 @@ use crate::backup;
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
-use crate::manifest::{BackupId, Kind};
-use crate::postgres::connect::connect;
+use crate::manifest::{BackupId, InPlace, Kind};
 use crate::postgres::load::script::ScriptLoad;
 use crate::shelf::Shelf;
 
@@ -49,6 +47,8 @@ pub struct Request<'a> {
     pub mode: Mode<'a>,
     /// What of it is restored, and how: not all of it only into a new database.
     pub options: RestoreOptions,
+    /// It takes a restore in place back: of the safety snapshot only the tables are taken that were replaced then.
+    pub back: bool,
     /// Whether the live database is backed up first.
     pub safety: bool,
     /// Whether an older server is tried.
@@ -97,8 +97,12 @@ impl<'a> Prepared<'a> {
     /// # Errors
     /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
     /// the restore itself is in the plan.
-    pub async fn new(request: Request<'a>) -> Result<Prepared<'a>> {
+    pub async fn new(mut request: Request<'a>) -> Result<Prepared<'a>> {
         let content = Content::open(&request.origin, &request.job.keys).await?;
+        let mut warnings = content.warnings.clone();
+        if request.back {
+            warnings.extend(in_place::take_back(&content, &mut request.options)?);
+        }
         let dsn = request.job.source.dsn()?;
         let database = match request.mode {
             Mode::New(name) => name.to_owned(),
@@ -132,21 +136,19 @@ impl<'a> Prepared<'a> {
         };
         let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
-        plan.warnings.extend(content.warnings.iter().cloned());
+        plan.warnings.extend(warnings);
         plan.part = chosen.is_some();
         match request.mode {
             Mode::InPlace => {
-                let found = match &chosen {
-                    None => in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?,
+                match &chosen {
+                    None => plan
+                        .obstacles
+                        .extend(in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?),
                     Some(chosen) => {
                         let dsn = target.dsn(&database);
-                        let session = Arc::new(connect(&dsn).await?);
-                        let tables = Tables::of(chosen, content.entries());
-                        plan.only_rows(tables.names());
-                        tables.obstacles(&session, &dsn, chosen).await?
+                        in_place::survey::tables(&dsn, chosen, content.entries(), &mut plan).await?;
                     }
-                };
-                plan.obstacles.extend(found);
+                }
                 plan.obstacles.extend(in_place::survey::refused(&content, request.job));
             }
             Mode::Swap if is_partial(request.job) => plan.warnings.push(PARTIAL.to_owned()),
@@ -185,7 +187,10 @@ impl<'a> Prepared<'a> {
         let begin = async {
             let alone = self.lock().await?;
             let expected = self.check().await?;
-            let safety = self.until(self.back_up(alone.live.is_some())).await?;
+            let safety = match &alone.live {
+                Some(_) if !self.is_new() => self.until(self.back_up(None)).await?,
+                _ => None,
+            };
             let taken = live::names(&alone.client).await?;
             Ok::<_, anyhow::Error>((alone, expected, safety, taken))
         };
@@ -242,7 +247,7 @@ impl<'a> Prepared<'a> {
     /// is live.
     async fn lock(&self) -> Result<Alone> {
         let watch = &self.request.watch;
-        let lock = lock::take(&self.target, &self.database).await?;
+        let lock = lock::take(self.target.outside(&self.database).await?, &self.database).await?;
         let client = self.target.outside(&self.database).await?;
         // It idles while the rows are loaded.
         run(&client, "SET idle_session_timeout = 0; SET statement_timeout = 0").await?;
@@ -283,22 +288,17 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// Backs up what is live.
-    pub(super) async fn back_up(&self, replaces: bool) -> Result<Option<BackupId>> {
+    /// Backs up what is live: before a swap, or before a restore in place.
+    pub(super) async fn back_up(&self, in_place: Option<InPlace>) -> Result<Option<BackupId>> {
         let watch = &self.request.watch;
-        if !replaces || self.is_new() {
-            return Ok(None);
-        }
         if !self.request.safety {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
             return Ok(None);
         }
         watch.step(Step::Safety).await;
         let request = backup::Request {
-            label: Some(match self.request.mode {
-                Mode::InPlace => format!("{} {}", undo::IN_PLACE, self.content),
-                Mode::Swap | Mode::New(_) => format!("before the restore of {}", self.content),
-            }),
+            label: Some(format!("before the restore of {}", self.content)),
+            in_place,
             protect: self.content.backup().into_iter().collect::<BTreeSet<_>>(),
             clock: self.request.clock.clone(),
             cancel: self.request.cancel.clone(),

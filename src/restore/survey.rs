@@ -52,6 +52,8 @@ pub struct LiveState {
     pub rows: Option<i64>,
     /// When a client last did something in it.
     pub newest_activity: Option<DateTime<Utc>>,
+    /// What changed in it, as far as the server counts.
+    pub changes: Changes,
     /// Who is connected.
     pub clients: Vec<Clients>,
     /// Names of prepared transactions, which no swap can end.
@@ -60,6 +62,19 @@ pub struct LiveState {
     pub slots: Vec<String>,
     /// Subscriptions, which go on in the replaced database.
     pub subscriptions: Vec<String>,
+}
+
+/// What a server knows of the changes in a database. It does not know when a row was last changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Rows that were inserted, updated and deleted since [`Changes::counted_since`].
+    pub rows: Option<i64>,
+    /// When the counters were last reset; `None`: never, or not known since when.
+    pub counted_since: Option<DateTime<Utc>>,
+    /// When a table was last vacuumed or analyzed: the server does that by itself after changes.
+    pub maintained: Option<DateTime<Utc>>,
+    /// The newest commit in any database of the server, where it keeps the times (`track_commit_timestamp`).
+    pub newest_commit: Option<DateTime<Utc>>,
 }
 
 /// Connected clients of one application and role.
@@ -178,10 +193,15 @@ async fn live_state(target: &Target, client: &Client, database: &str, live: Live
             count: row.try_get(2)?,
         });
     }
+    let (rows, maintained) = inside(target, database).await.unwrap_or_default();
     let named = async |query: &str| texts(client, query, &[database]).await;
     Ok(LiveState {
-        rows: rows(target, database).await,
-        newest_activity: newest.and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
+        rows,
+        changes: Changes {
+            maintained,
+            ..changes(client, live.oid).await?
+        },
+        newest_activity: time(newest),
         clients: connected,
         prepared: named("SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = ANY($1) ORDER BY gid").await?,
         slots: named("SELECT slot_name::text FROM pg_catalog.pg_replication_slots WHERE database = ANY($1) ORDER BY 1")
@@ -195,18 +215,51 @@ async fn live_state(target: &Target, client: &Client, database: &str, live: Live
     })
 }
 
-/// Rows of the live database by its statistics. A database that cannot be entered can be replaced all the same.
-async fn rows(target: &Target, database: &str) -> Option<i64> {
+/// Rows of the live database by its statistics, and when a table was last vacuumed or analyzed. A database that cannot be
+/// entered can be replaced all the same.
+async fn inside(target: &Target, database: &str) -> Option<(Option<i64>, Option<DateTime<Utc>>)> {
     let client = target.session(database).await.ok()?;
     let row = client
         .query_one(
-            "SELECT COALESCE(pg_catalog.sum(GREATEST(c.reltuples::int8, s.n_live_tup)), 0)::int8 \
+            "SELECT COALESCE(pg_catalog.sum(GREATEST(c.reltuples::int8, s.n_live_tup)), 0)::int8, \
+             pg_catalog.date_part('epoch', \
+             pg_catalog.max(GREATEST(last_vacuum, last_autovacuum, last_analyze, last_autoanalyze)))::int8 \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_stat_user_tables s ON s.relid = c.oid",
             &[],
         )
         .await
         .ok()?;
-    row.try_get(0).ok()
+    Some((row.try_get(0).ok()?, time(row.try_get(1).ok()?)))
+}
+
+fn time(seconds: Option<i64>) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds?, 0)
+}
+
+async fn changes(client: &Client, database: u32) -> Result<Changes> {
+    let counted = client
+        .query_opt(
+            "SELECT tup_inserted + tup_updated + tup_deleted, pg_catalog.date_part('epoch', stats_reset)::int8 \
+             FROM pg_catalog.pg_stat_database WHERE datid = $1",
+            &[&database],
+        )
+        .await?;
+    let mut changes = Changes::default();
+    if let Some(row) = counted {
+        changes.rows = row.try_get(0)?;
+        changes.counted_since = time(row.try_get(1)?);
+    }
+    // Where the times are not kept this is an error.
+    let newest = client
+        .query_opt(
+            "SELECT pg_catalog.date_part('epoch', timestamp)::int8 FROM pg_catalog.pg_last_committed_xact()",
+            &[],
+        )
+        .await;
+    if let Ok(Some(row)) = newest {
+        changes.newest_commit = time(row.try_get(0)?);
+    }
+    Ok(changes)
 }
 
 /// Free space where the server keeps its data. Only a server on this machine can be asked, and only by a role

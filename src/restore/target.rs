@@ -67,6 +67,17 @@ impl Target {
         }
     }
 
+    /// A session in any database: in `live` itself where the server lets us into no other one.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the login.
+    pub async fn anywhere(&self, live: &str) -> Result<Client> {
+        match self.outside(live).await {
+            Ok(client) => Ok(client),
+            Err(_) => self.session(live).await,
+        }
+    }
+
     async fn any_other(&self, live: &str) -> Option<Client> {
         let client = self.session(live).await.ok()?;
         let rows = client

@@ -1,10 +1,13 @@
 //! The database that a restore replaced is live again; what was live is kept in its stead, so that an undo
 //! can be undone.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use super::in_place::commit;
 use super::kept::Kept;
 use super::live::Live;
 use super::marker::{self, Marked, Marker, State};
@@ -14,7 +17,9 @@ use super::watch::{Step, Watch};
 use super::{lock, recover};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
-use crate::manifest::Kind;
+use crate::manifest::BackupId;
+use crate::postgres::connect::connect;
+use crate::postgres::identity;
 use crate::shelf::Stock;
 
 /// How an undo went.
@@ -32,45 +37,85 @@ pub struct Undone {
     pub ended: usize,
 }
 
-/// The kept database that an undo of `database` makes live: the newest, or the one of that name.
-///
-/// # Errors
-/// [`Exit::NotFound`]: there is none.
-pub async fn choose(target: &Target, database: &str, name: Option<&str>) -> Result<Kept> {
-    let client = target.outside(database).await?;
-    find(&client, database, name).await.map(Kept::from)
+/// How the last restore of a database is taken back.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// The database that it replaced is live again.
+    Swap(Kept),
+    /// It was made in place, and its safety snapshot is restored in place.
+    InPlace(BackupId),
 }
 
-/// What the label of the safety snapshot of a restore in place begins with.
-pub const IN_PLACE: &str = "before the restore in place of";
-
-/// Makes sure that the last restore of the job kept the database that it replaced: one in place keeps none, and the
-/// newest that is `kept` is older then. Stores that cannot be read say nothing.
+/// How an undo of `database` goes: by the kept database called `name`, or else by what the last restore left, be it a
+/// kept database or a safety snapshot. A restore in place that was not committed never happened.
 ///
 /// # Errors
-/// [`Exit::NotFound`]: it was made in place.
-pub async fn refuse_after_in_place(job: &Job, database: &str, kept: Option<&Kept>) -> Result<()> {
-    let Ok(stock) = Stock::read(job).await else {
-        return Ok(());
+/// [`Exit::NotFound`]: there is nothing to take back. [`Exit::Busy`]: a restore in place is under way.
+pub async fn way(target: &Target, job: &Job, database: &str, name: Option<&str>) -> Result<Way> {
+    let kept = async {
+        find(&target.outside(database).await?, database, name)
+            .await
+            .map(Kept::from)
     };
+    let kept = kept.await;
+    if name.is_some() {
+        return kept.map(Way::Swap);
+    }
+    let since = kept.as_ref().ok().map(|kept| kept.since);
+    match in_place(target, job, database, since).await? {
+        Some(safety) => Ok(Way::InPlace(safety)),
+        None => kept.map(Way::Swap),
+    }
+}
+
+/// The safety snapshot of the last restore in place that was committed after `since`. Stores that cannot be read, and a
+/// database that cannot be entered, say nothing.
+async fn in_place(
+    target: &Target,
+    job: &Job,
+    database: &str,
+    since: Option<DateTime<Utc>>,
+) -> Result<Option<BackupId>> {
+    let dsn = target.dsn(database);
+    let (Ok(stock), Ok(session)) = (Stock::read(job).await, connect(&dsn).await) else {
+        return Ok(None);
+    };
+    let here = identity::read(&session, &dsn).await?;
     let backups = stock.inventories().flat_map(|inventory| &inventory.backups);
-    let of_in_place = backups
+    let mut taken: Vec<(BackupId, u64)> = backups
         .map(|backup| &backup.manifest)
-        .filter(|it| it.kind == Kind::Safety && it.label.as_ref().is_some_and(|label| label.starts_with(IN_PLACE)));
-    let Some(newest) = of_in_place.map(|manifest| manifest.id).max() else {
-        return Ok(());
-    };
-    let earlier = match kept {
-        Some(kept) if kept.since >= newest.time() => return Ok(()),
-        Some(kept) => format!("; --kept {} takes back what an earlier restore replaced", kept.name),
-        None => String::new(),
-    };
-    let message = format!("the last restore of {database:?} was begun in place, and such a one keeps no database");
+        .filter(|it| it.source.same_database(&here) && since.is_none_or(|since| it.started > since))
+        .filter_map(|it| Some((it.id, it.in_place.as_ref()?.transaction)))
+        .collect();
+    taken.sort_unstable_by_key(|(id, _)| Reverse(*id));
+    taken.dedup();
+    for (id, transaction) in taken {
+        let status = commit::status(session.client(), transaction).await.ok().flatten();
+        match status.as_deref() {
+            Some("committed") => return Ok(Some(id)),
+            Some("aborted") => {}
+            Some(_) => {
+                let message = format!("a restore in place of {database:?} is under way");
+                return Err(Fail::new(Exit::Busy, message).hint("wait until it has ended").into());
+            }
+            None => return Err(forgotten(job, database, id)),
+        }
+    }
+    Ok(None)
+}
+
+fn forgotten(job: &Job, database: &str, id: BackupId) -> anyhow::Error {
+    let message = format!(
+        "whether {database:?} was restored in place after the backup {id} is not known: the server has forgotten how the \
+         transaction ended"
+    );
     let hint = format!(
-        "its safety snapshot has what was there before: snapback restore {} {newest} --mode in-place{earlier}",
+        "if it was, `snapback restore {} {id} --mode in-place` takes it back; if not, `snapback undo --kept NAME` takes \
+         back what `snapback list` shows as kept",
         job.name
     );
-    Err(Fail::new(Exit::NotFound, message).hint(hint).into())
+    Fail::new(Exit::NotFound, message).hint(hint).into()
 }
 
 async fn find(client: &Client, database: &str, name: Option<&str>) -> Result<Marked> {
@@ -94,7 +139,7 @@ async fn find(client: &Client, database: &str, name: Option<&str>) -> Result<Mar
 /// There is none such, or the live database cannot be had for the swap; then nothing has changed.
 pub async fn undo(target: &Target, database: &str, name: &str, now: DateTime<Utc>, watch: &Watch) -> Result<Undone> {
     let client = target.outside(database).await?;
-    let _lock = lock::take(target, database).await?;
+    let _lock = lock::take(target.outside(database).await?, database).await?;
     watch.step(Step::Recover).await;
     for leftover in recover::clean(target, &client, database).await? {
         watch.warn(leftover.to_string());

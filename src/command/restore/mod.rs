@@ -110,6 +110,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         job: &asked.job,
         mode: mode(&args)?,
         options,
+        back: false,
         safety: !args.no_safety,
         force: args.force,
         jobs: args.jobs.map(usize::from),
@@ -118,8 +119,29 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         cancel: cancelled_by_signals()?,
     })
     .await?;
+    go(
+        globals,
+        &mut prepared,
+        &progress,
+        args.dry_run,
+        (!args.yes).then_some("restore"),
+    )
+    .await
+}
+
+/// Shows the plan of a restore, asks whether to `confirm` it unless that is nobody's wish, does it and reports.
+///
+/// # Errors
+/// As [`run`].
+pub async fn go(
+    globals: &Globals,
+    prepared: &mut Prepared<'_>,
+    progress: &Progress,
+    dry_run: bool,
+    confirm_the: Option<&str>,
+) -> Result<ExitCode> {
     let plan = &prepared.plan;
-    if args.dry_run {
+    if dry_run {
         show(globals, plan)?;
         plan.check()?;
         return Ok(ExitCode::SUCCESS);
@@ -128,8 +150,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         eprint(&plan::text(plan))?;
     }
     plan.check()?;
-    if !args.yes {
-        confirm(&plan.database, "restore")?;
+    if let Some(verb) = confirm_the {
+        confirm(&plan.database, verb)?;
     }
     let outcome = prepared.run().await;
     progress.end();
@@ -156,7 +178,7 @@ fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
     let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
     match args.mode {
         Mode::InPlace if !is_whole(options) && !is_tables(options) => refuse(
-            "in place, a part of a backup is the rows of tables: only --table and --schema say which",
+            "in place, a part of a backup is tables: only --table and --schema say which",
             "restore the part beside with --mode new --as NAME",
         ),
         Mode::Swap if !is_whole(options) => refuse(
@@ -338,11 +360,8 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
             "nobody could write for {} ms, {} sessions ended",
             outcome.away_ms, outcome.ended
         ))?;
-        if let Some(safety) = outcome.safety {
-            let job = &plan.job;
-            output::line(&format!(
-                "to take it back: snapback restore {job} {safety} --mode in-place"
-            ))?;
+        if outcome.safety.is_some() {
+            output::line(&format!("to take it back: snapback undo {}", plan.job))?;
         }
     }
     if let Some(kept) = &outcome.kept {

@@ -4,6 +4,7 @@ use chrono::Utc;
 
 use crate::command::output::{ago, bytes, count, seconds};
 use crate::restore::plan::{Backup, File, Plan, Replaces, What};
+use crate::restore::survey::Changes;
 
 /// The plan as text.
 pub fn text(plan: &Plan) -> String {
@@ -106,6 +107,7 @@ fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {
     if let Some(newest) = live.newest_activity {
         lines.push(format!("  newest activity of its clients: {}", ago(newest, Utc::now())));
     }
+    lines.extend(changes(&live.changes));
     for clients in &live.clients {
         let name = match clients.application.as_str() {
             "" => "without a name",
@@ -119,6 +121,29 @@ fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {
             "  connected: {} × {name} ({}), {then}",
             clients.count, clients.user
         ));
+    }
+    lines
+}
+
+fn changes(changes: &Changes) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(rows) = changes.rows.and_then(|rows| u64::try_from(rows).ok()) {
+        let since = changes.counted_since.map_or("it counts them".to_owned(), |at| {
+            at.format("%Y-%m-%d %H:%M UTC").to_string()
+        });
+        lines.push(format!(
+            "  rows changed in it since {since}, those of its catalogs among them: {}",
+            count(rows)
+        ));
+    }
+    for (what, when) in [
+        (
+            "last vacuumed or analyzed, as the server does after changes",
+            changes.maintained,
+        ),
+        ("newest commit on the server, in any database", changes.newest_commit),
+    ] {
+        lines.extend(when.map(|when| format!("  {what}: {}", ago(when, Utc::now()))));
     }
     lines
 }

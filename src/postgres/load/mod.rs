@@ -3,6 +3,7 @@
 //!
 //! Every statement must succeed. The few whose failure loses nothing are named in `session` and told.
 
+mod again;
 pub mod graph;
 mod inserts;
 mod remove;
@@ -24,6 +25,7 @@ use crate::archive::toc::{DumpId, Entry, Section};
 use crate::error::Result;
 use crate::postgres::connect::Dsn;
 use crate::postgres::session::Session;
+pub use again::make_again;
 use graph::Graph;
 pub use remove::remove;
 use session::Loader;

@@ -19,14 +19,7 @@ pub async fn remove(session: &Session, mut entries: Vec<Entry>, quote: Quote) ->
     entries.retain(|entry| !matches!(entry.desc.as_str(), "CONSTRAINT" | "INDEX"));
     entries.iter_mut().for_each(cascade);
     let client = session.client();
-    let row = client
-        .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
-        .await?;
-    let name: String = row.try_get(0)?;
-    let encoding = Encoding {
-        any_bytes: name == "SQL_ASCII",
-        name,
-    };
+    let encoding = Encoding::of_server(client).await?;
     let options = RestoreOptions {
         clean: true,
         // Dropping a base type takes its functions along, which have drop statements of their own.

@@ -186,6 +186,18 @@ impl Loader {
 }
 
 impl Encoding {
+    /// That of the database that a session is in.
+    pub(super) async fn of_server(client: &Client) -> Result<Encoding> {
+        let row = client
+            .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
+            .await?;
+        let name: String = row.try_get(0)?;
+        Ok(Encoding {
+            any_bytes: name == "SQL_ASCII",
+            name,
+        })
+    }
+
     /// Text in this encoding as a session sends it, which is always UTF-8.
     pub(super) async fn text(&self, client: &Client, sql: &[u8]) -> Result<String> {
         let plain = sql.is_ascii() || self.name == "UTF8" || self.any_bytes;

@@ -78,7 +78,7 @@ pub async fn clear(session: &Arc<Session>, dsn: &Dsn) -> Result<Kept> {
     load::remove(session, entries, quote).await?;
     let client = session.client();
     run(client, &configuration(&kept)).await?;
-    run(client, DEFAULT_PRIVILEGES).await?;
+    run(client, &without_default_privileges("true")).await?;
     run(client, PUBLIC).await?;
     Ok(kept)
 }
@@ -98,11 +98,17 @@ fn configuration(kept: &Kept) -> String {
     )
 }
 
+/// Takes away the default privileges of those roles of `pg_default_acl a` that the condition `which` is true for.
+#[must_use]
+pub fn without_default_privileges(which: &str) -> String {
+    DEFAULT_PRIVILEGES.replace("{which}", which)
+}
+
 /// Default privileges go when they are as they are by default. Those of schemas that were dropped are gone.
 const DEFAULT_PRIVILEGES: &str = "DO $snapback$ DECLARE d record; who text; prefix text; kind text; BEGIN
 FOR d IN SELECT pg_catalog.pg_get_userbyid(a.defaclrole) AS role, n.nspname AS schema, a.defaclobjtype AS type,
     a.defaclacl AS acl FROM pg_catalog.pg_default_acl a LEFT JOIN pg_catalog.pg_namespace n ON n.oid = a.defaclnamespace
-    WHERE pg_catalog.pg_has_role(a.defaclrole, 'MEMBER') LOOP
+    WHERE pg_catalog.pg_has_role(a.defaclrole, 'MEMBER') AND {which} LOOP
     prefix := pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I ', d.role);
     IF d.schema IS NOT NULL THEN prefix := prefix || pg_catalog.format('IN SCHEMA %I ', d.schema); END IF;
     kind := CASE d.type WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES'

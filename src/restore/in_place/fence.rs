@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::holders::{Holder, names};
 use crate::error::{Exit, Fail, Result};
 use crate::restore::target::run;
 use crate::restore::watch::Watch;
@@ -92,7 +93,7 @@ impl<'a> Fence<'a> {
                 watch.warn(format!("ending who holds the tables: {}", names(&holders)));
             }
             for holder in &holders {
-                self.end(holder.pid).await?;
+                self.end(holder).await?;
             }
             attempt += 1;
         }
@@ -124,48 +125,15 @@ impl<'a> Fence<'a> {
             .client
             .query(HOLDERS, &[&tables, &(against == Against::All)])
             .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Holder {
-                    pid: row.try_get(0)?,
-                    application: row.try_get(1)?,
-                    user: row.try_get(2)?,
-                })
-            })
-            .collect()
+        rows.iter().map(Holder::of).collect()
     }
 
     /// Ends a session, unless the role may not.
-    async fn end(&mut self, pid: i32) -> Result<()> {
+    async fn end(&mut self, holder: &Holder) -> Result<()> {
         run(self.client, "SAVEPOINT ending").await?;
-        let ended = self
-            .client
-            .query_one("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid])
-            .await;
-        match ended {
-            Ok(row) => self.ended += usize::from(row.try_get::<_, bool>(0)?),
-            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.ended += usize::from(holder.end(self.client).await?);
         run(self.client, "ROLLBACK TO SAVEPOINT ending; RELEASE SAVEPOINT ending").await
     }
-}
-
-/// A session that holds a table.
-struct Holder {
-    pid: i32,
-    application: String,
-    user: String,
-}
-
-fn names(holders: &[Holder]) -> String {
-    let name = |holder: &Holder| {
-        format!(
-            "{:?} (role {}, process {})",
-            holder.application, holder.user, holder.pid
-        )
-    };
-    holders.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn busy(holders: &[Holder]) -> anyhow::Error {

@@ -4,37 +4,48 @@
 //! Writers are kept out before the safety snapshot is taken, so that it has every write that was ever committed.
 
 mod clear;
+pub mod commit;
+mod dependents;
 mod fence;
+mod holders;
+mod own;
+mod refill;
+mod replacement;
 pub mod survey;
-pub mod tables;
+mod tables;
+mod waiting;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-
 use super::advice::explain;
 use super::analyse;
 use super::lock::{self, Lock};
-use super::origin::{Body, Expected};
+use super::origin::{Body, Content, Expected};
 use super::outcome::Outcome;
+use super::plan::Obstacle;
 use super::prove::{Proof, prove_within};
 use super::run::Prepared;
-use super::target::{Target, run};
+use super::target::run;
 use super::watch::Step;
+use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
+use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result};
-use crate::manifest::BackupId;
+use crate::manifest::{BackupId, InPlace};
 use crate::postgres::connect::{Dsn, connect};
-use crate::postgres::dump::entries_within;
+use crate::postgres::load::Load;
 use crate::postgres::session::{NEVER_TIMED_OUT, Session};
 use clear::clear;
 use fence::{Against, Fence};
-use tables::Tables;
+use replacement::Replacement;
+use tables::{Tables, Way};
 
 /// What is in the transaction, before it is committed.
 struct Replaced {
+    /// Its number.
+    transaction: u64,
     safety: Option<BackupId>,
     proof: Proof,
     ended: usize,
@@ -43,10 +54,6 @@ struct Replaced {
 
 /// How long a rollback may take before it is left to the server.
 const ROLLBACK: Duration = Duration::from_secs(60);
-/// How long a server may take to be back, when it alone knows whether the restore was committed.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two questions to it.
-const LOOK: Duration = Duration::from_millis(100);
 
 impl Prepared<'_> {
     /// Restores in place.
@@ -56,7 +63,7 @@ impl Prepared<'_> {
     pub(super) async fn run_in_place(&mut self) -> Result<Outcome> {
         let begun = Instant::now();
         let begin = async {
-            let lock = lock::take(&self.target, &self.database).await?;
+            let lock = lock::take(self.target.anywhere(&self.database).await?, &self.database).await?;
             let expected = self.check().await?;
             let session = Arc::new(connect(&self.target.dsn(&self.database)).await?);
             Ok::<_, anyhow::Error>((lock, expected, session))
@@ -67,7 +74,7 @@ impl Prepared<'_> {
             Err(error) => return Err(give_up(&session, error).await),
         };
         self.request.watch.step(Step::Commit).await;
-        commit(&self.target, &self.database, &session).await?;
+        self.commit(&session, replaced.transaction).await?;
         let away = replaced.locked.elapsed();
         drop(session);
         self.after().await;
@@ -97,6 +104,7 @@ impl Prepared<'_> {
             ),
         )
         .await?;
+        let transaction = commit::number(client).await?;
         watch.step(Step::Lock).await;
         let locked = Instant::now();
         let tables = self.chosen.as_ref().map(|chosen| Tables::of(chosen, reader.entries()));
@@ -106,19 +114,28 @@ impl Prepared<'_> {
         };
         let mut fence = Fence::new(client, only);
         fence.close(Against::Writers, watch).await?;
-        let safety = self.back_up(true).await?;
+        let in_place = InPlace {
+            transaction,
+            tables: tables.iter().flat_map(Tables::names).cloned().collect(),
+        };
+        let safety = self.back_up(Some(in_place)).await?;
         watch.step(Step::Remove).await;
         fence.close(Against::All, watch).await?;
         let dsn = self.target.dsn(&self.database);
-        let proof = match &tables {
-            Some(tables) => self.refill(session, &dsn, expected, tables).await?,
-            None => self.rebuild(session, &dsn, reader, expected).await?,
+        let work = async {
+            match &tables {
+                Some(tables) => self.replace_tables(session, &dsn, expected, tables).await,
+                None => self.rebuild(session, &dsn, reader, expected).await,
+            }
         };
+        let beside = self.target.session(&self.database).await?;
+        let (proof, ended) = waiting::bounded(client, &beside, watch, work).await?;
         lock.assert_held().await?;
         Ok(Replaced {
+            transaction,
             safety,
             proof,
-            ended: fence.ended,
+            ended: fence.ended + ended,
             locked,
         })
     }
@@ -145,23 +162,62 @@ impl Prepared<'_> {
         Ok(proof)
     }
 
-    /// Replaces the rows of tables, and proves them.
-    async fn refill(&self, session: &Arc<Session>, dsn: &Dsn, expected: &Expected, tables: &Tables) -> Result<Proof> {
-        let (watch, client) = (&self.request.watch, session.client());
+    /// Replaces single tables, in the way that their definitions allow now that nobody can change them.
+    async fn replace_tables(
+        &self,
+        session: &Arc<Session>,
+        dsn: &Dsn,
+        expected: &Expected,
+        tables: &Tables,
+    ) -> Result<Proof> {
         let Body::Archive(reader) = &self.content.body else {
             anyhow::bail!("of plain SQL no part can be chosen");
         };
-        let (live, _) = entries_within(session, dsn).await?;
-        tables.check(&live)?;
-        let again = tables.clear(client).await?;
-        watch.step(Step::Data).await;
-        let load = self.load_of(reader, tables.load_options(), dsn, expected, 1);
-        load.within(session, &HashSet::new()).rows().await?;
-        tables.finish(client, &again).await?;
-        watch.step(Step::Prove).await;
+        let (way, obstacles) = tables.way(session, dsn, reader.entries()).await?;
+        refuse(&obstacles)?;
+        let load = |options| {
+            self.load_of(reader, options, dsn, expected, 1)
+                .within(session, &HashSet::new())
+        };
+        let entries = match way {
+            Way::Rows => {
+                self.refill(session, tables, load(refill::load_options(tables))).await?;
+                refill::entries(tables)
+            }
+            Way::Whole(_, replacement) => {
+                let load = load(replacement.load_options(tables));
+                self.exchange(session, tables, &replacement, load).await?;
+                replacement.prove(session, dsn, tables).await?;
+                replacement.proven(tables)
+            }
+        };
+        self.request.watch.step(Step::Prove).await;
         let request = tables.dump(&self.content.dump);
-        let (proof, _) = prove_within(session, dsn, expected, &tables.entries, &request).await?;
+        let (proof, _) = prove_within(session, dsn, expected, &entries, &request).await?;
         Ok(proof)
+    }
+
+    /// Replaces the rows of tables.
+    async fn refill(&self, session: &Session, tables: &Tables, load: Load) -> Result<()> {
+        let client = session.client();
+        let again = refill::clear(client, tables).await?;
+        self.request.watch.step(Step::Data).await;
+        load.rows().await?;
+        refill::finish(client, tables, &again).await
+    }
+
+    /// Replaces tables with all that belongs to them.
+    async fn exchange(&self, session: &Session, tables: &Tables, whole: &Replacement, load: Load) -> Result<()> {
+        let watch = &self.request.watch;
+        let foreign_keys = whole.remove(session, tables).await?;
+        watch.step(Step::PreData).await;
+        load.definitions().await?;
+        whole.make_definitions(session).await?;
+        watch.step(Step::Data).await;
+        load.rows().await?;
+        watch.step(Step::Privileges).await;
+        load.privileges().await?;
+        whole.finish(session, tables, &foreign_keys).await
     }
 
     /// What can only be done when all is committed, and what must not fail the restore any more.
@@ -181,6 +237,41 @@ impl Prepared<'_> {
     }
 }
 
+/// Lets `options` take of the safety snapshot `content` what its restore in place had replaced; returns what a person
+/// should know of that.
+///
+/// # Errors
+/// [`Exit::NotFound`]: nothing of that was there before.
+pub fn take_back(content: &Content, options: &mut RestoreOptions) -> Result<Option<String>> {
+    let tables = content.in_place().map(|it| it.tables.as_slice()).unwrap_or_default();
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let entries = content.entries().iter();
+    let of_tables = entries.filter(|it| matches!(it.desc.as_str(), "TABLE" | "TABLE DATA"));
+    let of_them: Vec<&Entry> = of_tables.filter(|it| tables.contains(&own::name_of(it))).collect();
+    let new = tables
+        .iter()
+        .filter(|name| !of_them.iter().any(|it| own::name_of(it) == **name));
+    let new: Vec<_> = new.map(|(schema, name)| format!("{schema}.{name}")).collect();
+    let stay = format!(
+        "these tables were not there before the restore, so only DROP TABLE takes them back: {}",
+        new.join(", ")
+    );
+    if of_them.is_empty() {
+        return Err(Fail::new(Exit::NotFound, stay).into());
+    }
+    options.selection.list = Some(of_them.iter().map(|entry| entry.dump_id).collect());
+    Ok((!new.is_empty()).then_some(stay))
+}
+
+/// What has come into the way since the plan.
+fn refuse(obstacles: &[Obstacle]) -> Result<(), Fail> {
+    obstacles.first().map_or(Ok(()), |it| {
+        Err(Fail::new(it.exit, it.what.clone()).hint(it.hint.clone()))
+    })
+}
+
 /// Rolls back, and says how things stand.
 async fn give_up(session: &Session, error: anyhow::Error) -> anyhow::Error {
     // What the session is at may take long, and nobody needs it any more.
@@ -195,56 +286,4 @@ async fn give_up(session: &Session, error: anyhow::Error) -> anyhow::Error {
             "the restore failed; the server rolls all of it back as soon as it sees that the connection is gone",
         ),
     }
-}
-
-/// Commits. When the connection breaks over it, the server is asked what became of the transaction.
-async fn commit(target: &Target, database: &str, session: &Session) -> Result<()> {
-    let client = session.client();
-    let begun = Instant::now();
-    let committed = async {
-        let row = client
-            .query_one("SELECT pg_catalog.pg_current_xact_id()::text", &[])
-            .await
-            .map_err(|error| (String::new(), error))?;
-        let id: String = row.try_get(0).map_err(|error| (String::new(), error))?;
-        client.batch_execute("COMMIT").await.map_err(|error| (id, error))
-    };
-    let (id, error) = match committed.await {
-        Ok(()) => return Ok(()),
-        Err(failed) => failed,
-    };
-    let failed = || {
-        explain(
-            anyhow::anyhow!("{error}"),
-            "the restore failed, and nothing was changed",
-        )
-    };
-    if id.is_empty() || !client.is_closed() {
-        return Err(failed());
-    }
-    loop {
-        match status(target, database, &id).await {
-            Ok(Some(state)) if state == "committed" => return Ok(()),
-            Ok(Some(state)) if state == "aborted" => return Err(failed()),
-            _ if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK).await,
-            _ => {
-                let message = format!(
-                    "the connection broke over the commit of the restore of {database:?}, and the server cannot be asked \
-                     whether it was committed: {error}"
-                );
-                return Err(Fail::new(Exit::Unreachable, message)
-                    .hint(format!("once the server is back: SELECT pg_xact_status('{id}')"))
-                    .into());
-            }
-        }
-    }
-}
-
-async fn status(target: &Target, database: &str, id: &str) -> Result<Option<String>> {
-    let client = target.session(database).await?;
-    let row = client
-        .query_one("SELECT pg_catalog.pg_xact_status($1::text::xid8)", &[&id])
-        .await
-        .context("asking what became of the restore")?;
-    Ok(row.try_get(0)?)
 }

@@ -1,13 +1,18 @@
 //! What is in the way of a restore in place, and what a person should know of it.
 
+use std::sync::Arc;
+
 use tokio_postgres::Client;
+
+use super::tables::{Tables, Way};
 
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Result};
 use crate::job::Job;
+use crate::postgres::connect::{Dsn, connect};
 use crate::restore::create::Archived;
 use crate::restore::origin::{Body, Content, is_partial};
-use crate::restore::plan::Obstacle;
+use crate::restore::plan::{Obstacle, Plan};
 use crate::restore::survey::LiveState;
 
 /// Owners of what is there that the role is not a member of. What belongs to the role that made the cluster is not
@@ -76,6 +81,49 @@ pub async fn obstacles(client: &Client, live: Option<&LiveState>, entries: &[Ent
     }
     found.extend(locks(client, entries).await?);
     Ok(found)
+}
+
+/// Plans the replacement of single tables: what is `chosen` of `all` entries, into the database of `dsn`.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn tables(dsn: &Dsn, chosen: &[Entry], all: &[Entry], plan: &mut Plan) -> Result<()> {
+    let tables = Tables::of(chosen, all);
+    let session = Arc::new(connect(dsn).await?);
+    session.run("BEGIN READ ONLY").await?;
+    let (way, obstacles) = tables.way(&session, dsn, all).await?;
+    session.run("ROLLBACK").await?;
+    match way {
+        Way::Rows => plan.only_rows(tables.names()),
+        Way::Whole(differ, whole) => plan.whole_tables(&differ, &whole.made_again(), &whole.missing),
+    }
+    plan.obstacles.extend(besides(chosen));
+    plan.obstacles.extend(obstacles);
+    Ok(())
+}
+
+/// What is chosen that is no table. What belongs to a table is chosen along with it.
+fn besides(chosen: &[Entry]) -> Option<Obstacle> {
+    let along = [
+        "TABLE",
+        "TABLE DATA",
+        "ACL",
+        "COMMENT",
+        "SCHEMA",
+        "SECURITY LABEL",
+        "STATISTICS DATA",
+    ];
+    let others = chosen
+        .iter()
+        .filter(|entry| !entry.desc.starts_with("DATABASE") && !along.contains(&entry.desc.as_str()));
+    let others: Vec<_> = others.map(|entry| format!("{} {}", entry.desc, entry.tag)).collect();
+    (!others.is_empty()).then(|| {
+        Obstacle::new(
+            Exit::Usage,
+            format!("only tables are replaced in place, not {}", others.join(", ")),
+            "name tables with --table, or restore the part with --mode new",
+        )
+    })
 }
 
 /// What of the backup or of the job does not go together with a restore in place.

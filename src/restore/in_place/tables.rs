@@ -1,30 +1,49 @@
-//! Single tables in place: their rows are replaced by those of the backup, when their definition is still the same.
+//! Single tables in place: which they are, what of the archive belongs to them, and in which way they are replaced.
 //!
-//! What is built on a table - views, indexes, constraints, privileges - stays as it is. Foreign keys from and to it are
-//! taken away and made anew, which checks them; triggers do not fire.
+//! Where they are defined as in the backup only their rows are replaced (`refill`), and what is built on them stays.
+//! Else they are dropped and made anew (`replacement`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 
-use crate::archive::options::RestoreOptions;
-use crate::archive::selection::Selection;
-use crate::archive::toc::{DumpId, Entry};
-use crate::error::{Exit, Fail, Result};
+use super::own::{Name, belonging, name_of};
+use super::replacement::Replacement;
+use crate::archive::toc::Entry;
+use crate::error::{Exit, Result};
 use crate::postgres::connect::Dsn;
 use crate::postgres::dump::{self, entries_within};
 use crate::postgres::options::DumpOptions;
 use crate::postgres::session::Session;
 use crate::restore::plan::Obstacle;
-use crate::restore::target::{quoted, run};
+use crate::restore::target::quoted;
 
-/// The tables that a selection names, and what of the archive is restored for them.
+/// The tables that a selection names, and what of the archive belongs to them.
 pub struct Tables {
-    /// Schema and name of each.
-    names: BTreeSet<(String, String)>,
-    /// Their definitions, rows, and the values of the sequences that belong to them.
+    names: BTreeSet<Name>,
+    /// Definitions, rows, all that is built on them, and the sequences that their columns own.
     pub entries: Vec<Entry>,
+}
+
+/// How tables are replaced.
+pub enum Way {
+    /// Only their rows.
+    Rows,
+    /// As a whole, because these are defined otherwise now, or do not exist.
+    Whole(Vec<String>, Box<Replacement>),
+}
+
+/// A foreign key, and the statements that drop it and make it again, which checks it.
+pub struct ForeignKey {
+    /// The table that has it.
+    pub of: u32,
+    /// The table that it points at.
+    pub to: u32,
+    /// `ALTER TABLE … DROP CONSTRAINT`.
+    pub drop: String,
+    /// `ALTER TABLE … ADD CONSTRAINT`, with its comment.
+    pub add: String,
 }
 
 /// Foreign keys from and to tables, the topmost of those that partitions inherit.
@@ -41,107 +60,105 @@ SELECT c.conrelid, c.confrelid,
         pg_catalog.obj_description(c.oid, 'pg_constraint')), '')
 FROM pg_catalog.pg_constraint c WHERE c.conparentid = 0 AND c.oid IN (SELECT oid FROM up) ORDER BY c.oid";
 
-/// Triggers of tables, with what makes each what it is now.
-const TRIGGERS: &str = "\
-SELECT pg_catalog.format('ALTER TABLE ONLY %s DISABLE TRIGGER %I', tgrelid::pg_catalog.regclass, tgname),
-    pg_catalog.format('ALTER TABLE ONLY %s %s TRIGGER %I', tgrelid::pg_catalog.regclass,
-        CASE tgenabled WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END, tgname)
-FROM pg_catalog.pg_trigger WHERE tgrelid = ANY ($1) AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY oid";
+/// The foreign keys from and to the tables with the numbers `oids`.
+///
+/// # Errors
+/// The server does not answer.
+pub async fn foreign_keys(client: &Client, oids: &[u32]) -> Result<Vec<ForeignKey>> {
+    let rows = client.query(FOREIGN_KEYS, &[&oids]).await?;
+    let keys = rows.iter().map(|row| {
+        Ok(ForeignKey {
+            of: row.try_get(0)?,
+            to: row.try_get(1)?,
+            drop: row.try_get(2)?,
+            add: row.try_get(3)?,
+        })
+    });
+    keys.collect()
+}
 
 impl Tables {
     /// Finds them among the entries that were `chosen` of `all`.
     #[must_use]
     pub fn of(chosen: &[Entry], all: &[Entry]) -> Tables {
-        let mut names = BTreeSet::new();
-        let mut ids: HashSet<DumpId> = HashSet::new();
-        for entry in chosen.iter().filter(|entry| entry.desc == "TABLE") {
-            names.insert((entry.namespace.clone().unwrap_or_default(), entry.tag.clone()));
-            ids.insert(entry.dump_id);
-        }
-        let of_tables = |entry: &&Entry| entry.dependencies.iter().any(|id| ids.contains(id));
-        let sequences: HashSet<_> = all
+        let names = chosen
             .iter()
-            .filter(|entry| matches!(entry.desc.as_str(), "SEQUENCE" | "SEQUENCE OWNED BY"))
-            .filter(of_tables)
-            .map(|entry| (&entry.namespace, &entry.tag))
+            .filter(|entry| entry.desc == "TABLE")
+            .map(name_of)
             .collect();
-        let is_part = |entry: &&Entry| match entry.desc.as_str() {
-            "TABLE" => ids.contains(&entry.dump_id),
-            "TABLE DATA" => of_tables(entry),
-            "SEQUENCE SET" => sequences.contains(&(&entry.namespace, &entry.tag)),
-            _ => false,
-        };
+        let own = belonging(&names, all);
         Tables {
-            entries: all.iter().filter(is_part).cloned().collect(),
+            entries: all
+                .iter()
+                .filter(|entry| own.contains(&entry.dump_id))
+                .cloned()
+                .collect(),
             names,
         }
     }
 
-    /// What keeps the rows from being replaced.
+    /// How they are replaced in the database as it is now, and what is in the way of it. The session is in a transaction.
     ///
     /// # Errors
     /// The server does not answer.
-    pub async fn obstacles(&self, session: &Arc<Session>, dsn: &Dsn, chosen: &[Entry]) -> Result<Vec<Obstacle>> {
-        let mut found = Vec::new();
-        // What belongs to a table is chosen along with it, and stays as it is.
-        let along = [
-            "TABLE",
-            "TABLE DATA",
-            "ACL",
-            "COMMENT",
-            "SCHEMA",
-            "SECURITY LABEL",
-            "STATISTICS DATA",
-        ];
-        let others = chosen
-            .iter()
-            .filter(|entry| !entry.desc.starts_with("DATABASE") && !along.contains(&entry.desc.as_str()));
-        let others: Vec<_> = others.map(|entry| format!("{} {}", entry.desc, entry.tag)).collect();
-        if !others.is_empty() {
-            let what = format!("only rows of tables are replaced in place, not {}", others.join(", "));
-            found.push(Obstacle::new(
-                Exit::Usage,
-                what,
-                "name tables with --table, or restore the part with --mode new",
-            ));
+    pub async fn way(&self, session: &Arc<Session>, dsn: &Dsn, all: &[Entry]) -> Result<(Way, Vec<Obstacle>)> {
+        let live = entries_within(session, dsn).await?;
+        let mut obstacles: Vec<_> = self.without_rows(all).into_iter().collect();
+        let differ = self.differ(&live.0);
+        if differ.is_empty() {
+            return Ok((Way::Rows, obstacles));
         }
-        session.run("BEGIN READ ONLY").await?;
-        let (live, _) = entries_within(session, dsn).await?;
-        session.run("ROLLBACK").await?;
-        if let Err(fail) = self.check(&live) {
-            found.push(Obstacle::new(fail.exit, fail.message, fail.hint.unwrap_or_default()));
-        }
-        Ok(found)
+        let mut replacement = Replacement::plan(session.client(), self, all, live).await?;
+        obstacles.append(&mut replacement.obstacles);
+        Ok((Way::Whole(differ, Box::new(replacement)), obstacles))
     }
 
-    /// Makes sure that the tables are defined as in the backup.
-    ///
-    /// # Errors
-    /// They are not; or the backup has no rows of one.
-    pub fn check(&self, live: &[Entry]) -> Result<(), Fail> {
+    /// The tables that are not as they are in the backup, for people.
+    fn differ(&self, live: &[Entry]) -> Vec<String> {
         let live: BTreeMap<_, &str> = definitions(live).collect();
-        let rows: HashSet<_> = self
-            .entries
-            .iter()
-            .filter(|entry| entry.desc == "TABLE DATA")
-            .map(name_of)
-            .collect();
-        let mut differ = Vec::new();
-        for (name, defn) in definitions(&self.entries) {
+        let differs = |(name, defn): (Name, &str)| {
             let why = match live.get(&name) {
-                _ if !rows.contains(&Some(name)) => "has no rows of its own: name its partitions",
-                Some(now) if *now == defn => continue,
+                Some(now) if *now == defn => return None,
                 Some(_) => "is defined otherwise now",
                 None => "does not exist now",
             };
-            differ.push(format!("{}.{} {why}", name.0, name.1));
-        }
-        if differ.is_empty() {
-            return Ok(());
-        }
-        let message = format!("only rows are replaced in place: {}", differ.join(", "));
-        Err(Fail::new(Exit::Failure, message)
-            .hint("restore them beside with --mode new --as NAME, and copy from there what is missed"))
+            Some(format!("{}.{} {why}", name.0, name.1))
+        };
+        definitions(&self.entries).filter_map(differs).collect()
+    }
+
+    /// Tables that would be empty afterwards. A partitioned one has its rows in its partitions.
+    fn without_rows(&self, all: &[Entry]) -> Option<Obstacle> {
+        let with_rows = self.with_rows();
+        let are_named = |root: &Entry| {
+            let attached = |it: &&Entry| it.desc == "TABLE ATTACH" && it.dependencies.contains(&root.dump_id);
+            let mut partitions = all
+                .iter()
+                .filter(attached)
+                .map(name_of)
+                .filter(|it| *it != name_of(root))
+                .peekable();
+            partitions.peek().is_some() && partitions.all(|it| self.names.contains(&it))
+        };
+        let empty: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|it| it.desc == "TABLE" && !with_rows.contains(&name_of(it)) && !are_named(it))
+            .map(|it| format!("{}.{}", it.namespace.as_deref().unwrap_or_default(), it.tag))
+            .collect();
+        (!empty.is_empty()).then(|| {
+            Obstacle::new(
+                Exit::Failure,
+                format!("the backup has no rows of its own for {}", empty.join(", ")),
+                "of a partitioned table name all partitions too; otherwise restore beside with --mode new --as NAME",
+            )
+        })
+    }
+
+    /// Those that the archive has rows of.
+    pub(super) fn with_rows(&self) -> HashSet<Name> {
+        let rows = self.entries.iter().filter(|entry| entry.desc == "TABLE DATA");
+        rows.map(name_of).collect()
     }
 
     /// The tables, those that a foreign key joins to them, and the partitions of these.
@@ -150,9 +167,8 @@ impl Tables {
     /// The server does not answer.
     pub async fn locked(&self, client: &Client) -> Result<Vec<u32>> {
         let mut joined = self.oids(client).await?;
-        for row in client.query(FOREIGN_KEYS, &[&joined.clone()]).await? {
-            joined.extend([row.try_get::<_, u32>(0)?, row.try_get(1)?]);
-        }
+        let keys = foreign_keys(client, &joined).await?;
+        joined.extend(keys.iter().flat_map(|key| [key.of, key.to]));
         let rows = client
             .query(
                 "SELECT DISTINCT t.it::pg_catalog.oid FROM pg_catalog.unnest($1::pg_catalog.oid[]) AS o (id), \
@@ -164,7 +180,11 @@ impl Tables {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
-    async fn oids(&self, client: &Client) -> Result<Vec<u32>> {
+    /// Their numbers, as far as they exist.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn oids(&self, client: &Client) -> Result<Vec<u32>> {
         let (schemas, names): (Vec<&str>, Vec<&str>) = self.names.iter().map(|(a, b)| (a.as_str(), b.as_str())).unzip();
         let rows = client
             .query(
@@ -177,68 +197,18 @@ impl Tables {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
-    /// Empties the tables, and returns the statements that make again what was taken away for that.
-    ///
-    /// # Errors
-    /// The role does not own one of them.
-    pub async fn clear(&self, client: &Client) -> Result<Vec<String>> {
-        let own = self.oids(client).await?;
-        let mut again = Vec::new();
-        for row in client.query(TRIGGERS, &[&own]).await? {
-            run(client, row.try_get(0)?).await?;
-            again.push(row.try_get(1)?);
-        }
-        for row in client.query(FOREIGN_KEYS, &[&own]).await? {
-            run(client, row.try_get(2)?).await?;
-            again.push(row.try_get(3)?);
-        }
-        // A value that is set is not rolled back, but for that of a sequence that was restarted in the transaction.
-        for sequence in self.entries.iter().filter(|entry| entry.desc == "SEQUENCE SET") {
-            if let Some((schema, name)) = name_of(sequence) {
-                let restart = format!("ALTER SEQUENCE {}.{} RESTART", quoted(schema), quoted(name));
-                run(client, &restart).await?;
-            }
-        }
-        run(client, &format!("TRUNCATE {}", self.list("ONLY "))).await?;
-        Ok(again)
-    }
-
-    /// Makes again what was taken away, and gathers statistics.
-    ///
-    /// # Errors
-    /// A foreign key does not hold any more.
-    pub async fn finish(&self, client: &Client, again: &[String]) -> Result<()> {
-        for statement in again {
-            run(client, statement).await?;
-        }
-        run(client, &format!("ANALYZE {}", self.list(""))).await
-    }
-
-    /// Their names, for people.
+    /// Schema and name of each.
     #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.names
-            .iter()
-            .map(|(schema, name)| format!("{schema}.{name}"))
-            .collect()
+    pub fn names(&self) -> &BTreeSet<Name> {
+        &self.names
     }
 
-    fn list(&self, only: &str) -> String {
-        let name = |(schema, name): &(String, String)| format!("{only}{}.{}", quoted(schema), quoted(name));
-        self.names.iter().map(name).collect::<Vec<_>>().join(", ")
-    }
-
-    /// The options that load the rows and set the sequences.
+    /// The names of those that are `wanted`, for a statement, each after `only`.
     #[must_use]
-    pub fn load_options(&self) -> RestoreOptions {
-        RestoreOptions {
-            schema: false,
-            selection: Selection {
-                list: Some(self.entries.iter().map(|entry| entry.dump_id).collect()),
-                ..Selection::default()
-            },
-            ..RestoreOptions::default()
-        }
+    pub fn list(&self, only: &str, wanted: impl Fn(&Name) -> bool) -> String {
+        let name = |(schema, name): &Name| format!("{only}{}.{}", quoted(schema), quoted(name));
+        let wanted = self.names.iter().filter(|name| wanted(name));
+        wanted.map(name).collect::<Vec<_>>().join(", ")
     }
 
     /// A dump of these tables alone, for the proof.
@@ -255,11 +225,7 @@ impl Tables {
     }
 }
 
-fn definitions(entries: &[Entry]) -> impl Iterator<Item = ((&str, &str), &str)> {
+fn definitions(entries: &[Entry]) -> impl Iterator<Item = (Name, &str)> {
     let tables = entries.iter().filter(|entry| entry.desc == "TABLE");
-    tables.filter_map(|entry| Some((name_of(entry)?, entry.defn.as_str())))
-}
-
-fn name_of(entry: &Entry) -> Option<(&str, &str)> {
-    Some((entry.namespace.as_deref()?, entry.tag.as_str()))
+    tables.map(|entry| (name_of(entry), entry.defn.as_str()))
 }

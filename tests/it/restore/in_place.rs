@@ -1,12 +1,14 @@
 //! Restores in one transaction, as a role that may not create databases: pg_dump says whether all or nothing changed.
 
-use std::process::Child;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
 
 use super::Site;
+use crate::support::relay::{Cut, Relay};
 use crate::support::{Run, Server, VERSIONS};
 
 /// A site whose database belongs to a role that may nothing else, and a second database of its that stays empty.
-fn site(major: u32) -> Site {
+pub fn site(major: u32) -> Site {
     let server = Server::start(major);
     for sql in [
         "CREATE ROLE app LOGIN",
@@ -29,15 +31,15 @@ fn site(major: u32) -> Site {
     Site::on(server, "app", "app")
 }
 
-fn psql(site: &Site, sql: &str) {
+pub fn psql(site: &Site, sql: &str) {
     site.server.psql("app", &format!("SET ROLE app;\n{sql}"));
 }
 
-fn dump(site: &Site, database: &str) -> String {
+pub fn dump(site: &Site, database: &str) -> String {
     String::from_utf8(site.server.pg_dump(database, &["--restrict-key=x"])).unwrap()
 }
 
-const SETUP: &str = "
+pub const SETUP: &str = "
     CREATE EXTENSION hstore;
     CREATE SCHEMA sales;
     CREATE TYPE sales.state AS ENUM ('new', 'paid');
@@ -86,7 +88,7 @@ fn stock(site: &Site, id: &str) -> String {
 }
 
 #[track_caller]
-fn assert_same(found: &str, wanted: &str, what: &str) {
+pub fn assert_same(found: &str, wanted: &str, what: &str) {
     assert!(found == wanted, "{what}:\n{found}\ninstead of\n{wanted}");
 }
 
@@ -109,18 +111,21 @@ fn all_is_replaced_in_one_transaction_by_a_mere_owner() {
             serde_json::json!(["hstore", "pageinspect"])
         );
         assert_eq!(site.databases(), ["app", "postgres", "stock", "template0", "template1"]);
-        let undo = site.run(&["undo", "app", "--yes"]).code(3);
+        let restored = dump(&site, "app");
+        let undo = site.run(&["undo", "app", "--yes"]).ok();
         assert!(
-            undo.stderr.contains(&format!("restore app {safety} --mode in-place")),
+            undo.stdout.contains(&format!("safety snapshot {safety}")),
             "{}",
-            undo.stderr
+            undo.stdout
         );
-        site.restore(&[&safety, "--mode", "in-place"]);
         assert_same(&dump(&site, "app"), &changed, &format!("{what}, taken back"));
+        // What was undone is taken back in its turn.
+        site.run(&["undo", "app", "--yes"]).ok();
+        assert_same(&dump(&site, "app"), &restored, &format!("{what}, undone twice"));
     }
 }
 
-const IN_PLACE: &[&str] = &["restore", "app", "latest", "--yes", "--mode", "in-place"];
+pub const IN_PLACE: &[&str] = &["restore", "app", "latest", "--yes", "--mode", "in-place"];
 
 /// Starts a restore that stops at a step, and waits until it is there.
 fn paused(site: &Site, step: &str) -> Child {
@@ -141,6 +146,9 @@ fn whatever_fails_or_is_killed_leaves_all_as_it_was() {
         // The dump waits until the server has noticed.
         assert_same(&dump(&site, "app"), &before, step);
     }
+    // Of all these there is nothing to take back, though each has left its safety snapshot.
+    let undo = site.run(&["undo", "app", "--yes"]).code(3);
+    assert!(undo.stderr.contains("no database is kept"), "{}", undo.stderr);
     // Somebody changes his mind.
     let mut child = paused(&site, "data");
     let pid = child.id().to_string();
@@ -183,43 +191,6 @@ fn whatever_fails_or_is_killed_leaves_all_as_it_was() {
 }
 
 #[test]
-fn rows_of_single_tables_are_replaced_and_all_else_stays() {
-    for major in [14, 18] {
-        let site = site(major);
-        psql(&site, SETUP);
-        site.backup();
-        let before = dump(&site, "app");
-        psql(
-            &site,
-            "DELETE FROM lines; UPDATE sales.orders SET note = 'lost'; SELECT nextval('sales.orders_id_seq')",
-        );
-        let tables = ["-t", "orders", "-t", "lines_1", "-t", "lines_2"];
-        let report = site.restore(&[&["--mode", "in-place"], &tables[..]].concat());
-        assert_eq!(report["outcome"]["proof"]["rows"], 1001);
-        assert_same(&dump(&site, "app"), &before, &format!("PostgreSQL {major}"));
-
-        // A line of an order that the backup does not have.
-        psql(
-            &site,
-            "ALTER TABLE sales.orders DISABLE TRIGGER loud; INSERT INTO sales.orders DEFAULT VALUES; \
-             INSERT INTO lines SELECT max(id), 1 FROM sales.orders",
-        );
-        let changed = dump(&site, "app");
-        let refused = |table: &str, code: i32, says: &str| {
-            let run = site.run(&[IN_PLACE, &["-t", table]].concat()).code(code);
-            assert!(run.stderr.contains(says), "{}", run.stderr);
-        };
-        refused("orders", 1, "lines_order_id_fkey");
-        refused("open_orders", 2, "not VIEW open_orders");
-        refused("lines", 1, "name its partitions");
-        psql(&site, "ALTER TABLE sales.orders ADD COLUMN more_of_it int");
-        refused("orders", 1, "sales.orders is defined otherwise now");
-        psql(&site, "ALTER TABLE sales.orders DROP COLUMN more_of_it");
-        assert_same(&dump(&site, "app"), &changed, &format!("PostgreSQL {major}, refused"));
-    }
-}
-
-#[test]
 fn what_cannot_be_done_in_place_is_said_before() {
     let site = site(15);
     psql(&site, "CREATE TABLE t (a int)");
@@ -249,4 +220,166 @@ fn what_cannot_be_done_in_place_is_said_before() {
     psql(&site, "SELECT lo_unlink(oid) FROM pg_largeobject_metadata");
     site.configure("[jobs.app.dump]\nexclude_tables = [\"nothing\"]");
     refused("only a part of the database", 2);
+}
+
+/// Only one database can be entered: no session is possible beside the live one.
+#[test]
+fn a_server_with_one_database_is_enough() {
+    let site = site(15);
+    psql(&site, SETUP);
+    site.backup();
+    let before = dump(&site, "app");
+    for database in ["postgres", "template1", "stock"] {
+        site.server.psql(
+            "postgres",
+            &format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC, app"),
+        );
+    }
+    site.server.psql("postgres", "ALTER DATABASE stock OWNER TO postgres");
+    psql(&site, CHANGES);
+    let changed = dump(&site, "app");
+    let mut first = paused(&site, "prove");
+    let second = site.run(IN_PLACE).code(5);
+    assert!(second.stderr.contains("another restore"), "{}", second.stderr);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    site.restore(&["--mode", "in-place"]);
+    assert_same(&dump(&site, "app"), &before, "restored");
+    site.run(&["list", "app"]).ok();
+    site.run(&["undo", "app", "--yes"]).ok();
+    assert_same(&dump(&site, "app"), &changed, "taken back");
+}
+
+#[test]
+fn a_restore_in_place_that_failed_is_none_to_be_undone() {
+    let site = Site::new(15, "app");
+    site.server.psql("app", "CREATE TABLE t AS SELECT 'backup' AS a");
+    site.backup();
+    site.server.psql("app", "UPDATE t SET a = 'live'");
+    let found = || site.server.psql("app", "SELECT a FROM t");
+    site.restore(&[]);
+    site.server.psql("app", "UPDATE t SET a = 'later'");
+    let mut child = paused(&site, "prove");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(found(), "later");
+    let plan = site.run(&["undo", "app", "--dry-run"]).ok();
+    assert!(plan.stdout.contains("app_before_"), "{}", plan.stdout);
+    site.run(&["undo", "app", "--yes"]).ok();
+    assert_eq!(found(), "live");
+    // After one that was committed the way back is its safety snapshot, and after that the kept database again.
+    site.restore(&["--mode", "in-place"]);
+    assert_eq!(found(), "backup");
+    let nobody = site.run(&["undo", "app"]).code(7);
+    assert!(nobody.stderr.contains("--yes"), "{}", nobody.stderr);
+    site.run(&["undo", "app", "--yes"]).ok();
+    assert_eq!(found(), "live");
+    let kept = site
+        .databases()
+        .into_iter()
+        .find(|name| name.starts_with("app_before_"))
+        .unwrap();
+    site.run(&["undo", "app", "--kept", &kept, "--yes"]).ok();
+    assert_eq!(found(), "later");
+}
+
+#[test]
+fn a_connection_that_is_cut_over_the_commit_leaves_no_doubt() {
+    let site = site(15);
+    psql(&site, SETUP);
+    site.backup();
+    psql(&site, CHANGES);
+    let before = dump(&site, "app");
+    let direct = site.server.host().to_owned();
+    let cut = |how| {
+        let relay = Relay::cutting_over(&site.server, "COMMIT", how);
+        site.reconfigure(&direct, relay.host());
+        let run = site.command(&[IN_PLACE, &["--no-safety"]].concat());
+        (relay, run)
+    };
+    let uncut = |relay: Relay| site.reconfigure(relay.host(), &direct);
+
+    let (relay, mut run) = cut(Cut::Before);
+    let failed = Run::of(&mut run).code(1);
+    assert!(failed.stderr.contains("nothing was changed"), "{}", failed.stderr);
+    assert_same(&dump(&site, "app"), &before, "cut before");
+    uncut(relay);
+
+    let (relay, mut run) = cut(Cut::After);
+    let done = Run::of(&mut run).ok();
+    assert!(done.stderr.contains("broke over the commit"), "{}", done.stderr);
+    assert!(
+        dump(&site, "app") != before,
+        "cut after: what was reported as done was not"
+    );
+    uncut(relay);
+
+    psql(&site, "CREATE TABLE after_all ()");
+    let (relay, mut run) = cut(Cut::ForGood);
+    let mut child = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("broke over the commit")));
+    Run::of(std::process::Command::new("kill").args(["-INT", &child.id().to_string()])).ok();
+    let rest: Vec<String> = said.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(4), "{rest:?}");
+    let (message, hint) = (rest.join("\n"), "SELECT pg_xact_status(");
+    assert!(message.contains("is not known"), "{message}");
+    let number = message.split(hint).nth(1).unwrap().split('\'').nth(1).unwrap();
+    assert_eq!(site.server.psql("app", &format!("{hint}'{number}')")), "committed");
+    assert_eq!(site.server.psql("app", "SELECT to_regclass('after_all')"), "");
+    uncut(relay);
+}
+
+#[test]
+fn who_holds_what_no_fence_locks_is_ended_or_named() {
+    let site = site(15);
+    psql(&site, SETUP);
+    site.backup();
+    psql(&site, CHANGES);
+    let before = dump(&site, "app");
+    let hold = |role: &str| {
+        let mut holder = site.server.tool("psql");
+        let connection = site.server.connection_args("app");
+        let connection: Vec<_> = connection
+            .iter()
+            .map(|arg| if arg == "postgres" { role } else { arg.as_str() })
+            .collect();
+        holder.env("PGAPPNAME", "counter").args(connection);
+        let script = [
+            "-c",
+            "BEGIN",
+            "-c",
+            "SELECT last_value FROM public.numbers",
+            "-c",
+            "SELECT pg_sleep(600)",
+        ];
+        let child = holder
+            .args(script)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let held = "SELECT count(*) FROM pg_locks WHERE relation = 'numbers'::regclass AND granted";
+        while site.server.psql("app", held) != "1" {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        child
+    };
+    let mut holder = hold("postgres");
+    let refused = site.run(IN_PLACE).code(5);
+    for words in ["numbers", "\"counter\" (role postgres", "nothing was changed"] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    site.server.psql(
+        "app",
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'counter'",
+    );
+    assert_same(&dump(&site, "app"), &before, "in use");
+
+    let mut holder = hold("app");
+    let report = site.restore(&["--mode", "in-place"]);
+    assert_eq!(report["outcome"]["ended"], 1);
+    assert_ne!(holder.wait().unwrap().code(), Some(0));
 }

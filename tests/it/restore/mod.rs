@@ -3,6 +3,7 @@
 mod failures;
 mod from;
 mod in_place;
+mod in_place_tables;
 mod kills;
 mod proof;
 mod selection;

@@ -1,0 +1,42 @@
+//! What was dropped is made again from its own entries, inside the transaction that dropped it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::name_of;
+use super::session::Encoding;
+use crate::archive::options::RestoreOptions;
+use crate::archive::plain::Script;
+use crate::archive::required::{Pass, pass};
+use crate::archive::toc::Entry;
+use crate::error::Result;
+use crate::postgres::quote::Quote;
+use crate::postgres::session::Session;
+
+/// Runs the statements of `entries`, which were read of the database that `session` is in: definitions, then
+/// privileges, then what needs these. Planner statistics are left to an ANALYZE.
+///
+/// # Errors
+/// Something cannot be made any more: the error names it, and the transaction has failed.
+pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> Result<()> {
+    let client = session.client();
+    let encoding = Encoding::of_server(client).await?;
+    let options = RestoreOptions {
+        comments: false,
+        ..RestoreOptions::default()
+    };
+    let entries: Arc<[Entry]> = entries.into();
+    let mut script = Script::new(Arc::clone(&entries), options, quote);
+    for turn in [Pass::Main, Pass::Acl, Pass::PostAcl] {
+        for (at, entry) in entries.iter().enumerate() {
+            if pass(entry) != turn || entry.desc == "STATISTICS DATA" {
+                continue;
+            }
+            let sql = encoding.text(client, &script.definition(at)).await?;
+            let made = client.batch_execute(&sql).await;
+            made.with_context(|| format!("making {} again", name_of(entry)))?;
+        }
+    }
+    Ok(())
+}
