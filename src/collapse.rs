@@ -1,13 +1,17 @@
 //! Whether a database has collapsed since the backup before: a backup of one that somebody emptied is whole, and
 //! worth nothing. Whoever is told in time still has the backups from before.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use crate::manifest::{Manifest, Source};
+use crate::manifest::{Manifest, Source, Table};
 use crate::shelf::Shelf;
 
 /// Fewer rows than this share of those before, in percent, are too few.
 const SHARE: u64 = 50;
+
+/// A table that had at least so many rows, and has fewer than this share of them, in percent, was emptied. Smaller ones come
+/// and go.
+const TABLE: (u64, u64) = (1_000, 5);
 
 /// How many tables are named; the rest is counted.
 const NAMED: usize = 5;
@@ -24,60 +28,99 @@ pub async fn before(shelves: impl Iterator<Item = &Shelf>, source: &Source) -> O
     None
 }
 
-/// What is much less than in the backup `before`, in words for people; nothing when all is well.
+/// What is much less than in the backup `before`, in words for people; nothing when all is well. The partitions of a table
+/// count together: old ones are dropped as new ones come.
 #[must_use]
 pub fn signs(before: &Manifest, now: &Manifest) -> Vec<String> {
-    let mut signs = Vec::new();
-    let (had, has) = (before.rows(), now.rows());
-    if has == 0 && had > 0 {
-        signs.push(format!("all tables are empty: backup {} has {had} rows", before.id));
-    } else if has.saturating_mul(100) < had.saturating_mul(SHARE) {
-        let share = has.saturating_mul(100) / had.max(1);
-        signs.push(format!(
-            "there are only {has} rows, {share} % of the {had} in backup {}",
-            before.id
-        ));
-    }
-    if before.is_sealed() && now.table_count() < before.table_count() {
-        signs.push(format!(
-            "there are only {} tables of the {} in backup {}",
-            now.table_count(),
-            before.table_count(),
-            before.id
-        ));
+    let mut signs: Vec<String> = fewer_rows(before, now).into_iter().collect();
+    if before.is_sealed() {
+        // Without names there are only numbers.
+        signs.extend(fewer_tables(before, now));
         return signs;
     }
-    let tables: BTreeSet<(&str, &str)> = names(now).collect();
-    let missing: Vec<String> = names(before)
-        .filter(|name| !tables.contains(name))
-        .map(|(schema, name)| format!("{schema}.{name}"))
-        .collect();
+    let (had, has) = (sizes(before), sizes(now));
+    let missing: Vec<String> = had.keys().filter(|name| !has.contains_key(*name)).cloned().collect();
     if !missing.is_empty() {
-        let more = missing.len().saturating_sub(NAMED);
-        let mut named = missing.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-        if more > 0 {
-            named.push_str(&format!(" and {more} more"));
-        }
-        signs.push(format!("tables of backup {} are missing: {named}", before.id));
+        signs.push(format!(
+            "tables of backup {} are missing: {}",
+            before.id,
+            named(&missing)
+        ));
+    }
+    let (enough, share) = TABLE;
+    let emptied: Vec<String> = had
+        .iter()
+        .filter_map(|(name, had)| Some((name, had, has.get(name)?)))
+        .filter(|(_, had, has)| **had >= enough && has.saturating_mul(100) < had.saturating_mul(share))
+        .map(|(name, had, has)| format!("{name} ({has} of {had})"))
+        .collect();
+    // Where all are, that has been said.
+    if !emptied.is_empty() && now.rows() > 0 {
+        signs.push(format!(
+            "nearly all rows of backup {} are gone from {}",
+            before.id,
+            named(&emptied)
+        ));
     }
     signs
 }
 
-fn names(manifest: &Manifest) -> impl Iterator<Item = (&str, &str)> {
-    let tables = manifest.tables.iter();
-    tables.map(|table| (table.schema.as_str(), table.name.as_str()))
+fn fewer_rows(before: &Manifest, now: &Manifest) -> Option<String> {
+    let (had, has) = (before.rows(), now.rows());
+    if has == 0 && had > 0 {
+        return Some(format!("all tables are empty: backup {} has {had} rows", before.id));
+    }
+    let share = has.saturating_mul(100) / had.max(1);
+    (share < SHARE && had > 0).then(|| {
+        let id = before.id;
+        format!("there are only {has} rows, {share} % of the {had} in backup {id}")
+    })
+}
+
+fn fewer_tables(before: &Manifest, now: &Manifest) -> Option<String> {
+    let (had, has, id) = (before.table_count(), now.table_count(), before.id);
+    (has < had).then(|| format!("there are only {has} tables of the {had} in backup {id}"))
+}
+
+/// The rows of each table, of all partitions of one together, by `schema.name`.
+fn sizes(manifest: &Manifest) -> BTreeMap<String, u64> {
+    let mut sizes = BTreeMap::new();
+    for table in &manifest.tables {
+        *sizes.entry(whole(table)).or_default() += table.rows;
+    }
+    sizes
+}
+
+/// The table that people think of: that of a partition.
+fn whole(table: &Table) -> String {
+    let own = || format!("{}.{}", table.schema, table.name);
+    table.partition_of.clone().unwrap_or_else(own)
+}
+
+/// The first few, and how many more there are.
+fn named(names: &[String]) -> String {
+    let mut text = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(NAMED);
+    if more > 0 {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A manifest with these tables, each with so many rows.
+    /// A manifest with these tables, each with so many rows; `tree/leaf` is a partition.
     fn manifest(tables: &[(&str, u64)]) -> Manifest {
-        let tables: Vec<_> = tables
-            .iter()
-            .map(|(name, rows)| serde_json::json!({"schema": "public", "name": name, "rows": rows, "bytes": 0, "hash": ""}))
-            .collect();
+        let table = |(name, rows): &(&str, u64)| {
+            let (tree, name) = name
+                .split_once('/')
+                .map_or((None, *name), |(tree, leaf)| (Some(tree), leaf));
+            let tree = tree.map(|tree| format!("public.{tree}"));
+            serde_json::json!({"schema": "public", "name": name, "partition_of": tree, "rows": rows, "bytes": 0, "hash": ""})
+        };
+        let tables: Vec<_> = tables.iter().map(table).collect();
         serde_json::from_value(serde_json::json!({
             "format_version": 1, "id": "20261120T020000Z", "job": "app", "kind": "scheduled",
             "source": {"host": "db", "port": 5432, "database": "app", "system_identifier": 1, "database_oid": 2,
@@ -123,6 +166,34 @@ mod tests {
             panic!("one sign")
         };
         assert!(sign.ends_with("public.t5 and 2 more"), "{sign}");
+    }
+
+    #[test]
+    fn a_table_that_lost_nearly_all_is_named_though_the_total_hardly_changes() {
+        let before = manifest(&[("orders", 120_000), ("events", 9_000_000), ("queue", 999)]);
+        let now = |orders, queue| manifest(&[("orders", orders), ("events", 9_000_000), ("queue", queue)]);
+        assert_eq!(signs(&before, &now(6_000, 0)), Vec::<String>::new());
+        assert_eq!(
+            signs(&before, &now(5_999, 0)),
+            ["nearly all rows of backup 20261120T020000Z are gone from public.orders (5999 of 120000)"]
+        );
+    }
+
+    #[test]
+    fn partitions_may_go_while_their_tree_stands() {
+        let before = manifest(&[("events/e1", 50_000), ("events/e2", 50_000), ("orders", 500_000)]);
+        let rolled = manifest(&[("events/e2", 50_000), ("events/e3", 10), ("orders", 500_000)]);
+        assert_eq!(signs(&before, &rolled), Vec::<String>::new());
+        let emptied = manifest(&[("events/e3", 10), ("orders", 500_000)]);
+        assert_eq!(
+            signs(&before, &emptied),
+            ["nearly all rows of backup 20261120T020000Z are gone from public.events (10 of 100000)"]
+        );
+        let gone = manifest(&[("orders", 500_000)]);
+        assert_eq!(
+            signs(&before, &gone),
+            ["tables of backup 20261120T020000Z are missing: public.events"]
+        );
     }
 
     #[test]

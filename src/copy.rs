@@ -36,6 +36,8 @@ pub struct Request<'a> {
 /// What became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// The job.
+    pub job: String,
     /// The backup.
     pub id: BackupId,
     /// The store that it was copied from; nothing when it was there already.
@@ -104,6 +106,7 @@ fn report(
     passed_over: Vec<String>,
 ) -> Report {
     Report {
+        job: manifest.job.clone(),
         id: manifest.id,
         from,
         to: request.to.name.clone(),

@@ -323,6 +323,9 @@ pub struct Table {
     pub schema: String,
     /// Name, unquoted.
     pub name: String,
+    /// Of a partition the partitioned table at the root, as `schema.name` without quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_of: Option<String>,
     /// Number of rows.
     pub rows: u64,
     /// Bytes of COPY text.

@@ -187,6 +187,7 @@ pub async fn contents(reader: &Reader) -> Result<Contents> {
     let table = |((schema, name), rows): ((String, String), RowHash)| Table {
         schema,
         name,
+        partition_of: None,
         rows: rows.rows,
         bytes: rows.bytes,
         hash: rows.hash(),

@@ -45,7 +45,8 @@ const SEALED_PROBLEM: &str = "what was found may name tables: verify it again to
 
 /// What programs read.
 #[derive(Serialize)]
-struct Looked {
+struct Looked<'a> {
+    job: &'a str,
     store: String,
     #[serde(flatten)]
     findings: Findings,
@@ -87,6 +88,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
                     output::line(&describe(&copy.backup.manifest, &findings, &place))?;
                 }
                 looked.push(Looked {
+                    job: &job.name,
                     store: copy.shelf.place().to_owned(),
                     findings,
                 });

@@ -238,6 +238,7 @@ mod tests {
         Table {
             schema: "public".to_owned(),
             name: name.to_owned(),
+            partition_of: None,
             rows,
             bytes: 0,
             hash: format!("{hash:032x}"),

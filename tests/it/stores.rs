@@ -188,3 +188,34 @@ fn a_database_that_collapsed_is_told_of_everywhere() {
     assert!(run.stderr.contains("warning: all tables are empty"), "{}", run.stderr);
     assert!(house.run(&["show"]).ok().stdout.contains("all tables are empty"));
 }
+
+#[test]
+fn a_table_that_was_emptied_is_named_and_partitions_that_go_are_not() {
+    let house = House::new();
+    house.server.psql(
+        "app",
+        "CREATE TABLE orders AS SELECT i FROM generate_series(1, 2000) i;
+         CREATE TABLE large AS SELECT i FROM generate_series(1, 50000) i;
+         CREATE TABLE event (day int) PARTITION BY RANGE (day);
+         CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (1) TO (2) PARTITION BY RANGE (day);
+         CREATE TABLE event_1_all PARTITION OF event_1 DEFAULT;
+         CREATE TABLE event_2 PARTITION OF event FOR VALUES FROM (2) TO (3);
+         INSERT INTO event SELECT 1 + i % 2 FROM generate_series(1, 4000) i",
+    );
+    house.run(&["backup", "--strict"]).ok();
+    house.server.psql(
+        "app",
+        "DROP TABLE event_1; CREATE TABLE event_3 PARTITION OF event DEFAULT",
+    );
+    house.run(&["backup", "--strict"]).ok();
+    house
+        .server
+        .psql("app", "DELETE FROM orders WHERE i > 7; DROP TABLE event");
+    let run = house.run(&["backup", "--strict"]).code(10);
+    assert!(
+        run.stderr.contains("are gone from public.orders (7 of 2000)")
+            && run.stderr.contains("missing: public.event\n"),
+        "{}",
+        run.stderr
+    );
+}

@@ -168,6 +168,8 @@ pub struct Source {
     pub copy_in: String,
     /// The relation that rows are loaded into, quoted with its schema: itself or the partition root.
     pub target: String,
+    /// The partitioned table at the root, as `schema.name` without quotes, when this is a partition.
+    pub root: Option<String>,
     /// Some columns are GENERATED ALWAYS AS IDENTITY: INSERTs need `OVERRIDING SYSTEM VALUE`.
     pub needs_override: bool,
 }
@@ -213,7 +215,13 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
         let selected = if names.is_empty() { "*" } else { &names };
         format!("COPY (SELECT {selected} FROM {qualified} {filter}) TO stdout")
     };
-    let target = load_root(cat, it.table).map_or(Ok(qualified.clone()), |root| name(cat, root))?;
+    let (root, target) = match partition_root(cat, it.table) {
+        Some((root, forced)) => {
+            let target = if forced { name(cat, root)? } else { qualified.clone() };
+            (plain_name(cat, root), target)
+        }
+        None => (None, qualified.clone()),
+    };
     Ok(Source {
         oid: table.oid,
         relkind: table.relkind,
@@ -235,6 +243,7 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
         pages: pages(table.relpages) + pages(table.toastpages),
         copy_out,
         target,
+        root,
         needs_override: columns.iter().any(|column| column.identity == 'a'),
     })
 }
@@ -251,9 +260,15 @@ fn name(cat: &Catalog, id: DumpId) -> Result<String> {
         .qualified(cat.namespace_name(object.namespace).unwrap_or_default(), &object.name))
 }
 
-/// The partitioned table at the root, when the rows of this partition are to be loaded through it: because the
-/// option says so, or because a level above may put them elsewhere.
-fn load_root(cat: &Catalog, id: DumpId) -> Option<DumpId> {
+/// `schema.name`, without quotes.
+fn plain_name(cat: &Catalog, id: DumpId) -> Option<String> {
+    let object = cat.get(id)?;
+    Some(format!("{}.{}", cat.namespace_name(object.namespace)?, object.name))
+}
+
+/// The partitioned table at the root of a partition, and whether its rows are to be loaded through it: because the option
+/// says so, or because a level above may put them elsewhere.
+fn partition_root(cat: &Catalog, id: DumpId) -> Option<(DumpId, bool)> {
     let parent = |table: &Table| {
         if table.ispartition {
             table.parents.first().copied()
@@ -268,7 +283,7 @@ fn load_root(cat: &Catalog, id: DumpId) -> Option<DumpId> {
         forced |= table.unsafe_partitions;
         match parent(table) {
             Some(above) => root = above,
-            None => return forced.then_some(root),
+            None => return Some((root, forced)),
         }
     }
 }

@@ -184,6 +184,7 @@ impl Join<'_> {
         let table = manifest::Table {
             schema: source.schema.clone(),
             name: source.name.clone(),
+            partition_of: source.root.clone(),
             rows: hash.rows,
             bytes: hash.bytes,
             hash: hash.hash(),

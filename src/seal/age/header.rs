@@ -11,7 +11,7 @@ use age_core::primitives::hkdf;
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 
-use super::keys::{Identities, Recipients, Tap, brief};
+use super::keys::{Identities, PASSPHRASE, Recipients, Tap, brief};
 use super::stream::{SEALED_CHUNK, Stream, TAG, chunks_of};
 use crate::error::{Exit, Fail, Result};
 
@@ -156,26 +156,29 @@ fn plain_len(payload: u64) -> Option<u64> {
     fits.then(|| payload - chunks * TAG as u64)
 }
 
-/// The failure to open what was sealed for `recipients` with the keys at hand: it names both.
+/// The failure to open what was sealed for `recipients` with the keys at hand: it names both. Of a file that is no backup of
+/// a job nobody knows for whom it was.
 #[must_use]
 pub fn locked(what: &str, recipients: &[String], identities: &Identities) -> Fail {
-    // Of a file that is no backup of a job nobody knows for whom it was.
-    let wanted = |names: String| {
-        if names.is_empty() {
+    let list = |names: &mut dyn Iterator<Item = &str>| names.map(brief).collect::<Vec<_>>().join(", ");
+    let (for_whom, is_missing, hint) = if recipients == [PASSPHRASE] {
+        let hint = "encryption.passphrase_file of the job must have the passphrase of when the backup was taken";
+        (" with a passphrase".to_owned(), "none is at hand", hint)
+    } else {
+        let names = list(&mut recipients.iter().map(String::as_str));
+        let for_whom = if names.is_empty() {
             names
         } else {
             format!(" for {names}")
-        }
+        };
+        let hint = "name the file with the secret key: --identity FILE, SNAPBACK_IDENTITY_FILE, or encryption.identity_file \
+                    of the job; for a passphrase encryption.passphrase_file";
+        (for_whom, "no secret key is at hand", hint)
     };
-    let list = |names: &mut dyn Iterator<Item = &str>| names.map(brief).collect::<Vec<_>>().join(", ");
-    let wanted = wanted(list(&mut recipients.iter().map(String::as_str)));
-    let hint = "name the file with the secret key: --identity FILE, SNAPBACK_IDENTITY_FILE, or encryption.identity_file \
-                of the job; for a passphrase encryption.passphrase_file";
-    if identities.is_empty() {
-        let message = format!("{what} is encrypted{wanted}, and no secret key is at hand");
-        return Fail::new(Exit::NoKey, message).hint(hint);
-    }
-    let at_hand = list(&mut identities.names().into_iter());
-    let message = format!("{what} is encrypted{wanted}, and what is at hand does not open it: {at_hand}");
-    Fail::new(Exit::NoKey, message).hint(hint)
+    let at_hand = match list(&mut identities.names().into_iter()) {
+        _ if identities.is_empty() => is_missing.to_owned(),
+        names if recipients == [names.as_str()] && names == PASSPHRASE => "the one at hand is another".to_owned(),
+        names => format!("what is at hand does not open it: {names}"),
+    };
+    Fail::new(Exit::NoKey, format!("{what} is encrypted{for_whom}, and {at_hand}")).hint(hint)
 }

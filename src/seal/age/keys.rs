@@ -18,7 +18,7 @@ const SCRYPT_WORK: u8 = 16;
 const MOST_SCRYPT_WORK: u8 = 22;
 
 /// What a passphrase is called in a manifest.
-const PASSPHRASE: &str = "passphrase";
+pub(super) const PASSPHRASE: &str = "passphrase";
 
 /// A public key.
 #[derive(Clone)]
