@@ -4,6 +4,7 @@
 //! Every statement must succeed. The few whose failure loses nothing are named in `session` and told.
 
 mod again;
+mod binary;
 pub mod graph;
 mod inserts;
 mod remove;

@@ -1,11 +1,14 @@
 //! Rows and large objects on their way to the server.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
+use tokio_postgres::{Column, CopyInSink};
 
+use super::binary::Columns;
 use super::name_of;
 use super::session::Loader;
 use super::stream::Stream;
@@ -14,8 +17,8 @@ use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
 
-/// Tables with less than this many bytes of rows are not worth the statements that freeze them.
-const WORTH_FREEZING: u64 = 1 << 20;
+/// Tables with less than this many bytes of rows are not worth the statements that prepare for them.
+const WORTH_PREPARING: u64 = 1 << 20;
 
 impl Loader {
     /// Loads the rows or large objects of the entry at `at`, which are about `weight` bytes, all by itself.
@@ -33,12 +36,13 @@ impl Loader {
     }
 
     async fn table(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
-        let table = match weight >= WORTH_FREEZING && self.archive.within.is_none() {
+        let worth = weight >= WORTH_PREPARING;
+        let columns = if worth { self.columns(entry).await? } else { None };
+        let own = match worth && self.archive.within.is_none() {
             true => own_table(entries, entry),
             false => None,
         };
-        let copy = self.copy_statement(entry, table.is_some()).await?;
-        if let Some(table) = &table {
+        if let Some(table) = &own {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
             let table = self.text(&raw::encode(table)).await?;
@@ -47,8 +51,8 @@ impl Loader {
                 .await?;
         }
         let rows = Stream::open(Arc::clone(&self.archive.reader), entry.dump_id);
-        self.copy(&copy, &rows).await?;
-        if table.is_some() {
+        self.copy(entry, own.is_some(), columns, &rows).await?;
+        if own.is_some() {
             self.client().batch_execute("COMMIT").await?;
         }
         Ok(())
@@ -59,13 +63,26 @@ impl Loader {
         let entries = Arc::clone(self.archive.reader.entries());
         let entry = &entries[at];
         let shared = async {
-            let copy = self.copy_statement(entry, false).await?;
-            self.copy(&copy, rows).await
+            let columns = self.columns(entry).await?;
+            self.copy(entry, false, columns, rows).await
         };
         shared.await.with_context(|| format!("restoring {}", name_of(entry)))
     }
 
-    async fn copy_statement(&self, entry: &Entry, freeze: bool) -> Result<String> {
+    /// What the rows of `entry` are made of, if they can be sent in binary. That format has no encoding of its
+    /// own, so the archive's must be the session's.
+    async fn columns(&self, entry: &Entry) -> Result<Option<Columns>> {
+        if self.encoding.name != "UTF8" || self.encoding.any_bytes {
+            return Ok(None);
+        }
+        let Some((table, columns)) = target(entry) else {
+            return Ok(None);
+        };
+        let statement = self.client().prepare(&format!("SELECT {columns} FROM {table}")).await?;
+        Ok(Columns::of(statement.columns().iter().map(Column::type_)))
+    }
+
+    async fn copy_statement(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<String> {
         let copy = self.text(&raw::encode(&entry.copy_stmt)).await?;
         let Some(copy) = copy.trim_end().strip_suffix(';') else {
             bail!("its rows are INSERT statements, which only pg_restore loads");
@@ -77,21 +94,50 @@ impl Loader {
         if freeze {
             options.push("FREEZE".to_owned());
         }
+        if binary {
+            options.push("FORMAT binary".to_owned());
+        }
         Ok(match options.as_slice() {
             [] => copy.to_owned(),
             options => format!("{copy} WITH ({})", options.join(", ")),
         })
     }
 
-    async fn copy(&self, statement: &str, rows: &Stream) -> Result<()> {
-        let sink = self.client().copy_in::<_, Bytes>(statement).await?;
-        tokio::pin!(sink);
-        while let Some(block) = rows.next().await? {
+    /// Sends rows for as long as there are some: in binary where their `columns` are known, but as text from the
+    /// first block on that has a value which only the server can read.
+    async fn copy(&self, entry: &Entry, freeze: bool, columns: Option<Columns>, rows: &Stream) -> Result<()> {
+        let mut next = rows.next().await?;
+        if next.is_some()
+            && let Some(columns) = columns
+        {
+            let mut sink = self.copy_in(entry, freeze, true).await?;
+            sink.send(Columns::header()).await?;
+            while let Some(block) = &next
+                && let Some(translated) = columns.translate(block)
+            {
+                self.archive.progress.loaded(block.len() as u64);
+                sink.send(translated).await?;
+                next = rows.next().await?;
+            }
+            sink.send(Columns::trailer()).await?;
+            sink.as_mut().finish().await?;
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+        let mut sink = self.copy_in(entry, freeze, false).await?;
+        while let Some(block) = next {
             self.archive.progress.loaded(block.len() as u64);
             sink.send(block).await?;
+            next = rows.next().await?;
         }
-        sink.finish().await?;
+        sink.as_mut().finish().await?;
         Ok(())
+    }
+
+    async fn copy_in(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<Pin<Box<CopyInSink<Bytes>>>> {
+        let statement = self.copy_statement(entry, freeze, binary).await?;
+        Ok(Box::pin(self.client().copy_in(&statement).await?))
     }
 
     async fn large_objects(&mut self, id: DumpId) -> Result<()> {
@@ -130,8 +176,15 @@ fn own_table(entries: &[Entry], entry: &Entry) -> Option<String> {
     if !entry.dependencies.iter().any(created) {
         return None;
     }
+    Some(target(entry)?.0.to_owned())
+}
+
+/// The table and the columns of an entry's COPY statement, quoted; a table without columns has none.
+fn target(entry: &Entry) -> Option<(&str, &str)> {
     let name = entry.copy_stmt.strip_prefix("COPY ")?;
-    end_of_name(name).map(|end| name[..end].to_owned())
+    let (table, rest) = name.split_at(end_of_name(name)?);
+    let columns = rest.strip_prefix(" (")?.trim_end().strip_suffix(") FROM stdin;")?;
+    Some((table, columns))
 }
 
 /// Where a qualified name ends that a statement starts with: at the first space outside of quotes.

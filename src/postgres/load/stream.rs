@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use memchr::memrchr;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::archive::reader::Reader;
@@ -55,25 +56,29 @@ async fn pump(reader: &Reader, id: DumpId, sender: &mpsc::Sender<Result<Bytes>>)
             return Ok(());
         }
     }
-    let rest = blocks.end();
-    if !rest.is_empty() {
+    if let Some(rest) = blocks.end() {
         let _ = sender.send(Ok(rest)).await;
     }
     Ok(())
 }
 
-/// Cuts COPY text, whose only line feeds are the ends of rows, into blocks of whole rows.
+/// Cuts COPY text, whose only line feeds are the ends of rows, into blocks of whole rows. The line that ends the
+/// rows is left out, with what follows it: only the connection that got it would know that they end.
 #[derive(Default)]
 struct Blocks {
     buffer: BytesMut,
     /// Where the last whole row of the buffer ends.
     whole: usize,
+    ended: bool,
 }
+
+/// The line that ends rows.
+const END: &[u8] = b"\\.\n";
 
 impl Blocks {
     /// Takes in the next piece of text; returns a block when there is enough.
     fn add(&mut self, piece: &[u8]) -> Option<Bytes> {
-        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
+        if let Some(at) = memrchr(b'\n', piece) {
             self.whole = self.buffer.len() + at + 1;
         }
         self.buffer.extend_from_slice(piece);
@@ -82,12 +87,27 @@ impl Blocks {
         }
         let block = self.buffer.split_to(std::mem::take(&mut self.whole));
         self.buffer.reserve(BLOCK);
-        Some(block.freeze())
+        self.rows_of(block)
     }
 
     /// What is left at the end.
-    fn end(self) -> Bytes {
-        self.buffer.freeze()
+    fn end(mut self) -> Option<Bytes> {
+        let rest = std::mem::take(&mut self.buffer);
+        self.rows_of(rest)
+    }
+
+    fn rows_of(&mut self, mut block: BytesMut) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        // Rows of one column may be empty lines, but none is the end.
+        let lines = block.len() - block.iter().rev().take_while(|byte| **byte == b'\n').count();
+        let text = &block[..block.len().min(lines + 1)];
+        if text.ends_with(END) && (text.len() == END.len() || text[text.len() - END.len() - 1] == b'\n') {
+            self.ended = true;
+            block.truncate(text.len() - END.len());
+        }
+        (!block.is_empty()).then(|| block.freeze())
     }
 }
 
@@ -95,22 +115,43 @@ impl Blocks {
 mod tests {
     use super::*;
 
+    fn cut(text: &[u8], step: usize) -> Vec<Bytes> {
+        let mut blocks = Blocks::default();
+        let mut cut: Vec<Bytes> = text.chunks(step).filter_map(|piece| blocks.add(piece)).collect();
+        cut.extend(blocks.end());
+        cut
+    }
+
     #[test]
     fn blocks_are_whole_rows_and_all_of_them() {
         let rows: Vec<u8> = (0..200_000u32)
             .flat_map(|n| format!("{n}\t{}\n", "x".repeat(n as usize % 50)).into_bytes())
             .chain(std::iter::repeat_n(b'y', 3 * BLOCK))
-            .chain(*b"\n\\.\n\n\n")
+            .chain(*b"\n")
             .collect();
-        for step in [1_000, 65_536, rows.len()] {
-            let mut blocks = Blocks::default();
-            let mut cut: Vec<Bytes> = rows.chunks(step).filter_map(|piece| blocks.add(piece)).collect();
-            for block in &cut {
-                assert!(block.ends_with(b"\n") && block.len() >= BLOCK);
-            }
-            assert!(cut.len() > 1 || step == rows.len());
-            cut.push(blocks.end());
-            assert!(cut.concat() == rows);
+        let text = [&rows, &b"\\.\n\n\n"[..]].concat();
+        for step in [1_000, 65_536, text.len()] {
+            let blocks = cut(&text, step);
+            assert!(blocks.iter().all(|block| block.ends_with(b"\n")));
+            assert!(blocks.len() > 1 || step == text.len());
+            assert!(blocks.concat() == rows);
         }
+    }
+
+    #[test]
+    fn nothing_comes_after_the_end_wherever_the_pieces_are_cut() {
+        let rows = [&b"z".repeat(BLOCK)[..], b"\n\n\n"].concat();
+        let text = [&rows, &b"\\.\n\n\n"[..]].concat();
+        for at in text.len() - 8..text.len() {
+            let mut blocks = Blocks::default();
+            let mut cut: Vec<Bytes> = [&text[..at], &text[at..]]
+                .iter()
+                .filter_map(|piece| blocks.add(piece))
+                .collect();
+            cut.extend(blocks.end());
+            assert!(cut.concat() == rows, "cut at {at}");
+        }
+        assert!(cut(b"\\.\n\n\n", 100).is_empty());
+        assert_eq!(cut(b"a\\.\n", 100), [b"a\\.\n".as_slice()]);
     }
 }

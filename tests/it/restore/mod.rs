@@ -6,6 +6,7 @@ mod in_place;
 mod in_place_tables;
 mod kills;
 mod proof;
+mod rows;
 mod selection;
 mod story;
 mod swap;
