@@ -459,6 +459,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         entries: dumped.entries,
         tables: dumped.tables,
         large_objects: Some(dumped.large_objects),
+        spelling: Some(dumped.spelling),
         schema_hash: dumped.schema_hash,
         warnings: dumped.warnings,
         verified: vec![Verification {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Exit, Fail};
 use crate::postgres::row_hash::RowHash;
+use crate::postgres::spelling::Spelling;
 
 mod sealed;
 
@@ -208,6 +209,9 @@ pub struct Manifest {
     /// The large objects that it has; unknown of backups that were made before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub large_objects: Option<LargeObjects>,
+    /// How the values in the rows are written; unknown of backups that were made before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spelling: Option<Spelling>,
     /// SHA-256 (hex) of all definitions: equal schemas, equal hash.
     pub schema_hash: String,
     /// What the export warned of.

@@ -17,6 +17,7 @@ use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Session};
 use super::snapshot::{self, SessionOptions};
+use super::spelling::Spelling;
 use super::{identity, order, preflight, rows, watch};
 use crate::archive::options::Sections;
 use crate::archive::toc::{DumpId, Entry};
@@ -65,6 +66,8 @@ impl Request {
 pub struct Dumped {
     /// The database that was dumped.
     pub source: Source,
+    /// How its values are written.
+    pub spelling: Spelling,
     /// `none`, `gzip`, `lz4` or `zstd`.
     pub compression: String,
     /// How many entries of each type the archive has.
@@ -266,6 +269,7 @@ impl Run<'_> {
         let sessions = others.for_rows(leader, &plan).await?;
         // All that the rows need of the catalogs is in the plan.
         let warnings = std::mem::take(&mut cat.warnings);
+        let spelling = cat.server.spelling.within(&cat);
         drop(cat);
         writer.begin()?;
         target.expect(&writer.head(), plan.bytes);
@@ -286,6 +290,7 @@ impl Run<'_> {
         target.carry(&mut writer).await?;
         let dumped = Dumped {
             source,
+            spelling,
             compression: request.compress.algorithm.name().to_owned(),
             entries: counts,
             tables: contents.tables,

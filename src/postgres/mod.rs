@@ -18,4 +18,5 @@ pub mod rows;
 pub mod server;
 pub mod session;
 pub mod snapshot;
+pub mod spelling;
 pub mod watch;

@@ -1,6 +1,7 @@
 //! What is true of one server and one database, read once when a session starts.
 
 use super::encoding::Characters;
+use super::spelling::Spelling;
 
 /// The minor releases of November 2026, of 14 to 18.
 const NOVEMBER_2026: [u32; 5] = [25, 20, 16, 12, 7];
@@ -22,6 +23,8 @@ pub struct Server {
     pub superuser: bool,
     /// Whether the server is a standby in recovery.
     pub in_recovery: bool,
+    /// How the session writes values.
+    pub spelling: Spelling,
 }
 
 impl Server {

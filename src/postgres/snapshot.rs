@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Session};
+use super::spelling::{self, Spelling};
 use crate::error::{Exit, Fail, Result};
 
 /// What the options of a dump say of its sessions.
@@ -28,6 +29,8 @@ pub struct SessionOptions {
     pub quote_all_identifiers: bool,
     /// `--include-foreign-data`: rows of foreign tables are wanted.
     pub foreign_data: bool,
+    /// Values are written as this says, whatever the other options and the server's settings are.
+    pub spelling: Option<Spelling>,
 }
 
 /// The first statements run before any setting holds, so their text is plain ASCII and their literals are quoted for
@@ -70,7 +73,8 @@ pub async fn join(session: &Session, options: &SessionOptions) -> Result<Server>
 
 async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Result<Server> {
     let q = UNKNOWN;
-    let encoding = match &options.encoding {
+    let spelt = options.spelling.as_ref().map(|spelling| &spelling.encoding);
+    let encoding = match spelt.or(options.encoding.as_ref()) {
         Some(encoding) => format!("SET LOCAL client_encoding TO {}", q.literal(encoding)),
         None => "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), true)"
             .to_owned(),
@@ -129,6 +133,9 @@ fn settings(options: &SessionOptions, q: &Quote) -> String {
         .iter()
         .map(|(name, value)| format!("SET LOCAL {name} TO {value};\n"))
         .collect();
+    if let Some(spelling) = &options.spelling {
+        sql.push_str(&spelling.statements(q));
+    }
     // Settings that not every version or minor release has. The restriction keeps a view or foreign table
     // that took a table's place from running code in our name.
     let restricted = if options.foreign_data {
@@ -170,25 +177,27 @@ fn explain(error: anyhow::Error, options: &SessionOptions) -> anyhow::Error {
 }
 
 async fn read_server(session: &Session) -> Result<Server> {
-    let query = Query::new(
-        "SELECT pg_catalog.current_setting('server_version_num')::int4 AS version_num, \
+    let query = Query::new(format!(
+        "SELECT {}, pg_catalog.current_setting('server_version_num')::int4 AS version_num, \
                 pg_catalog.current_setting('server_version') AS version, \
                 pg_catalog.current_database() AS database, \
-                pg_catalog.current_setting('client_encoding') AS encoding, \
                 pg_catalog.current_setting('standard_conforming_strings') = 'on' AS std_strings, \
                 pg_catalog.current_setting('is_superuser') = 'on' AS superuser, \
                 pg_catalog.pg_is_in_recovery() AS in_recovery",
-    );
+        spelling::COLUMNS
+    ));
     let rows = session.rows(&query).await?;
     let row = rows.first().context("the server says nothing about itself")?;
+    let spelling = Spelling::of(row)?;
     Ok(Server {
         version_num: u32::try_from(row.int("version_num")?)?,
         version: row.text("version")?,
         database: row.text("database")?,
-        encoding: row.text("encoding")?,
+        encoding: spelling.encoding.clone(),
         std_strings: row.bool("std_strings")?,
         superuser: row.bool("superuser")?,
         in_recovery: row.bool("in_recovery")?,
+        spelling,
     })
 }
 

@@ -105,9 +105,11 @@ impl Content {
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
         let mut others = stock.find(id)?;
         let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;
+        let mut dump = job.dump.clone();
+        dump.session.spelling.clone_from(&copy.backup.manifest.spelling);
         Ok(Content {
             body: Body::Archive(Arc::new(reader)),
-            dump: job.dump.clone(),
+            dump,
             warnings,
             keys: job.keys.clone(),
             from: From::Backup {

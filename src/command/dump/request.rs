@@ -179,6 +179,7 @@ impl Args {
             enable_row_security: self.enable_row_security,
             quote_all_identifiers: self.quote_all_identifiers,
             foreign_data: !options.include_foreign_data.is_empty(),
+            spelling: None,
         })
     }
 

@@ -50,6 +50,7 @@ mod tests {
             std_strings: true,
             superuser: true,
             in_recovery: false,
+            spelling: <_>::default(),
         };
         Catalog::new(server, DumpOptions::default())
     }

@@ -86,3 +86,26 @@ fn what_is_proven_is_told() {
     assert_eq!(proof["sequences"], 1);
     assert_eq!(proof["large_objects"], 1);
 }
+
+#[test]
+fn settings_that_decide_how_values_are_written_do_not_matter() {
+    let site = Site::new(15, "app");
+    site.server.psql(
+        "app",
+        "CREATE TABLE t AS SELECT now() - g * interval '100 days' AS at, decode(md5(g::text), 'hex') AS b, \
+             g::numeric::money AS m FROM generate_series(1, 500) g; \
+         ALTER DATABASE app SET TimeZone = 'Asia/Kathmandu'; ALTER DATABASE app SET bytea_output = 'escape'; \
+         ALTER ROLE postgres IN DATABASE app SET extra_float_digits = -10",
+    );
+    site.backup();
+    // Neither those that came with the backup nor those of today.
+    site.server
+        .psql("postgres", "ALTER DATABASE app SET TimeZone = 'America/Caracas'");
+    site.run(&["restore", "app", "--yes"]).ok();
+    site.server
+        .psql("postgres", "ALTER SYSTEM SET TimeZone = 'Africa/Lagos'");
+    site.server.psql("postgres", "SELECT pg_reload_conf()");
+    site.run(&["restore", "app", "--mode", "new", "--as", "copy", "--yes"])
+        .ok();
+    assert_eq!(site.server.psql("copy", "SELECT count(*) FROM t"), "500");
+}

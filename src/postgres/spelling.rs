@@ -1,0 +1,80 @@
+//! How a session writes values, where pg_dump leaves that to the settings of server, database and role. Text and
+//! hashes of rows can only be compared when both were written in the same way.
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Catalog;
+use super::quote::Quote;
+use super::session::Row;
+use crate::error::Result;
+
+/// Settings by which equal values become equal text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spelling {
+    /// `client_encoding`.
+    pub encoding: String,
+    /// `extra_float_digits`.
+    pub extra_float_digits: String,
+    /// `TimeZone`, in which `timestamptz` is written.
+    pub time_zone: String,
+    /// `bytea_output`.
+    pub bytea_output: String,
+    /// `lc_monetary`, where there is a column of the type `money`: not every server has every locale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lc_monetary: Option<String>,
+}
+
+/// The columns that [`Spelling::of`] reads.
+pub const COLUMNS: &str = "\
+    pg_catalog.current_setting('client_encoding') AS encoding, \
+    pg_catalog.current_setting('extra_float_digits') AS extra_float_digits, \
+    pg_catalog.current_setting('TimeZone') AS time_zone, \
+    pg_catalog.current_setting('bytea_output') AS bytea_output, \
+    pg_catalog.current_setting('lc_monetary') AS lc_monetary";
+
+impl Spelling {
+    /// How the session writes that `row` comes from.
+    ///
+    /// # Errors
+    /// A column is missing.
+    pub fn of(row: &Row) -> Result<Spelling> {
+        Ok(Spelling {
+            encoding: row.text("encoding")?,
+            extra_float_digits: row.text("extra_float_digits")?,
+            time_zone: row.text("time_zone")?,
+            bytea_output: row.text("bytea_output")?,
+            lc_monetary: Some(row.text("lc_monetary")?),
+        })
+    }
+
+    /// What of it matters for the rows of the database in `cat`.
+    #[must_use]
+    pub fn within(&self, cat: &Catalog) -> Spelling {
+        let mut types = cat.tables().flat_map(|(_, table)| &table.columns);
+        let money = types.any(|column| !column.dropped && matches!(column.type_name.as_str(), "money" | "money[]"));
+        Spelling {
+            lc_monetary: self.lc_monetary.clone().filter(|_| money),
+            ..self.clone()
+        }
+    }
+
+    /// Names and values, the encoding apart, which must be set when the others are: some names of time zones may
+    /// not be ASCII.
+    fn settings(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("extra_float_digits", self.extra_float_digits.as_str()),
+            ("TimeZone", &self.time_zone),
+            ("bytea_output", &self.bytea_output),
+        ]
+        .into_iter()
+        .chain(self.lc_monetary.as_deref().map(|locale| ("lc_monetary", locale)))
+    }
+
+    /// The statements that make a session write so until the end of its transaction, but for the encoding.
+    #[must_use]
+    pub fn statements(&self, quote: &Quote) -> String {
+        self.settings()
+            .map(|(name, value)| format!("SET LOCAL {name} TO {};\n", quote.literal(value)))
+            .collect()
+    }
+}
