@@ -18,8 +18,10 @@ use tokio_postgres::types::{Kind, Type};
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// A row of -1 columns.
 const TRAILER: &[u8] = b"\xff\xff";
+/// Bytes of a value's length.
+const LENGTH: usize = 4;
 /// The length of a value that is null.
-const NULL: [u8; 4] = (-1_i32).to_be_bytes();
+const NULL: [u8; LENGTH] = (-1_i32).to_be_bytes();
 
 /// What rows of text are made of.
 #[derive(Debug)]
@@ -122,40 +124,64 @@ impl Form {
             out.extend_from_slice(&NULL);
             return Some(());
         }
-        let start = out.len();
-        out.extend_from_slice(&[0; 4]);
-        self.put_value(text, out)?;
-        let len = i32::try_from(out.len() - start - 4).ok()?;
-        out[start..start + 4].copy_from_slice(&len.to_be_bytes());
-        Some(())
-    }
-
-    fn put_value(self, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
         match self {
-            Form::Bool => out.push(match text {
-                b"t" => 1,
-                b"f" => 0,
-                _ => return None,
-            }),
-            Form::Bytea => hexadecimal(text.strip_prefix(b"\\\\x")?, out)?,
-            Form::Int2 => out.extend_from_slice(&i16::try_from(number::integer(text)?).ok()?.to_be_bytes()),
-            Form::Int4 => out.extend_from_slice(&i32::try_from(number::integer(text)?).ok()?.to_be_bytes()),
-            Form::Int8 => out.extend_from_slice(&number::integer(text)?.to_be_bytes()),
-            Form::Float4 => out.extend_from_slice(&number::float4(text)?.to_be_bytes()),
-            Form::Float8 => out.extend_from_slice(&number::float8(text)?.to_be_bytes()),
-            Form::Numeric => number::numeric(text, out)?,
-            Form::Date => out.extend_from_slice(&moment::date(text)?.to_be_bytes()),
-            Form::Time => out.extend_from_slice(&moment::time(text)?.to_be_bytes()),
-            Form::Timestamp => out.extend_from_slice(&moment::timestamp(text)?.to_be_bytes()),
-            Form::TimestampTz => out.extend_from_slice(&moment::timestamptz(text)?.to_be_bytes()),
-            Form::Uuid => uuid(text, out)?,
-            Form::Text => string(text, out)?,
-            Form::Jsonb => {
-                out.push(1);
-                string(text, out)?;
+            Form::Bool => put_fixed(boolean(text)?, out),
+            Form::Int2 => put_fixed(i16::try_from(number::integer(text)?).ok()?.to_be_bytes(), out),
+            Form::Int4 => put_fixed(i32::try_from(number::integer(text)?).ok()?.to_be_bytes(), out),
+            Form::Int8 => put_fixed(number::integer(text)?.to_be_bytes(), out),
+            Form::Float4 => put_fixed(number::float4(text)?.to_be_bytes(), out),
+            Form::Float8 => put_fixed(number::float8(text)?.to_be_bytes(), out),
+            Form::Date => put_fixed(moment::date(text)?.to_be_bytes(), out),
+            Form::Time => put_fixed(moment::time(text)?.to_be_bytes(), out),
+            Form::Timestamp => put_fixed(moment::timestamp(text)?.to_be_bytes(), out),
+            Form::TimestampTz => put_fixed(moment::timestamptz(text)?.to_be_bytes(), out),
+            Form::Uuid => put_fixed(uuid(text)?, out),
+            Form::Bytea | Form::Numeric | Form::Text | Form::Jsonb => {
+                let start = out.len();
+                out.extend_from_slice(&[0; LENGTH]);
+                self.put_any_length(text, out)?;
+                let len = i32::try_from(out.len() - start - LENGTH).ok()?;
+                out[start..start + LENGTH].copy_from_slice(&len.to_be_bytes());
             }
         }
         Some(())
+    }
+
+    fn put_any_length(self, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Form::Bytea => {
+                let (pairs, []) = text.strip_prefix(b"\\\\x")?.as_chunks::<2>() else {
+                    return None;
+                };
+                for pair in pairs {
+                    out.push(byte(*pair)?);
+                }
+                Some(())
+            }
+            Form::Numeric => number::numeric(text, out),
+            Form::Jsonb => {
+                out.push(1);
+                string(text, out)
+            }
+            _ => string(text, out),
+        }
+    }
+}
+
+/// Appends a value with its length, in one go: most values are as short as this.
+fn put_fixed<const N: usize>(value: [u8; N], out: &mut Vec<u8>) {
+    let mut both = [0; LENGTH + 16];
+    // No value of a fixed length has more bytes than a UUID.
+    both[LENGTH - 1] = u8::try_from(N).unwrap_or(u8::MAX);
+    both[LENGTH..LENGTH + N].copy_from_slice(&value);
+    out.extend_from_slice(&both[..LENGTH + N]);
+}
+
+fn boolean(text: &[u8]) -> Option<[u8; 1]> {
+    match text {
+        b"t" => Some([1]),
+        b"f" => Some([0]),
+        _ => None,
     }
 }
 
@@ -179,35 +205,35 @@ fn string(mut text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn uuid(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    if text.len() != 36 || [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
+fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let text: &[u8; 36] = text.try_into().ok()?;
+    if [8, 13, 18, 23].iter().any(|at| text[*at] != b'-') {
         return None;
     }
-    for part in [0..8, 9..13, 14..18, 19..23, 24..36] {
-        hexadecimal(&text[part], out)?;
+    let mut uuid = [0; 16];
+    let starts = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (to, at) in uuid.iter_mut().zip(starts) {
+        *to = byte([text[at], text[at + 1]])?;
     }
-    Some(())
+    Some(uuid)
 }
 
-fn hexadecimal(digits: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    for [high, low] in pairs {
-        out.push((digit(*high)? << 4) | digit(*low)?);
-    }
-    Some(())
+/// The byte that two hexadecimal digits are, as servers write them.
+fn byte([high, low]: [u8; 2]) -> Option<u8> {
+    let (high, low) = (DIGITS[usize::from(high)], DIGITS[usize::from(low)]);
+    (high | low < 16).then_some(high << 4 | low)
 }
 
-/// The value of a digit as servers write it, in small letters.
-fn digit(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// The value of each digit, in small letters; of anything else it is more than 15.
+const DIGITS: [u8; 256] = {
+    let mut values = [0xf0; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
     }
-}
+    values
+};
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +273,8 @@ mod tests {
     fn bytes_are_taken_from_digits() {
         let value = |form: Form, text: &str| {
             let mut out = Vec::new();
-            form.put_value(text.as_bytes(), &mut out).map(|()| out)
+            form.put(text.as_bytes(), &mut out)?;
+            Some(out.split_off(LENGTH))
         };
         assert_eq!(value(Form::Bytea, "\\\\x00ff"), Some(vec![0, 255]));
         assert_eq!(value(Form::Bytea, "\\\\x0"), None);

@@ -19,17 +19,16 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
     }
-    let negative = digits.len() < text.len();
-    // Counted below zero, where there is one more.
-    let mut value: i64 = 0;
-    for byte in digits {
+    // Nineteen digits fit without a sign, whatever they are.
+    let value = digits.iter().try_fold(0_u64, |value, byte| {
         let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
+        (digit <= 9).then(|| value * 10 + u64::from(digit))
+    })?;
+    if digits.len() < text.len() {
+        0_i64.checked_sub_unsigned(value)
+    } else {
+        i64::try_from(value).ok()
     }
-    if negative { Some(value) } else { value.checked_neg() }
 }
 
 /// A `real`.
