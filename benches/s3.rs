@@ -1,4 +1,4 @@
-//! A backup to an S3 server on the same machine against one to a folder, in the same run on the same database.
+//! Backups to an S3 server on the same machine and to a folder, both also encrypted, in the same run on the same database.
 //!
 //! `cargo bench --bench s3` makes a database of 1.1 GB, which takes a few minutes; `SNAPBACK_BENCH_SCALE=0.1` makes it
 //! smaller. The S3 server (rclone) shares the processors with the backup, so what it needs itself is told too.
@@ -17,6 +17,17 @@ use support::{Server, snapback};
 /// Runs of each kind, by turns; the best one counts, because what disturbs a run only ever makes it slower.
 const RUNS: usize = 3;
 
+/// The jobs and their stores; the first is what the others are compared with.
+const JOBS: [(&str, &str); 4] = [
+    ("folder", "folder"),
+    ("sealed-folder", "folder"),
+    ("bucket", "default"),
+    ("sealed-bucket", "default"),
+];
+
+/// A public key, whose secret key nobody needs.
+const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
+
 fn main() {
     // `cargo test --benches` only wants to know that it starts.
     if std::env::args().any(|argument| argument == "--test") {
@@ -26,38 +37,33 @@ fn main() {
     let size = create_rows(&server, "rows", scale());
     let bucket = S3Server::start();
     let folder = tempfile::tempdir().unwrap();
-    let url = server.url("rows");
-    fs::write(
-        folder.path().join("snapback.toml"),
-        format!(
-            "{}\n[stores.folder]\npath = 'backups'\n\n[jobs.remote]\nurl = '{url}'\n\n[jobs.local]\nurl = '{url}'\nstore = 'folder'\n",
-            bucket.config("bench")
-        ),
-    )
-    .unwrap();
-    let backup = |job: &str| {
-        let before = bucket.cpu_seconds();
-        let measured = measure(snapback().current_dir(folder.path()).args(["backup", job]));
-        (measured, bucket.cpu_seconds() - before)
-    };
-    let mut best: [Option<(Measured, f64)>; 2] = [None, None];
+    let mut config = bucket.config("bench") + "[stores.folder]\npath = 'backups'\n";
+    for (job, store) in JOBS {
+        config += &format!("[jobs.{job}]\nurl = '{}'\nstore = '{store}'\n", server.url("rows"));
+        if job.starts_with("sealed") {
+            config += &format!("[jobs.{job}.encryption]\nrecipients = '{RECIPIENT}'\n");
+        }
+    }
+    fs::write(folder.path().join("snapback.toml"), config).unwrap();
+    let mut best: [Option<(Measured, f64)>; JOBS.len()] = [const { None }; JOBS.len()];
     for _ in 0..RUNS {
-        for (best, job) in best.iter_mut().zip(["local", "remote"]) {
-            let run = backup(job);
-            if best.as_ref().is_none_or(|(best, _)| run.0.wall < best.wall) {
-                *best = Some(run);
+        for (best, (job, _)) in best.iter_mut().zip(JOBS) {
+            let before = bucket.cpu_seconds();
+            let run = measure(snapback().current_dir(folder.path()).args(["backup", job]));
+            if best.as_ref().is_none_or(|(best, _)| run.wall < best.wall) {
+                *best = Some((run, bucket.cpu_seconds() - before));
             }
         }
     }
-    let [Some((local, _)), Some((remote, served))] = best else {
-        return;
-    };
-    println!("rows, {size}, a backup to S3 against one to a folder");
-    println!(
-        "  wall  {:.2} / {:.2} s: {:.2}; the S3 server itself used {served:.1} s of processor",
-        remote.wall.as_secs_f64(),
-        local.wall.as_secs_f64(),
-        remote.wall.as_secs_f64() / local.wall.as_secs_f64(),
-    );
-    println!("  peak  {} / {} MiB", remote.peak_kib >> 10, local.peak_kib >> 10);
+    println!("rows, {size}, backups against one to a folder");
+    let first = best[0].as_ref().unwrap().0.wall.as_secs_f64();
+    for (best, (job, _)) in best.iter().zip(JOBS) {
+        let (run, served) = best.as_ref().unwrap();
+        let wall = run.wall.as_secs_f64();
+        println!(
+            "  {job:13}  {wall:.2} s: {:.2}  peak {} MiB; the S3 server itself used {served:.1} s of processor",
+            wall / first,
+            run.peak_kib >> 10
+        );
+    }
 }
