@@ -27,7 +27,9 @@ pub struct Request<'a> {
     pub to: &'a Destination,
     /// The time.
     pub clock: Clock,
-    /// Hears of the bytes as they are copied and as they are read back.
+    /// Hears how many bytes there are to copy and, in a folder, to read back.
+    pub total: &'a (dyn Fn(u64) + Send + Sync),
+    /// Hears of them as they come.
     pub read: &'a (dyn Fn(u64) + Send + Sync),
     /// Ends it.
     pub cancel: CancellationToken,
@@ -239,6 +241,9 @@ impl Copying<'_> {
 
     /// Copies all files.
     async fn files(&self) -> Result<()> {
+        let bytes: u64 = self.manifest().files().map(|file| file.bytes).sum();
+        let times = if self.target.store().is_local() { 2 } else { 1 };
+        (self.request.total)(bytes * times);
         for file in self.manifest().files() {
             let source = &self.source.shelf;
             source.copy_file(file, self.target, self.request.read).await?;

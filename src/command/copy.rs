@@ -35,6 +35,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         which,
         to: job.destination(&args.to)?,
         clock: Clock::system(),
+        total: &|bytes| progress.total(bytes),
         read: &|bytes| progress.add(bytes),
         cancel: cancelled_by_signals()?,
     };

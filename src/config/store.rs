@@ -35,7 +35,7 @@ pub struct RawS3 {
     pub access_key_file: Option<PathBuf>,
     /// File with the secret key.
     pub secret_key_file: Option<PathBuf>,
-    /// Checksums beyond the signed one.
+    /// Checksums of S3's own kind.
     pub checksums: Checksums,
     /// Encryption at rest by the server.
     pub sse: SseMode,

@@ -107,7 +107,7 @@ impl Backup {
 /// What proved a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Proven {
-    /// `written` (read back after the export), `quick` or `full`.
+    /// `written` (shown by the store or read back after the export), `quick` or `full`.
     pub how: String,
     /// When.
     pub at: DateTime<Utc>,

@@ -66,7 +66,7 @@ pub struct S3Options {
     pub profile: Option<String>,
     /// Files with the access key and the secret key, which go before the AWS chain.
     pub key_files: Option<(PathBuf, PathBuf)>,
-    /// Checksums beyond the signed SHA-256 of each request's payload.
+    /// Checksums of S3's own kind; without them an upload carries its MD5.
     pub checksums: Checksums,
     /// Encryption at rest, by the server.
     pub sse: Sse,
