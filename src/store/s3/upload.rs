@@ -89,7 +89,7 @@ macro_rules! begin {
             .set_tagging(options.tagging())
             .set_server_side_encryption(sse)
             .set_ssekms_key_id(kms_key)
-            .set_checksum_algorithm($upload.has_sums().then_some(ChecksumAlgorithm::Sha256))
+            .set_checksum_algorithm(options.checksums_when_supported().then_some(ChecksumAlgorithm::Sha256))
             .set_object_lock_mode(lock.map(|(mode, _)| mode.object()))
             .set_object_lock_retain_until_date(lock.map(|(_, days)| lock_end(Utc::now(), days)))
     }};
@@ -116,16 +116,9 @@ impl S3Upload {
         }
     }
 
-    /// Whether requests carry a SHA-256 of their own besides the one that is signed: where that is wanted, and with
-    /// an Object Lock, which S3 grants only with one.
-    fn has_sums(&self) -> bool {
-        let options = &self.store.options;
-        options.checksums_when_supported() || (self.kept && options.lock.is_some())
-    }
-
-    /// What the server shall show that it has it by.
+    /// What the server shall show that it has it by. S3 grants an Object Lock only to what comes with one of them.
     fn algorithm(&self) -> Algorithm {
-        match self.has_sums() {
+        match self.store.options.checksums_when_supported() {
             true => Algorithm::Sha256,
             false => Algorithm::Md5,
         }
