@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Manifest};
-use crate::shelf::{Claim, Copy, Shelf, Stock, is_dead, this_process};
+use crate::manifest::{BackupId, Depth, Manifest};
+use crate::shelf::{Check, Claim, Copy, Shelf, Stock, is_dead, this_process};
 
 /// How long the source is held from being pruned, should this process be killed.
 const HOLD: TimeDelta = TimeDelta::days(1);
@@ -183,7 +183,7 @@ impl Copying<'_> {
         };
         // From here on nothing can be interrupted: a manifest is either not begun or brought to its end.
         let published = match copied {
-            Ok(()) => self.publish().await,
+            Ok(said) => self.publish(said).await,
             Err(error) => Err(error),
         };
         let mut cleared = Ok(());
@@ -239,20 +239,23 @@ impl Copying<'_> {
             .into())
     }
 
-    /// Copies all files.
-    async fn files(&self) -> Result<()> {
+    /// Copies all files; returns what the target says of them.
+    async fn files(&self) -> Result<Vec<String>> {
         let bytes: u64 = self.manifest().files().map(|file| file.bytes).sum();
         let times = if self.target.store().is_local() { 2 } else { 1 };
         (self.request.total)(bytes * times);
+        let mut said = Vec::new();
         for file in self.manifest().files() {
             let source = &self.source.shelf;
-            source.copy_file(file, self.target, self.request.read).await?;
+            let copied = source.copy_file(file, self.target, self.request.read).await?;
+            said.extend(copied.checksums);
         }
-        Ok(())
+        Ok(said)
     }
 
-    /// Makes the copy a backup, pinned if the source or what lay here was.
-    async fn publish(&self) -> Result<()> {
+    /// Makes the copy a backup, pinned if the source or what lay here was. What the target `said` of its files cannot go
+    /// into the manifest, which is the same everywhere.
+    async fn publish(&self, said: Vec<String>) -> Result<()> {
         let id = self.manifest().id;
         anyhow::ensure!(
             self.target.is_claimed(id).await?,
@@ -262,6 +265,20 @@ impl Copying<'_> {
         if let Some(pin) = pinned.filter_map(|copy| copy.backup.pin.as_ref()).next() {
             self.target.pin(pin).await?;
         }
-        self.source.shelf.copy_manifest(id, self.target).await
+        self.source.shelf.copy_manifest(id, self.target).await?;
+        if !said.is_empty() {
+            let check = Check {
+                id,
+                at: self.request.clock.now(),
+                depth: Depth::Quick,
+                problems: Vec::new(),
+                by: "copy".to_owned(),
+                checksums: said,
+            };
+            if let Err(error) = self.target.record_check(&check).await {
+                tracing::warn!("what {} says of the copy cannot be remembered: {error:#}", self.target);
+            }
+        }
+        Ok(())
     }
 }

@@ -32,6 +32,9 @@ pub struct Findings {
     pub rows: u64,
     /// How many of the bytes were read: none where the stores' own checksums told enough.
     pub bytes_read: u64,
+    /// What the stores say of the files.
+    #[serde(skip)]
+    pub checksums: Vec<String>,
     /// What is wrong; empty when the backup is good.
     pub problems: Vec<String>,
 }
@@ -64,17 +67,19 @@ pub async fn verify(
         depth,
         rows: 0,
         bytes_read: 0,
+        checksums: Vec::new(),
         problems: Vec::new(),
     };
     for file in manifest.files() {
-        let by_checksum = match depth {
+        let looked = match depth {
             Depth::Quick => shelf.check_quickly(file, read).await,
-            Depth::Full => shelf.check(file, read).await.map(|()| false),
+            Depth::Full => shelf.check(file, read).await,
         };
-        if let Ok(false) = by_checksum {
-            findings.bytes_read += file.bytes;
-        }
-        findings.take(by_checksum.map(drop))?;
+        let noted = looked.map(|looked| {
+            findings.bytes_read += looked.read;
+            findings.checksums.extend(looked.said);
+        });
+        findings.take(noted)?;
     }
     // An archive whose digest is wrong is damaged whatever is in it, but where it is helps to judge.
     if depth == Depth::Full {

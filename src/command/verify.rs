@@ -144,7 +144,7 @@ impl Trouble {
 
 /// Looks at one copy and remembers what was found.
 async fn look(copy: &Copy, depth: Depth, keys: &Keys, globals: &Globals) -> Result<Findings> {
-    let manifest = &copy.backup.manifest;
+    let manifest = &copy.shelf.known(&copy.backup).await;
     let progress = Progress::new(!globals.json);
     progress.step(&format!("verifying {} in {}", manifest.id, copy.shelf.place()));
     progress.total(manifest.archive.bytes);
@@ -161,6 +161,7 @@ async fn look(copy: &Copy, depth: Depth, keys: &Keys, globals: &Globals) -> Resu
             false => findings.problems.clone(),
         },
         by: "verify".to_owned(),
+        checksums: findings.checksums.clone(),
     };
     if let Err(error) = copy.shelf.record_check(&check).await {
         tracing::warn!("what was found cannot be remembered in {}: {error:#}", copy.shelf);

@@ -329,7 +329,7 @@ impl Body {
 /// Holds a copy and reads it whole: a restore takes no store's word for what will be loaded.
 async fn check(shelf: &Shelf, manifest: &Manifest, until: DateTime<Utc>) -> Result<()> {
     shelf.hold(manifest.id, until).await?;
-    shelf.check(&manifest.archive, &|_| ()).await
+    shelf.check(&manifest.archive, &|_| ()).await.map(drop)
 }
 
 /// Remembers what a restore found out about a copy: a restore that was proven has proven its backup.
@@ -340,6 +340,7 @@ async fn remember(shelf: &Shelf, id: BackupId, at: DateTime<Utc>, problems: Vec<
         depth: if problems.is_empty() { Depth::Full } else { Depth::Quick },
         problems,
         by: "restore".to_owned(),
+        checksums: Vec::new(),
     };
     if let Err(error) = shelf.record_check(&check).await {
         tracing::warn!("what was found cannot be remembered in {shelf}: {error:#}");

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{RECORD_LIMIT, Shelf};
+use super::{Backup, RECORD_LIMIT, Shelf};
 use crate::error::Result;
-use crate::manifest::{BackupId, Depth};
+use crate::manifest::{BackupId, Depth, Manifest};
 use crate::store::{self, Taken};
 
 /// How many looks at a backup are remembered.
@@ -26,8 +26,11 @@ pub struct Check {
     pub depth: Depth,
     /// What was wrong; nothing when the backup is good.
     pub problems: Vec<String>,
-    /// What looked: `verify` or `restore`.
+    /// What looked: `verify`, `restore`, or the `copy` that made it.
     pub by: String,
+    /// What the store said of the files when they were found good: where it still does, they are unchanged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checksums: Vec<String>,
 }
 
 /// A look at a backup, as the record's name has it.
@@ -128,6 +131,21 @@ impl Shelf {
         let path = self.file_path(&mark.name(&self.job, id));
         let text = store::get(self.store.as_ref(), &path, RECORD_LIMIT).await?;
         Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// The manifest of `backup`, with what the store said of the files when it was last found good: of copies the manifest
+    /// itself does not know that, and it never changes.
+    pub async fn known(&self, backup: &Backup) -> Manifest {
+        let mut manifest = backup.manifest.clone();
+        if let Some(mark) = backup.checks.iter().rev().find(|mark| mark.passed)
+            // Without the record more is read, and nothing is wrong.
+            && let Ok(check) = self.check_record(manifest.id, *mark).await
+        {
+            for file in manifest.globals.iter_mut().chain([&mut manifest.archive]) {
+                file.checksums.extend(check.checksums.iter().cloned());
+            }
+        }
+        manifest
     }
 
     /// All looks at the backup `id`, the newest last.

@@ -17,6 +17,14 @@ const READ_SIZE: u64 = 4 << 20;
 /// How many such pieces are read at once: a far store answers slowly, and each takes its memory.
 const READ_AHEAD: usize = 3;
 
+/// How a file that is as it should be was found to be so.
+pub struct Looked {
+    /// What its store says of it.
+    pub said: Option<String>,
+    /// How many bytes were read: none where the store's word was enough.
+    pub read: u64,
+}
+
 impl Shelf {
     /// Stores a small file of a backup.
     ///
@@ -41,23 +49,23 @@ impl Shelf {
     ///
     /// # Errors
     /// [`Exit::Damaged`]: the file is missing, has another size or another digest.
-    pub async fn check(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
-        self.sized(file).await?;
-        self.compare(file, &mut |_| (), read).await
+    pub async fn check(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<Looked> {
+        let said = self.sized(file).await?.checksum;
+        self.compare(file, &mut |_| (), read).await?;
+        Ok(Looked { said, read: file.bytes })
     }
 
-    /// The same where the store has no checksum, or says another one than when the file was proven; returns whether its
-    /// word was enough, and nothing had to be read.
+    /// The same, but where the store says what it said when the file was proven, its word is enough.
     ///
     /// # Errors
     /// As [`Shelf::check`].
-    pub async fn check_quickly(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<bool> {
+    pub async fn check_quickly(&self, file: &File, read: &(dyn Fn(u64) + Send + Sync)) -> Result<Looked> {
         let said = self.sized(file).await?.checksum;
-        let is_known = said.is_some_and(|said| file.checksums.contains(&said));
-        if !is_known {
-            self.compare(file, &mut |_| (), read).await?;
+        if said.as_ref().is_some_and(|said| file.checksums.contains(said)) {
+            return Ok(Looked { said, read: 0 });
         }
-        Ok(is_known)
+        self.compare(file, &mut |_| (), read).await?;
+        Ok(Looked { said, read: file.bytes })
     }
 
     /// Makes sure that `file` was written as it is: by the word of the store, which `stored` has from when it was
@@ -105,11 +113,11 @@ impl Shelf {
     }
 
     /// Copies a file of a backup into `target`; it appears there only when it is what is known of it. `read` hears of the
-    /// bytes as they come, and again if they must be read back.
+    /// bytes as they come, and again if they must be read back. Returns what `target` says of it.
     ///
     /// # Errors
     /// [`Exit::Damaged`]: it is not. Or a store fails. Then it is not in `target`.
-    pub async fn copy_file(&self, file: &File, target: &Shelf, read: &(dyn Fn(u64) + Send + Sync)) -> Result<()> {
+    pub async fn copy_file(&self, file: &File, target: &Shelf, read: &(dyn Fn(u64) + Send + Sync)) -> Result<File> {
         self.sized(file).await?;
         let mut upload = target.store.create(&target.file_path(&file.name)).await?;
         upload.expect(0, file.bytes);
@@ -132,7 +140,7 @@ impl Shelf {
             return Err(error);
         }
         let stored = upload.finish(Bytes::new()).await?;
-        target.prove(file.clone(), Some(&stored), read).await.map(drop)
+        target.prove(file.clone(), Some(&stored), read).await
     }
 
     /// Makes the copy of a backup in `target` exist: its manifest is the same to the byte.

@@ -159,6 +159,7 @@ impl World {
             vec!["odd".to_owned()]
         };
         let check = Check {
+            checksums: Vec::new(),
             id,
             at: self.now,
             depth: self.any(&[Depth::Quick, Depth::Full]).unwrap(),
