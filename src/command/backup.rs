@@ -163,6 +163,15 @@ fn print(globals: &Globals, reports: &[Report]) -> Result<()> {
 /// The handlers cannot be installed.
 pub fn cancelled_by_signals() -> Result<CancellationToken> {
     let token = CancellationToken::new();
+    cancel_by_signals(&token)?;
+    Ok(token)
+}
+
+/// Lets SIGINT and SIGTERM cancel `token` from now on, and a second one end the process.
+///
+/// # Errors
+/// There is no room for signal handlers.
+pub fn cancel_by_signals(token: &CancellationToken) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let cancel = token.clone();
     tokio::spawn(async move {
@@ -177,5 +186,5 @@ pub fn cancelled_by_signals() -> Result<CancellationToken> {
             cancel.cancel();
         }
     });
-    Ok(token)
+    Ok(())
 }

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use chrono::Utc;
+use tokio_util::sync::CancellationToken;
 
-use super::backup::cancelled_by_signals;
 use super::output;
 use super::progress::Progress;
-use super::restore::{confirm, go, watch};
+use super::restore::{Go, confirm, go, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
@@ -66,6 +66,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         ))?;
     }
     let progress = Progress::new(!globals.json);
+    let cancel = CancellationToken::new();
     let request = Request {
         origin: Origin::Backup { job, id: safety },
         job,
@@ -77,17 +78,15 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         jobs: None,
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
-        cancel: cancelled_by_signals()?,
+        cancel: cancel.clone(),
     };
     let mut prepared = Prepared::new(request).await?;
-    go(
-        globals,
-        &mut prepared,
-        &progress,
-        args.dry_run,
-        (!args.yes).then_some("undo"),
-    )
-    .await
+    let how = Go {
+        dry_run: args.dry_run,
+        confirm: (!args.yes).then_some("undo"),
+        cancel,
+    };
+    go(globals, &mut prepared, &progress, how).await
 }
 
 /// Takes a restore by swap back.

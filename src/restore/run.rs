@@ -185,7 +185,7 @@ impl<'a> Prepared<'a> {
         }
         let begun = Instant::now();
         let begin = async {
-            let alone = self.lock().await?;
+            let alone = self.until(self.lock()).await?;
             let expected = self.check().await?;
             let safety = match &alone.live {
                 Some(_) if !self.is_new() => self.until(self.back_up(None)).await?,
@@ -279,9 +279,12 @@ impl<'a> Prepared<'a> {
     pub(super) async fn check(&mut self) -> Result<Expected> {
         let (now, until) = (self.request.clock.now(), self.held_until());
         let watch = &self.request.watch;
-        watch.step(Step::Check).await;
         let warn = |text| watch.warn(text);
-        let expected = unless(&self.request.cancel, self.content.check(now, until, &warn)).await?;
+        let check = async {
+            watch.step(Step::Check).await;
+            self.content.check(now, until, &warn).await
+        };
+        let expected = unless(&self.request.cancel, check).await?;
         Ok(match &self.chosen {
             Some(chosen) => narrow(expected, chosen, self.content.entries()),
             None => expected,
@@ -445,7 +448,7 @@ const PARTIAL: &str = "this job backs up only a part of the database: what is no
     that is kept";
 
 /// Does `work` unless it is cancelled meanwhile.
-async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         result = work => result,
         () = cancel.cancelled() => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),

@@ -174,11 +174,16 @@ async fn texts(client: &Client, query: &str, names: &[&str]) -> Result<Vec<Strin
 }
 
 async fn live_state(target: &Target, client: &Client, database: &str, live: Live) -> Result<LiveState> {
+    // Not those sessions that were opened for this survey.
     let clients = client
         .query(
             "SELECT COALESCE(application_name, ''), COALESCE(usename::text, ''), pg_catalog.count(*), \
              pg_catalog.date_part('epoch', pg_catalog.max(GREATEST(state_change, query_start)))::int8 \
-             FROM pg_catalog.pg_stat_activity WHERE datid = $1 AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid() \
+             FROM pg_catalog.pg_stat_activity, \
+             (SELECT application_name, usesysid, backend_start FROM pg_catalog.pg_stat_activity \
+             WHERE pid = pg_catalog.pg_backend_pid()) AS own (application, role, since) \
+             WHERE datid = $1 AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid() \
+             AND NOT (application_name = own.application AND usesysid = own.role AND backend_start >= own.since) \
              GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
             &[&live.oid],
         )

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use chrono::Utc;
 use clap::ValueEnum;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use self::choice::Choice;
-use super::backup::cancelled_by_signals;
+use super::backup::cancel_by_signals;
 use super::output;
 use super::progress::Progress;
 use super::which::Which;
@@ -105,6 +106,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
     let asked = asked(&config, &args)?;
     let progress = Progress::new(!globals.json);
+    let cancel = CancellationToken::new();
     let mut prepared = Prepared::new(Request {
         origin: asked.origin,
         job: &asked.job,
@@ -116,32 +118,34 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
-        cancel: cancelled_by_signals()?,
+        cancel: cancel.clone(),
     })
     .await?;
-    go(
-        globals,
-        &mut prepared,
-        &progress,
-        args.dry_run,
-        (!args.yes).then_some("restore"),
-    )
-    .await
+    let how = Go {
+        dry_run: args.dry_run,
+        confirm: (!args.yes).then_some("restore"),
+        cancel,
+    };
+    go(globals, &mut prepared, &progress, how).await
 }
 
-/// Shows the plan of a restore, asks whether to `confirm` it unless that is nobody's wish, does it and reports.
+/// How a planned restore goes on.
+pub struct Go {
+    /// It only shows its plan.
+    pub dry_run: bool,
+    /// What a person is asked to confirm; without it nobody is asked.
+    pub confirm: Option<&'static str>,
+    /// What signals cancel from the confirmation on. Before, they end the program as ever: nothing was begun.
+    pub cancel: CancellationToken,
+}
+
+/// Shows the plan of a restore, asks, does it and reports.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn go(
-    globals: &Globals,
-    prepared: &mut Prepared<'_>,
-    progress: &Progress,
-    dry_run: bool,
-    confirm_the: Option<&str>,
-) -> Result<ExitCode> {
+pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progress, how: Go) -> Result<ExitCode> {
     let plan = &prepared.plan;
-    if dry_run {
+    if how.dry_run {
         show(globals, plan)?;
         plan.check()?;
         return Ok(ExitCode::SUCCESS);
@@ -150,9 +154,10 @@ pub async fn go(
         eprint(&plan::text(plan))?;
     }
     plan.check()?;
-    if let Some(verb) = confirm_the {
+    if let Some(verb) = how.confirm {
         confirm(&plan.database, verb)?;
     }
+    cancel_by_signals(&how.cancel)?;
     let outcome = prepared.run().await;
     progress.end();
     report(globals, &prepared.plan, &outcome?)?;

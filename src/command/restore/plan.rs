@@ -128,11 +128,13 @@ fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {
 fn changes(changes: &Changes) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(rows) = changes.rows.and_then(|rows| u64::try_from(rows).ok()) {
-        let since = changes.counted_since.map_or("it counts them".to_owned(), |at| {
-            at.format("%Y-%m-%d %H:%M UTC").to_string()
-        });
+        let since = changes
+            .counted_since
+            .map_or("as far as the server has counted".to_owned(), |at| {
+                format!("since {}", at.format("%Y-%m-%d %H:%M UTC"))
+            });
         lines.push(format!(
-            "  rows changed in it since {since}, those of its catalogs among them: {}",
+            "  rows changed {since}, its catalogs' among them: {}",
             count(rows)
         ));
     }

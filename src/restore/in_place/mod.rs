@@ -26,7 +26,7 @@ use super::origin::{Body, Content, Expected};
 use super::outcome::Outcome;
 use super::plan::Obstacle;
 use super::prove::{Proof, prove_within};
-use super::run::Prepared;
+use super::run::{Prepared, unless};
 use super::target::run;
 use super::watch::Step;
 use crate::archive::options::RestoreOptions;
@@ -62,13 +62,15 @@ impl Prepared<'_> {
     /// Whatever keeps the backup from being restored. Nothing has changed then.
     pub(super) async fn run_in_place(&mut self) -> Result<Outcome> {
         let begun = Instant::now();
+        let cancel = self.request.cancel.clone();
         let begin = async {
             let lock = lock::take(self.target.anywhere(&self.database).await?, &self.database).await?;
             let expected = self.check().await?;
             let session = Arc::new(connect(&self.target.dsn(&self.database)).await?);
             Ok::<_, anyhow::Error>((lock, expected, session))
         };
-        let (lock, expected, session) = begin.await.map_err(|error| explain(error, "nothing was changed"))?;
+        let begun_with = unless(&cancel, begin).await;
+        let (lock, expected, session) = begun_with.map_err(|error| explain(error, "nothing was changed"))?;
         let replaced = match self.until(self.replace(&session, &expected, &lock)).await {
             Ok(replaced) => replaced,
             Err(error) => return Err(give_up(&session, error).await),

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStderr, Stdio};
 use std::sync::Arc;
 
 use super::Site;
+use crate::support::s3::S3Server;
 use crate::support::{Run, Server};
 
 const FAILURE: i32 = 1;
@@ -184,6 +185,46 @@ fn a_disk_that_gets_full_is_named_and_nothing_is_changed() {
     site.server.psql("app", "DROP TABLE wide; DROP TABLE many");
     site.backup();
     site.restore(&[]);
+}
+
+#[test]
+fn a_store_that_fails_half_way_is_named_and_nothing_is_changed() {
+    let site = site(Server::start(15));
+    // Each half of the rows is more than is read ahead.
+    site.server.psql(
+        "app",
+        "CREATE TABLE wide AS SELECT n, md5(n::text) || md5((-n)::text) AS t FROM generate_series(1, 60000) n",
+    );
+    let id = site.backup();
+    let archive = site.backups().join(format!("app_{id}.dump"));
+    let whole = fs::read(&archive).unwrap();
+    let before = site.databases();
+    let mut restore = Restore::start(&site);
+    restore.hold_at("create");
+    fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
+    let ended = restore.go_on();
+    assert_ne!(ended.code, Some(0), "{}", ended.stderr);
+    for words in ["nothing was changed", archive.file_name().unwrap().to_str().unwrap()] {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+    assert_eq!(who(&site), "old");
+    assert_eq!(site.databases(), before);
+
+    // The server of a bucket goes away.
+    let bucket = S3Server::start();
+    site.use_store(&(bucket.config("backups") + "attempts = 2\n"));
+    site.backup();
+    let mut restore = Restore::start(&site);
+    restore.hold_at("create");
+    let url = bucket.url();
+    drop(bucket);
+    let ended = restore.go_on();
+    assert_eq!(ended.code, Some(FAILURE), "{}", ended.stderr);
+    for words in ["nothing was changed", "s3://bucket/backups", "hint: ", &url] {
+        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+    assert_eq!(who(&site), "old");
+    assert_eq!(site.databases(), before);
 }
 
 #[test]
