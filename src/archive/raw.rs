@@ -8,10 +8,17 @@
 use std::borrow::Cow;
 
 const BASE: u32 = 0x10_FF00;
+/// What every private character begins with in UTF-8, and few others do.
+const FIRST_BYTE: u8 = 0xF4;
 
 /// Text of `bytes`; what is not UTF-8 is kept as private characters.
 #[must_use]
 pub fn decode(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !may_have_kept(bytes)
+    {
+        return text.to_owned();
+    }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -31,7 +38,7 @@ pub fn decode(bytes: &[u8]) -> String {
 /// The bytes that `text` was decoded from.
 #[must_use]
 pub fn encode(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains(is_kept) {
+    if !may_have_kept(text.as_bytes()) || !text.contains(is_kept) {
         return Cow::Borrowed(text.as_bytes());
     }
     let mut bytes = Vec::with_capacity(text.len());
@@ -44,6 +51,11 @@ pub fn encode(text: &str) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(bytes)
+}
+
+/// Whether a look at every character is needed: nearly all text has none that are private.
+fn may_have_kept(text: &[u8]) -> bool {
+    text.contains(&FIRST_BYTE)
 }
 
 fn is_kept(c: char) -> bool {

@@ -16,7 +16,7 @@ use crate::error::{Exit, Fail, Result, is_classified};
 /// An archive that is being read. Entries can be read in any order and by several tasks at once.
 pub struct Reader {
     head: Head,
-    entries: Arc<[Entry]>,
+    entries: Arc<Vec<Entry>>,
     contents: Contents,
 }
 
@@ -85,7 +85,7 @@ impl Reader {
 
     /// The entries in their order.
     #[must_use]
-    pub fn entries(&self) -> &Arc<[Entry]> {
+    pub fn entries(&self) -> &Arc<Vec<Entry>> {
         &self.entries
     }
 

@@ -340,14 +340,11 @@ fn codec(format: Format, compression: Compression) -> Result<Codec> {
     }
 }
 
-/// The entries that an archive keeps: those that a restore under `options` could want.
-fn kept(entries: Vec<Entry>, options: &RestoreOptions) -> Arc<[Entry]> {
-    let required = required(&entries, options);
-    let wanted = entries
-        .into_iter()
-        .zip(required)
-        .filter(|(_, it)| it.wanted() || it.special);
-    wanted.map(|(entry, _)| entry).collect()
+/// The entries that an archive keeps: those that a restore under `options` could want. In place: there may be many.
+fn kept(mut entries: Vec<Entry>, options: &RestoreOptions) -> Arc<Vec<Entry>> {
+    let mut required = required(&entries, options).into_iter();
+    entries.retain(|_| required.next().is_some_and(|it| it.wanted() || it.special));
+    Arc::new(entries)
 }
 
 impl Compressor {

@@ -115,11 +115,16 @@ fn is_plain(name: &str) -> bool {
 }
 
 fn is_keyword(name: &str, major: u32) -> bool {
+    // Most names that are looked up have a digit or are longer than any keyword.
+    if name.len() > LONGEST_KEYWORD || name.bytes().any(|b| b.is_ascii_digit()) {
+        return false;
+    }
     KEYWORDS.binary_search(&name).is_ok()
         || (major >= 16 && SINCE_16.contains(&name))
         || (major >= 17 && SINCE_17.contains(&name))
 }
 
+const LONGEST_KEYWORD: usize = "current_timestamp".len();
 // What pg_get_keywords() lists with a category other than U, in 14 and 15; later majors add to it.
 #[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
@@ -185,6 +190,9 @@ mod tests {
     #[test]
     fn keywords_are_sorted_for_the_search() {
         assert!(KEYWORDS.is_sorted());
+        let all = [KEYWORDS, SINCE_16, SINCE_17].concat();
+        assert_eq!(all.iter().map(|word| word.len()).max(), Some(LONGEST_KEYWORD));
+        assert!(!all.iter().any(|word| word.contains(|c: char| c.is_ascii_digit())));
     }
 
     #[test]

@@ -109,14 +109,18 @@ async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Resul
 
 fn settings(options: &SessionOptions, q: &Quote) -> String {
     let mut set: Vec<(&str, String)> = [
+        // First, because until then the role's own timeout counts.
+        ("statement_timeout", "0"),
         ("search_path", "''"),
         ("DateStyle", "ISO"),
         ("IntervalStyle", "POSTGRES"),
         ("synchronize_seqscans", "off"),
-        ("statement_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),
         // Catalog queries of an unusual size would otherwise be compiled first, for seconds.
         ("jit", "off"),
+        // A dump brings its own sessions. The server's workers begin with empty caches each time, and take their rows
+        // in no order.
+        ("max_parallel_workers_per_gather", "0"),
     ]
     .map(|(name, value)| (name, value.to_owned()))
     .to_vec();

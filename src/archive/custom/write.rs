@@ -14,7 +14,7 @@ use crate::seal::{Codec, Joiner, SegmentEnd};
 
 /// Bytes of the custom format, call by call. See [`crate::archive::writer`] for the order of calls.
 pub struct Writer {
-    entries: Arc<[Entry]>,
+    entries: Arc<Vec<Entry>>,
     places: Vec<Place>,
     minor: u8,
     codec: Codec,
@@ -36,7 +36,7 @@ impl Writer {
     ///
     /// # Errors
     /// Text is longer than the format can say.
-    pub fn new(entries: Arc<[Entry]>, codec: Codec) -> Result<Self> {
+    pub fn new(entries: Arc<Vec<Entry>>, codec: Codec) -> Result<Self> {
         let longest = entries
             .iter()
             .map(|entry| entry.defn.len().max(entry.drop_stmt.len()))

@@ -16,7 +16,7 @@ use crate::seal::{Codec, Joiner, SegmentEnd};
 
 /// Files of the directory format, call by call. See [`crate::archive::writer`] for the order of calls.
 pub struct Writer {
-    entries: Arc<[Entry]>,
+    entries: Arc<Vec<Entry>>,
     minor: u8,
     codec: Codec,
     open: Option<usize>,
@@ -28,7 +28,7 @@ pub struct Writer {
 impl Writer {
     /// A writer of `entries`, all of which it keeps.
     #[must_use]
-    pub fn new(entries: Arc<[Entry]>, codec: Codec) -> Self {
+    pub fn new(entries: Arc<Vec<Entry>>, codec: Codec) -> Self {
         let minor = wire::version(&entries, codec.compression.algorithm);
         Writer {
             entries,
@@ -184,7 +184,7 @@ impl Writer {
     }
 
     /// The entries, all of which the archive keeps.
-    pub(in crate::archive) fn entries(&self) -> &Arc<[Entry]> {
+    pub(in crate::archive) fn entries(&self) -> &Arc<Vec<Entry>> {
         &self.entries
     }
 }

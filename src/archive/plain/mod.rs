@@ -38,7 +38,7 @@ pub fn sanitize(name: &str) -> Cow<'_, str> {
 ///
 /// It serves the plain format as a whole through [`Writer`], and a restore entry by entry.
 pub struct Script {
-    entries: Arc<[Entry]>,
+    entries: Arc<Vec<Entry>>,
     required: Vec<Required>,
     options: RestoreOptions,
     quote: Quote,
@@ -58,7 +58,7 @@ enum Part {
 impl Script {
     /// A script of what `options` want of `entries`.
     #[must_use]
-    pub fn new(entries: Arc<[Entry]>, mut options: RestoreOptions, quote: Quote) -> Self {
+    pub fn new(entries: Arc<Vec<Entry>>, mut options: RestoreOptions, quote: Quote) -> Self {
         let mut required = required(&entries, &options);
         if options.schema && !required.iter().any(|required| required.schema) {
             // Nothing but rows is left, so this is a restore of rows alone.
@@ -160,7 +160,7 @@ pub struct Writer {
 impl Writer {
     /// A writer of what `options` want of `entries`.
     #[must_use]
-    pub fn new(entries: Arc<[Entry]>, options: RestoreOptions, quote: Quote) -> Self {
+    pub fn new(entries: Arc<Vec<Entry>>, options: RestoreOptions, quote: Quote) -> Self {
         let script = Script::new(entries, options, quote);
         let parts = script.parts();
         let rows = |part: &Part| match part {

@@ -19,7 +19,12 @@ const NOTE: &str = "--\n-- NOTE:\n--\n-- File paths need to be edited. Search fo
                     -- replace it with the path to the directory containing\n-- the extracted data files.\n--\n";
 
 /// The script for `entries`.
-pub(super) fn text(header: &Header, entries: &Arc<[Entry]>, options: &RestoreOptions, quote: Quote) -> Result<Vec<u8>> {
+pub(super) fn text(
+    header: &Header,
+    entries: &Arc<Vec<Entry>>,
+    options: &RestoreOptions,
+    quote: Quote,
+) -> Result<Vec<u8>> {
     let options = RestoreOptions {
         clean: true,
         ..options.clone()

@@ -64,7 +64,7 @@ type Queue = VecDeque<Pending>;
 impl Writer {
     /// A writer of `entries`, all of which it keeps.
     #[must_use]
-    pub fn new(entries: Arc<[Entry]>, options: RestoreOptions, quote: Quote) -> Self {
+    pub fn new(entries: Arc<Vec<Entry>>, options: RestoreOptions, quote: Quote) -> Self {
         Writer {
             files: directory::Writer::new(entries, Codec::NONE),
             options,

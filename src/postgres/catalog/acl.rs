@@ -10,13 +10,15 @@ use crate::postgres::quote::Quote;
 use crate::postgres::session::Row;
 use anyhow::Context as _;
 
-/// The SQL of the columns that [`read`] takes: the ACL and what the server gives by default to an object of
-/// the kind `kind` (an SQL expression, for example `'n'`) that belongs to `owner`.
+/// The SQL of the columns that [`read`] takes: the ACL of the object `oid` and what the server gives by default to an
+/// object of the kind `kind` (an SQL expression, for example `'n'`) that belongs to `owner`. Most objects have only
+/// what is the default, and then that need not be known.
 #[must_use]
-pub fn columns(acl: &str, kind: &str, owner: &str) -> String {
+pub fn columns(oid: &str, acl: &str, kind: &str, owner: &str) -> String {
     format!(
         "{acl}::pg_catalog.text[] AS acl, \
-         pg_catalog.acldefault({kind}, {owner})::pg_catalog.text[] AS acldefault"
+         CASE WHEN {acl} IS NOT NULL OR {oid} IN (SELECT objoid FROM pg_catalog.pg_init_privs) \
+              THEN pg_catalog.acldefault({kind}, {owner})::pg_catalog.text[] END AS acldefault"
     )
 }
 

@@ -75,7 +75,7 @@ fn identities_sql(cat: &Catalog) -> String {
          WHERE p.prokind = 'a'
            AND (p.pronamespace <> (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pg_catalog')
                 OR {PRIVILEGES_CHANGED}{members})",
-        acl = acl::columns("p.proacl", "'f'", "p.proowner"),
+        acl = acl::columns("p.oid", "p.proacl", "'f'", "p.proowner"),
         members = extension_members_too(cat),
     )
 }

@@ -2,7 +2,7 @@
 //!
 //! All of them are read in bulk when reading starts; each family looks up what belongs to its objects.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::acl::{self, InitialKey, InitialPrivileges, Target};
 use super::emit::Emit;
@@ -20,6 +20,8 @@ pub struct Attachments {
     comments: HashMap<CatalogId, Vec<(i32, String)>>,
     labels: HashMap<CatalogId, Vec<Label>>,
     initial: HashMap<InitialKey, InitialPrivileges>,
+    /// The tables with such of columns.
+    initial_of_columns: HashSet<CatalogId>,
 }
 
 #[derive(Debug)]
@@ -59,9 +61,7 @@ impl Attachments {
     /// Whether a column of the table `id` has initial privileges.
     #[must_use]
     pub fn has_initial_column_privileges(&self, id: CatalogId) -> bool {
-        self.initial
-            .keys()
-            .any(|(table, oid, subid)| *table == id.table && *oid == id.oid && *subid != 0)
+        self.initial_of_columns.contains(&id)
     }
 }
 
@@ -120,6 +120,9 @@ pub const INITIAL_PRIVILEGES: Step = Step {
                 privileges: row.texts("initprivs")?,
             };
             cat.attachments.initial.insert(key, it);
+            if key.2 != 0 {
+                cat.attachments.initial_of_columns.insert(CatalogId::new(key.0, key.1));
+            }
         }
         Ok(())
     },

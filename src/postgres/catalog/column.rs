@@ -68,7 +68,7 @@ pub struct NotNull {
     /// Defined here, not only inherited.
     pub is_local: bool,
     /// The constraint as the server names it, with its comment (18).
-    pub comment: Option<(String, String)>,
+    pub comment: Option<Box<(String, String)>>,
 }
 
 /// The columns of interesting tables.
@@ -206,7 +206,7 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
                 name: (!constraint.is_empty() && needs_name).then(|| constraint.clone()),
                 no_inherit: row.bool("connoinherit")?,
                 is_local,
-                comment: comment.map(|comment| (constraint, comment)),
+                comment: comment.map(|comment| Box::new((constraint, comment))),
             })
         }
     };
@@ -244,7 +244,7 @@ fn privileges() -> String {
          WHERE a.attrelid = ANY ($1) AND NOT a.attisdropped
                AND (a.attacl IS NOT NULL OR i.initprivs IS NOT NULL)
          ORDER BY a.attrelid, a.attnum",
-        acl = acl::columns("a.attacl", "'c'", "0"),
+        acl = acl::columns("a.attrelid", "a.attacl", "'c'", "0"),
     )
 }
 

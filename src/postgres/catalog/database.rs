@@ -76,7 +76,7 @@ pub const READ: Step = Step {
              datfrozenxid::pg_catalog.text AS frozenxid, datminmxid::pg_catalog.text AS minmxid, \
              pg_catalog.shobj_description(oid, 'pg_database') AS description, {acl} \
              FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
-            acl = acl::columns("datacl", "'d'", "datdba"),
+            acl = acl::columns("oid", "datacl", "'d'", "datdba"),
         );
         cat.options.create.then(|| Query::new(sql))
     },

@@ -46,8 +46,10 @@ impl<'a> Emit<'a> {
         entry
     }
 
-    /// Adds an entry.
-    pub fn push(&mut self, entry: Entry) {
+    /// Adds an entry. Its text was put together piece by piece; what that left over adds up.
+    pub fn push(&mut self, mut entry: Entry) {
+        entry.defn.shrink_to_fit();
+        entry.drop_stmt.shrink_to_fit();
         self.entries.push(entry);
     }
 

@@ -57,7 +57,7 @@ pub const WRAPPERS: Step = Step {
             "SELECT tableoid, oid, fdwname, fdwowner, fdwhandler::pg_catalog.regproc::pg_catalog.text AS handler, \
              fdwvalidator::pg_catalog.regproc::pg_catalog.text AS validator, {}, {} AS options \
              FROM pg_catalog.pg_foreign_data_wrapper",
-            acl::columns("fdwacl", "'F'", "fdwowner"),
+            acl::columns("oid", "fdwacl", "'F'", "fdwowner"),
             options("fdwoptions")
         )))
     },
@@ -93,7 +93,7 @@ pub const SERVERS: Step = Step {
             "SELECT tableoid, oid, srvname, srvowner, srvtype, srvversion, (SELECT w.fdwname \
              FROM pg_catalog.pg_foreign_data_wrapper w WHERE w.oid = srvfdw) AS wrapper, {}, {} AS options \
              FROM pg_catalog.pg_foreign_server",
-            acl::columns("srvacl", "'S'", "srvowner"),
+            acl::columns("oid", "srvacl", "'S'", "srvowner"),
             options("srvoptions")
         )))
     },

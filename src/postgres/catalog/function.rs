@@ -108,7 +108,7 @@ fn identities_sql(cat: &Catalog) -> String {
                 OR EXISTS (SELECT FROM pg_catalog.pg_transform t
                            WHERE t.oid > {last} AND p.oid IN (t.trffromsql, t.trftosql))
                 OR {PRIVILEGES_CHANGED}{members})",
-        acl = acl::columns("p.proacl", "'f'", "p.proowner"),
+        acl = acl::columns("p.oid", "p.proacl", "'f'", "p.proowner"),
         last = select::LAST_BUILTIN_OID,
         members = extension_members_too(cat),
     )

@@ -34,7 +34,7 @@ pub const READ: Step = Step {
              FROM pg_catalog.pg_language
              WHERE lanispl
              ORDER BY oid",
-            acl = acl::columns("lanacl", "'l'", "lanowner")
+            acl = acl::columns("oid", "lanacl", "'l'", "lanowner")
         )))
     },
     absorb: |cat, rows| {

@@ -39,7 +39,7 @@ pub const READ: Step = Step {
             17.. => " ORDER BY lomowner, lomacl::pg_catalog.text, oid",
             _ => "",
         };
-        let acl = acl::columns("lomacl", "'L'", "lomowner");
+        let acl = acl::columns("oid", "lomacl", "'L'", "lomowner");
         let sql = format!("SELECT oid, lomowner, {acl} FROM pg_catalog.pg_largeobject_metadata{order}");
         wanted(cat).then(|| Query::new(sql))
     },

@@ -27,7 +27,7 @@ pub struct Namespace {
 pub const READ: Step = Step {
     what: "schemas",
     query: |cat| {
-        let acl = acl::columns("n.nspacl", "'n'", "n.nspowner");
+        let acl = acl::columns("n.oid", "n.nspacl", "'n'", "n.nspowner");
         // The join says nothing that is not known, but it gives the rows the order in which 14 numbers them.
         // Its column is asked for, or else the server would see through it.
         let (column, join) = match cat.server.major() {

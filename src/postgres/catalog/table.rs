@@ -113,7 +113,7 @@ pub struct Table {
     /// For typed tables: the formatted type.
     pub of_type: Option<String>,
     /// For sequences: parameters and value.
-    pub sequence: Option<Sequence>,
+    pub sequence: Option<Box<Sequence>>,
 }
 
 /// The relations that there are.
@@ -178,6 +178,7 @@ fn relations(cat: &Catalog) -> String {
          WHERE c.relkind IN ('r', 'S', 'v', 'c', 'm', 'f', 'p')
          ORDER BY c.oid",
         acl = acl::columns(
+            "c.oid",
             "c.relacl",
             "CASE WHEN c.relkind = 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END",
             "c.relowner"

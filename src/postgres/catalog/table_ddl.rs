@@ -138,7 +138,7 @@ fn dump_attachments(emit: &mut Emit, object: &Object, table: &Table, desc: &str)
     for (constraint, comment) in table
         .columns
         .iter()
-        .filter_map(|it| it.not_null.as_ref()?.comment.as_ref())
+        .filter_map(|it| it.not_null.as_ref()?.comment.as_deref())
     {
         let kind = format!("CONSTRAINT {} ON", emit.q.id(constraint));
         attachment::comment_text(emit, &kind, &name, namespace, &table.owner, comment, object.dump_id);

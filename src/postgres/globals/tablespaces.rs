@@ -24,7 +24,7 @@ pub(super) async fn read(context: &Context<'_>) -> Result<Vec<Tablespace>> {
          coalesce(pg_catalog.array_to_string(spcoptions, ', '), '') AS options, \
          pg_catalog.shobj_description(oid, 'pg_tablespace') AS comment, {} \
          FROM pg_catalog.pg_tablespace o WHERE spcname !~ '^pg_' ORDER BY oid",
-        acl::columns("spcacl", "'t'", "spcowner"),
+        acl::columns("oid", "spcacl", "'t'", "spcowner"),
         label_columns("pg_tablespace", !context.options.no_security_labels)
     );
     let mut tablespaces = Vec::new();

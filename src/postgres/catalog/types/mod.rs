@@ -81,7 +81,7 @@ pub const READ: Step = Step {
                     {oids} AS constraint_oids, {names} AS constraint_names, {defs} AS constraint_defs,
                     {types} AS constraint_types, {valid} AS constraint_valid
              FROM pg_catalog.pg_type t",
-            acl = acl::columns("t.typacl", "'T'", "t.typowner"),
+            acl = acl::columns("t.oid", "t.typacl", "'T'", "t.typowner"),
             oids = of_domain("c.oid"),
             names = of_domain("c.conname"),
             defs = of_domain("pg_catalog.pg_get_constraintdef(c.oid)"),
