@@ -1,8 +1,10 @@
 //! Rows and large objects: read by several workers, in any encoding, into every format.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use super::trouble::wait_until;
 use super::{command, dump, same_as_pg_dump, stable};
 use crate::support::{Run, Server, VERSIONS};
 
@@ -95,7 +97,7 @@ fn names_and_rows_of_other_encodings_pass_unchanged() {
 }
 
 #[test]
-fn settings_of_the_role_neither_kill_nor_change_a_dump() {
+fn settings_of_the_role_do_not_change_a_dump() {
     let server = Server::start(15);
     server.create_database("app");
     server.psql(
@@ -106,12 +108,46 @@ fn settings_of_the_role_neither_kill_nor_change_a_dump() {
     let before = stable(&server.pg_dump("app", &[]));
     server.psql(
         "app",
-        "ALTER ROLE postgres SET statement_timeout = '1ms'; ALTER ROLE postgres SET lock_timeout = '1ms'; \
-         ALTER ROLE postgres SET idle_in_transaction_session_timeout = '1ms'; \
-         ALTER ROLE postgres SET search_path = nowhere; ALTER ROLE postgres SET datestyle = 'German'; \
+        "ALTER ROLE postgres SET search_path = nowhere; ALTER ROLE postgres SET datestyle = 'German'; \
          ALTER ROLE postgres SET intervalstyle = 'iso_8601'; ALTER ROLE postgres SET extra_float_digits = 0; \
          ALTER ROLE postgres SET bytea_output = 'escape'",
     );
-    let after = Run::of(&mut command(&server, "app", &["-j2"])).ok();
+    let after = dump(&server, "app", &["-j2"]).ok();
     assert!(stable(after.stdout.as_bytes()) == before);
+}
+
+#[test]
+fn timeouts_of_the_role_do_not_end_a_dump() {
+    let server = Server::start(15);
+    server.psql(
+        "postgres",
+        "CREATE TABLE t AS SELECT 1 AS a; CREATE ROLE hasty LOGIN SUPERUSER; \
+         ALTER ROLE hasty SET statement_timeout = '1s'; ALTER ROLE hasty SET lock_timeout = '1s'; \
+         ALTER ROLE hasty SET idle_in_transaction_session_timeout = '1s'",
+    );
+    let theirs = stable(&server.pg_dump("postgres", &[]));
+    let mut holder = server
+        .tool("psql")
+        .args(["-XAtq"])
+        .args(server.connection_args("postgres"))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut session = holder.stdin.take().unwrap();
+    session.write_all(b"BEGIN; LOCK TABLE t;\n").unwrap();
+    wait_until(&server, "EXISTS (SELECT FROM pg_locks WHERE relation = 't'::regclass)");
+    let child = command(&server, "postgres", &["-U", "hasty"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Now its statement takes longer than the role's settings allow.
+    wait_until(
+        &server,
+        "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND waitstart < now() - interval '2s')",
+    );
+    drop(session);
+    assert!(holder.wait().unwrap().success());
+    let ours = Run::from(child.wait_with_output().unwrap()).ok();
+    assert!(stable(ours.stdout.as_bytes()) == theirs);
 }
