@@ -1,5 +1,6 @@
 //! The verbs of the command line: each asks the library, and prints for people or as JSON.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
@@ -29,16 +30,30 @@ mod which;
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let linked = dump::linked::is_linked(&args);
+    if linked {
+        args.insert(1, "dump".into());
+    }
     let command = Cli::command().mut_subcommand("dump", dump::like_getopt);
-    let matches = command.get_matches_from(dump::by_name(std::env::args_os()));
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let program = match cli.command {
-        Command::Dump(_) => dump::PROGRAM,
-        _ => "snapback",
+    let parsed = command.try_get_matches_from(&args);
+    let mut cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) if linked && error.use_stderr() => return dump::linked::refuse(&args, &error),
+        Err(error) => error.exit(),
     };
+    let mut program = "snapback";
+    if let Command::Dump(args) = &mut cli.command {
+        args.linked = linked;
+        program = dump::PROGRAM;
+    }
     match run(cli) {
         Ok(code) => code,
-        Err(error) => report(program, &error),
+        Err(error) => {
+            tell(program, &error);
+            let exit = exit_of(&error);
+            code(if linked { dump::linked::exit(exit) } else { exit })
+        }
     }
 }
 
@@ -75,12 +90,11 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
 
 /// Tells a person what failed, why, and what to do about it.
 #[allow(clippy::print_stderr)] // this is where errors are printed
-fn report(program: &str, error: &anyhow::Error) -> ExitCode {
+fn tell(program: &str, error: &anyhow::Error) {
     eprintln!("{program}: error: {error:#}");
     if let Some(hint) = hint_of(error) {
         eprintln!("{program}: hint: {hint}");
     }
-    code(exit_of(error))
 }
 
 /// The process's exit code of `exit`.

@@ -257,6 +257,10 @@ pub struct Args {
     /// Database to dump, when -d does not name it
     #[arg(value_name = "DBNAME")]
     pub positional: Vec<String>,
+
+    /// The program was called by a link named pg_dump.
+    #[arg(skip)]
+    pub linked: bool,
 }
 
 impl Args {

@@ -4,9 +4,9 @@ mod args;
 mod file;
 mod filter;
 mod globals;
+pub mod linked;
 mod request;
 
-use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,16 +25,6 @@ pub use args::Args;
 
 /// What the verb calls itself in what it says, so that scripts which read pg_dump's messages find them.
 pub const PROGRAM: &str = "pg_dump";
-
-/// The arguments of the program; one that was started under the name `pg_dump` is asked for a dump.
-pub fn by_name(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut args: Vec<OsString> = args.into_iter().collect();
-    let name = args.first().and_then(|path| Path::new(path).file_name());
-    if name == Some(PROGRAM.as_ref()) {
-        args.insert(1, "dump".into());
-    }
-    args
-}
 
 /// The verb's command line, with values read as getopt reads them: what follows an option that takes a value is its
 /// value, whatever it begins with.

@@ -4,7 +4,7 @@ use std::num::IntErrorKind;
 
 use anyhow::bail;
 
-use super::{Args, filter};
+use super::{Args, PROGRAM, filter};
 use crate::archive::Format;
 use crate::archive::options::Sections;
 use crate::error::{Exit, Fail, Result};
@@ -17,43 +17,58 @@ impl Args {
     /// The validated request.
     ///
     /// # Errors
-    /// Options conflict, or one has an impossible value: in pg_dump's words.
+    /// Options conflict, or one has an impossible value: in pg_dump's words and order, so that of several mistakes the
+    /// same one is told.
     pub fn request(&self) -> Result<Request> {
-        if let Some(extra) = self.positional.get(usize::from(self.dbname.is_none())) {
-            let message = format!("too many command-line arguments (first is \"{extra}\")");
-            bail!(usage(message).hint(HELP));
-        }
-        self.check_conflicts()?;
-        let format = self.format()?;
-        let compress = self.compression(format)?;
+        let asked_jobs = self.asked_jobs()?;
+        let sections = self.sections()?;
+        self.check_sync_method()?;
         let mut options = self.options()?;
+        let session = self.session()?;
         for file in &self.filter {
             filter::read(file, &mut options)?;
         }
-        if !options.include_foreign_data.is_empty() && options.schema_only {
-            bail!(together("-s/--schema-only", "--include-foreign-data"));
+        if let Some(extra) = self.positional.get(usize::from(self.dbname.is_none())) {
+            let message = format!("too many command-line arguments (first is \"{extra}\")");
+            bail!(usage(message).hint(self.help()));
         }
+        let foreign_data = !options.include_foreign_data.is_empty();
+        self.check_conflicts(foreign_data)?;
+        let format = self.format()?;
+        let compress = self.compression(format)?;
+        let jobs = self.jobs(asked_jobs, format, foreign_data)?;
         Ok(Request {
-            session: self.session(&options)?,
+            session: SessionOptions {
+                foreign_data,
+                ..session
+            },
             format,
             compress,
-            sections: self.sections()?,
+            sections,
             superuser: self.superuser.clone(),
             restrict_key: self.restrict_key.clone(),
             verbose: self.verbose > 0,
-            jobs: self.jobs(&options)?,
+            jobs,
             max_lock_wait: self.max_lock_wait.map(std::time::Duration::from_secs),
             options,
         })
     }
 
-    fn check_conflicts(&self) -> Result<()> {
+    fn check_sync_method(&self) -> Result<()> {
+        match self.sync_method.as_deref() {
+            None | Some("fsync" | "syncfs") => Ok(()),
+            Some(method) => bail!(usage(format!("unrecognized sync method: {method}"))),
+        }
+    }
+
+    /// Refuses options that do not go together. `foreign_data` may also come from a filter file.
+    fn check_conflicts(&self, foreign_data: bool) -> Result<()> {
         let schema_only = (self.schema_only, "-s/--schema-only");
         let data_only = (self.data_only, "-a/--data-only");
         let statistics_only = (self.statistics_only, "--statistics-only");
         let statistics = (self.statistics, "--statistics");
         let no_statistics = (self.no_statistics, "--no-statistics");
-        let foreign = (!self.include_foreign_data.is_empty(), "--include-foreign-data");
+        let foreign = (foreign_data, "--include-foreign-data");
         let exclusive = [
             (schema_only, data_only),
             (schema_only, statistics_only),
@@ -79,9 +94,6 @@ impl Args {
             bail!(usage(
                 "option --on-conflict-do-nothing requires option --inserts, --rows-per-insert, or --column-inserts"
             ));
-        }
-        if let Some(method) = self.sync_method.as_deref().filter(|m| !["fsync", "syncfs"].contains(m)) {
-            bail!(usage(format!("unrecognized sync method: {method}")));
         }
         let valid_key = |key: &String| !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric());
         if self.restrict_key.as_ref().is_some_and(|key| !valid_key(key)) {
@@ -126,28 +138,39 @@ impl Args {
                 "pre-data" => sections.pre_data = true,
                 "data" => sections.data = true,
                 "post-data" => sections.post_data = true,
-                _ => bail!(usage(format!("unrecognized section name: \"{name}\"")).hint(HELP)),
+                _ => bail!(usage(format!("unrecognized section name: \"{name}\"")).hint(self.help())),
             }
         }
         Ok(sections)
     }
 
-    fn jobs(&self, options: &DumpOptions) -> Result<usize> {
-        let Some(text) = &self.jobs else {
-            let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            return Ok(if options.include_foreign_data.is_empty() {
-                processors.min(4)
-            } else {
-                1
-            });
-        };
-        let jobs = ranged(text, "-j/--jobs", 1, i32::MAX)?;
-        if jobs > 1 && !options.include_foreign_data.is_empty() {
+    fn asked_jobs(&self) -> Result<Option<usize>> {
+        let jobs = self.jobs.as_deref();
+        let jobs = jobs.map(|text| ranged(text, "-j/--jobs", 1, i32::MAX)).transpose()?;
+        Ok(jobs.map(usize::try_from).transpose()?)
+    }
+
+    /// How many connections read. pg_dump reads in parallel only into a directory; we do into every format, unless
+    /// a script that called us pg_dump expects the refusal.
+    fn jobs(&self, asked: Option<usize>, format: Format, foreign_data: bool) -> Result<usize> {
+        let parallel = asked.is_some_and(|jobs| jobs > 1);
+        if parallel && foreign_data {
             bail!(usage(
                 "option --include-foreign-data is not supported with parallel backup"
             ));
         }
-        Ok(usize::try_from(jobs)?)
+        if parallel && self.linked && format != Format::Directory {
+            bail!(usage("parallel backup only supported by the directory format"));
+        }
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let by_default = if foreign_data { 1 } else { processors.min(4) };
+        Ok(asked.unwrap_or(by_default))
+    }
+
+    /// What pg_dump says after some errors in its command line.
+    fn help(&self) -> String {
+        let name = if self.linked { PROGRAM } else { "snapback dump" };
+        format!("Try \"{name} --help\" for more information.")
     }
 
     fn inserts(&self) -> Result<Option<Inserts>> {
@@ -165,7 +188,7 @@ impl Args {
         }))
     }
 
-    fn session(&self, options: &DumpOptions) -> Result<SessionOptions> {
+    fn session(&self) -> Result<SessionOptions> {
         let digits = self.extra_float_digits.as_deref();
         Ok(SessionOptions {
             encoding: self.encoding.clone(),
@@ -178,8 +201,7 @@ impl Args {
             snapshot: self.snapshot.clone(),
             enable_row_security: self.enable_row_security,
             quote_all_identifiers: self.quote_all_identifiers,
-            foreign_data: !options.include_foreign_data.is_empty(),
-            spelling: None,
+            ..SessionOptions::default()
         })
     }
 
@@ -234,9 +256,6 @@ impl Args {
         })
     }
 }
-
-/// What pg_dump says after an error in its command line.
-const HELP: &str = "Try \"snapback dump --help\" for more information.";
 
 fn usage(message: impl Into<String>) -> Fail {
     Fail::new(Exit::Usage, message)

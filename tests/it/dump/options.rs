@@ -1,7 +1,10 @@
 //! pg_dump's options: what they change, and which do not go together.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use super::{dump, same_as_pg_dump};
-use crate::support::{Run, Server, VERSIONS, snapback};
+use crate::support::{Run, Server, VERSIONS, bin_dir, snapback};
 
 #[test]
 fn conflicts_are_refused_in_pg_dumps_words() {
@@ -175,15 +178,21 @@ fn globals_are_pg_dumpalls() {
     assert_eq!(super::stable(ours.as_bytes()), super::stable(theirs.as_bytes()));
 }
 
+/// A link to the program by the name of pg_dump, in a folder that goes with it.
+fn link() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("pg_dump");
+    std::os::unix::fs::symlink(snapback().get_program(), &link).unwrap();
+    (folder, link)
+}
+
 #[test]
 fn a_link_called_pg_dump_is_pg_dump() {
     let server = Server::start(15);
     server.create_database("linked");
     server.psql("linked", "CREATE TABLE t AS SELECT 1 AS a");
-    let folder = tempfile::tempdir().unwrap();
-    let link = folder.path().join("pg_dump");
-    std::os::unix::fs::symlink(snapback().get_program(), &link).unwrap();
-    let linked = || std::process::Command::new(&link);
+    let (_folder, link) = link();
+    let linked = || Command::new(&link);
 
     let args = ["-Fp", "--restrict-key=x"];
     let ours = Run::of(linked().args(server.connection_args("linked")).args(args)).ok();
@@ -202,4 +211,74 @@ fn a_link_called_pg_dump_is_pg_dump() {
         "{}",
         version.stdout
     );
+}
+
+/// Command lines that are wrong, and the first major version whose pg_dump says so in today's words.
+const WRONG: &[(u32, &str)] = &[
+    (14, "-s -a"),
+    (14, "-F q -s -a"),
+    (14, "-c -a"),
+    (14, "--if-exists -a"),
+    (14, "--on-conflict-do-nothing"),
+    (14, "-s --include-foreign-data=x"),
+    (14, "-j2 --include-foreign-data=x"),
+    (14, "-j2"),
+    (14, "-j2 -Fc"),
+    (14, "-F q"),
+    (14, "-Fd"),
+    (14, "-Fd -f /nowhere/at/all"),
+    (14, "-Ft -Z 3"),
+    (14, "--restrict-key=a-b"),
+    (15, "-j x"),
+    (15, "-j 0 -s -a"),
+    (15, "-j -1"),
+    (15, "-j 2x"),
+    (15, "--rows-per-insert 99999999999"),
+    (15, "--rows-per-insert=x a b"),
+    (15, "--extra-float-digits=9"),
+    (15, "--extra-float-digits=x"),
+    (15, "--section=x -s -a"),
+    (15, "a b c"),
+    (15, "-s -a -d a b c"),
+    (15, "-k"),
+    (15, "-sk"),
+    (15, "-f"),
+    (15, "-sf"),
+    (15, "--file"),
+    (15, "--fil"),
+    (15, "--nosuch"),
+    (15, "--nosuch=1 -s -a"),
+    (15, "--schema-only=x"),
+    (16, "-Z gzip:10"),
+    (16, "-Z 10"),
+    (16, "-Z foo"),
+    (16, "-Z lz4:13"),
+    (16, "-Z none:1"),
+    (16, "-Z zstd:long=1,x"),
+    (17, "--filter=/nowhere -s -a"),
+    (17, "--sync-method=x -s -a"),
+    (18, "-s --statistics-only"),
+    (18, "-a --no-data"),
+    (18, "-s --no-schema"),
+    (18, "--no-statistics -a --statistics"),
+    (18, "--statistics-only --no-statistics"),
+];
+
+#[test]
+fn a_wrong_command_line_is_told_in_pg_dumps_words() {
+    let (_folder, link) = link();
+    let told = |program: &Path, options: &str| {
+        let output = Command::new(program).args(options.split(' ')).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        (
+            output.status.code(),
+            stderr.replace(program.to_str().unwrap(), "pg_dump"),
+        )
+    };
+    for major in VERSIONS {
+        let pg_dump = bin_dir(major).join("pg_dump");
+        for (_, options) in WRONG.iter().filter(|(since, _)| *since <= major) {
+            assert_eq!(told(&link, options), told(&pg_dump, options), "{major}: {options}");
+        }
+    }
 }

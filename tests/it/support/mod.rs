@@ -14,4 +14,4 @@ pub use disk::SmallDisk;
 pub use pooler::Pooler;
 pub use program::{Run, snapback};
 pub use relay::Relay;
-pub use server::{Server, VERSIONS};
+pub use server::{Server, VERSIONS, bin_dir};

@@ -199,7 +199,7 @@ impl Drop for Server {
 }
 
 /// Where the executables of a major version are; `tests/servers` puts them there.
-fn bin_dir(major: u32) -> PathBuf {
+pub fn bin_dir(major: u32) -> PathBuf {
     if major == 15 {
         return PathBuf::from("/usr/lib/postgresql/15/bin");
     }
