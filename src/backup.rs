@@ -461,7 +461,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         large_objects: Some(dumped.large_objects),
         spelling: Some(dumped.spelling),
         schema_hash: dumped.schema_hash,
-        warnings: dumped.warnings,
+        warnings: dumped.warnings.iter().map(ToString::to_string).collect(),
         verified: vec![Verification {
             how: "written".to_owned(),
             at: times.read_back,

@@ -16,7 +16,7 @@
 //! Rows come with their end: `\.` and three line feeds after COPY text. Chunks are compressed by
 //! [`crate::seal::SegmentCompressor`] with [`Writer::codec`], wherever that runs; this joins them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -59,6 +59,13 @@ pub struct Writer {
     header: Header,
     codec: Codec,
     queue: VecDeque<Pending>,
+    notes: Notes,
+}
+
+/// What `pg_dump -v` says of the data of entries, and what there is to say now.
+struct Notes {
+    of_data: HashMap<DumpId, String>,
+    now: Vec<String>,
 }
 
 enum Form {
@@ -91,6 +98,7 @@ impl Writer {
         compression: Compression,
     ) -> Result<Self> {
         let codec = codec(format, compression)?;
+        let notes = Notes::new(&entries, options, quote.major);
         let form = match format {
             Format::Custom => Form::Custom(custom::Writer::new(kept(entries, options), codec)?),
             Format::Directory => Form::Directory(directory::Writer::new(kept(entries, options), codec)),
@@ -109,6 +117,7 @@ impl Writer {
             header,
             codec,
             queue: VecDeque::new(),
+            notes,
         })
     }
 
@@ -120,6 +129,18 @@ impl Writer {
             Form::Directory(directory) => directory.data(),
             Form::Tar(tar) => tar.data(),
             Form::Plain(plain, _) => plain.data().to_vec(),
+        }
+    }
+
+    /// What `pg_dump -v` says of what was written since the last call; nothing without `verbose`.
+    pub fn notes(&mut self) -> Vec<String> {
+        self.take_plain_notes();
+        std::mem::take(&mut self.notes.now)
+    }
+
+    fn take_plain_notes(&mut self) {
+        if let Form::Plain(plain, _) = &mut self.form {
+            self.notes.now.append(&mut plain.notes());
         }
     }
 
@@ -177,8 +198,13 @@ impl Writer {
         let bytes = match &mut self.form {
             Form::Custom(custom) => custom.begin_data(id)?,
             Form::Plain(plain, _) => plain.begin_data(id)?,
-            _ => return self.in_files(|files, out| files.begin_data(id, out)),
+            _ => {
+                self.in_files(|files, out| files.begin_data(id, out))?;
+                Bytes::new()
+            }
         };
+        self.take_plain_notes();
+        self.notes.now.extend(self.notes.of_data.remove(&id));
         self.put(bytes)
     }
 
@@ -319,6 +345,24 @@ impl Writer {
             self.queue.extend(last.map(|bytes| Output::Bytes(bytes).into()));
         }
         Ok(())
+    }
+}
+
+impl Notes {
+    fn new(entries: &[Entry], options: &RestoreOptions, major: u32) -> Self {
+        let with_data = entries.iter().filter(|entry| options.verbose && entry.has_data);
+        let note = |entry: &Entry| match entry.is_large_objects() {
+            true if major >= 17 => format!("saving large objects \"{}\"", entry.tag),
+            true => "saving large objects".to_owned(),
+            false => {
+                let schema = entry.namespace.as_deref().unwrap_or_default();
+                format!("dumping contents of table \"{schema}.{}\"", entry.tag)
+            }
+        };
+        Notes {
+            of_data: with_data.map(|entry| (entry.dump_id, note(entry))).collect(),
+            now: Vec::new(),
+        }
     }
 }
 

@@ -35,11 +35,11 @@ pub fn main() -> ExitCode {
     if linked {
         args.insert(1, "dump".into());
     }
-    let command = Cli::command().mut_subcommand("dump", dump::like_getopt);
-    let parsed = command.try_get_matches_from(&args);
+    let mut command = Cli::command().mut_subcommand("dump", dump::like_getopt);
+    let parsed = command.try_get_matches_from_mut(&args);
     let mut cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(error) if linked && error.use_stderr() => return dump::linked::refuse(&args, &error),
+        Err(error) if linked && error.use_stderr() => return dump::linked::refuse(&command, &args, &error),
         Err(error) => error.exit(),
     };
     let mut program = "snapback";

@@ -13,11 +13,13 @@ use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, table_
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
+use super::progress::{Progress, Silent};
 use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Session};
 use super::snapshot::{self, SessionOptions};
 use super::spelling::Spelling;
+use super::warning::Warning;
 use super::{identity, order, preflight, rows, watch};
 use crate::archive::options::Sections;
 use crate::archive::toc::{DumpId, Entry};
@@ -79,7 +81,7 @@ pub struct Dumped {
     /// SHA-256 (hex) of all definitions.
     pub schema_hash: String,
     /// What the dump warned of.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Size and digests of what was written, to compare with what is read back.
     pub written: Written,
 }
@@ -90,22 +92,6 @@ const WORTH_HELP: usize = 500;
 const MANY_TABLES: usize = 16;
 /// Bytes of rows that are.
 const MUCH: u64 = 1 << 20;
-
-/// Hears how a dump goes on. It must not block.
-pub trait Progress: Send + Sync {
-    /// The next named step began: `connecting`, `reading the catalogs`, `reading rows`, `finishing`.
-    fn step(&self, _name: &str) {}
-    /// All rows that are to be read are about this many bytes (the size of the tables on disk).
-    fn expect(&self, _bytes: u64) {}
-    /// So many more bytes and rows of COPY text were read.
-    fn read(&self, _bytes: u64, _rows: u64) {}
-    /// The rows of a table are complete.
-    fn table(&self, _table: &manifest::Table) {}
-}
-
-/// Nobody listens.
-pub struct Silent;
-impl Progress for Silent {}
 
 /// Dumps the database of `dsn` into `upload` as one object, and makes it durable.
 ///
@@ -237,14 +223,15 @@ impl Run<'_> {
         let (source, (), ()) = futures_util::try_join!(
             identity::read(leader, self.dsn),
             others.export(leader),
-            cat.read_identities(leader)
+            cat.read_identities(leader, self.progress)
         )?;
         let tables = cat.tables().filter(|(_, table)| table.interesting).count();
         let sessions = if tables < WORTH_HELP { 1 } else { others.jobs };
         futures_util::try_join!(lock::tables(&cat, leader), others.connect(sessions))?;
         let helpers = others.connected.as_slice();
-        cat.read_details(Sessions { leader, helpers }).await?;
+        cat.read_details(Sessions { leader, helpers }, self.progress).await?;
         let sorted = order::sort(&mut cat)?;
+        self.progress.known(&cat);
         let entries = emit::entries(&cat, &sorted)?;
         Ok((cat, source, entries))
     }
@@ -272,6 +259,7 @@ impl Run<'_> {
         let spelling = cat.server.spelling.within(&cat);
         drop(cat);
         writer.begin()?;
+        progress.notes(writer.notes());
         target.expect(&writer.head(), plan.bytes);
         target.carry(&mut writer).await?;
         if !writer.head().is_empty() {
@@ -287,6 +275,7 @@ impl Run<'_> {
         };
         progress.step("finishing");
         writer.finish(chrono::Local::now().naive_local())?;
+        progress.notes(writer.notes());
         target.carry(&mut writer).await?;
         let dumped = Dumped {
             source,

@@ -29,6 +29,7 @@ impl Script {
                 continue;
             }
             if self.required[at].wanted() && !entry.drop_stmt.is_empty() {
+                self.note(|| format!("dropping {} {}", entry.desc, entry.tag));
                 self.become_owner(entry);
                 self.select_schema(entry.namespace.as_deref());
                 self.print_drop(entry);

@@ -13,9 +13,11 @@ impl Script {
         let entries = Arc::clone(&self.entries);
         match part {
             Part::Definition(at) => {
+                self.note_definition(&entries[at], self.required[at].schema);
                 self.print_entry(&entries[at], "");
                 if matches!(entries[at].desc.as_str(), "DATABASE" | "DATABASE PROPERTIES") {
                     // What follows belongs in the new database, under its new settings.
+                    self.note(|| format!("connecting to new database \"{}\"", entries[at].tag));
                     self.print_connect(&entries[at].tag);
                 }
             }
@@ -25,6 +27,14 @@ impl Script {
                 self.begin_rows(&entries[at]);
             }
         }
+    }
+
+    fn note_definition(&mut self, entry: &Entry, is_schema: bool) {
+        self.note(|| match &entry.namespace {
+            _ if !is_schema => format!("executing {} {}", entry.desc, entry.tag),
+            Some(schema) => format!("creating {} \"{schema}.{}\"", entry.desc, entry.tag),
+            None => format!("creating {} \"{}\"", entry.desc, entry.tag),
+        });
     }
 
     /// The statements of one entry that create it, for a restore that runs them one by one.
@@ -119,11 +129,14 @@ impl Script {
 
     fn begin_rows(&mut self, entry: &Entry) {
         if entry.is_large_objects() {
+            self.note(|| format!("processing {}", entry.desc));
             self.select_schema(Some("pg_catalog"));
             self.print("BEGIN;\n\n");
             return;
         }
         self.print_triggers(entry, "DISABLE");
+        let schema = entry.namespace.as_deref().unwrap_or_default();
+        self.note(|| format!("processing data for table \"{schema}.{}\"", entry.tag));
         self.become_owner(entry);
         self.select_schema(entry.namespace.as_deref());
         self.print(&entry.copy_stmt);
@@ -143,6 +156,10 @@ impl Script {
         if self.options.schema || !self.options.disable_triggers {
             return;
         }
+        self.note(|| match verb {
+            "DISABLE" => format!("disabling triggers for {}", entry.tag),
+            _ => format!("enabling triggers for {}", entry.tag),
+        });
         let superuser = self.options.superuser.clone().unwrap_or_default();
         self.become_user(&superuser);
         let table = self.qualified(entry);

@@ -45,6 +45,8 @@ pub struct Script {
     settings: state::Settings,
     current: state::Current,
     out: String,
+    /// What `pg_dump -v` would have said meanwhile.
+    notes: Vec<String>,
 }
 
 /// A part of the main text: an entry's definition, or its rows.
@@ -59,11 +61,16 @@ impl Script {
     /// A script of what `options` want of `entries`.
     #[must_use]
     pub fn new(entries: Arc<Vec<Entry>>, mut options: RestoreOptions, quote: Quote) -> Self {
+        let mut notes = Vec::new();
         let mut required = required(&entries, &options);
         if options.schema && !required.iter().any(|required| required.schema) {
             // Nothing but rows is left, so this is a restore of rows alone.
             options.schema = false;
             required = super::required::required(&entries, &options);
+            if options.verbose {
+                let what = if quote.major < 18 { "data-only" } else { "no-schema" };
+                notes.push(format!("implied {what} restore"));
+            }
         }
         let settings = state::Settings::read(&entries);
         Script {
@@ -77,6 +84,7 @@ impl Script {
             settings,
             current: state::Current::default(),
             out: String::new(),
+            notes,
         }
     }
 
@@ -91,6 +99,12 @@ impl Script {
 
     fn print(&mut self, text: &str) {
         self.out.push_str(text);
+    }
+
+    fn note(&mut self, note: impl FnOnce() -> String) {
+        if self.options.verbose {
+            self.notes.push(note());
+        }
     }
 
     fn print_head(&mut self, header: &Header) {
@@ -180,6 +194,11 @@ impl Writer {
     #[must_use]
     pub fn data(&self) -> &[DumpId] {
         &self.data
+    }
+
+    /// What `pg_dump -v` says of what was printed since the last call.
+    pub fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.script.notes)
     }
 
     /// The text before the first entry: settings, and what `--clean` drops.

@@ -24,17 +24,17 @@ pub fn exit(exit: Exit) -> Exit {
     }
 }
 
-/// Tells what is wrong with the command line `args`, as pg_dump does.
+/// Tells what is wrong with the command line `args` of `program`, as pg_dump does.
 #[allow(clippy::print_stderr)] // this is where errors are printed
-pub fn refuse(args: &[OsString], error: &clap::Error) -> ExitCode {
+pub fn refuse(program: &clap::Command, args: &[OsString], error: &clap::Error) -> ExitCode {
     let name = args.first().map(|name| name.to_string_lossy()).unwrap_or_default();
-    eprintln!("{name}: {}", complaint(args, error));
+    eprintln!("{name}: {}", complaint(program, args, error));
     eprintln!("{PROGRAM}: hint: Try \"{PROGRAM} --help\" for more information.");
     ExitCode::from(Exit::Failure as u8)
 }
 
 /// The words of the C library's `getopt_long` for what clap found.
-fn complaint(args: &[OsString], error: &clap::Error) -> String {
+fn complaint(program: &clap::Command, args: &[OsString], error: &clap::Error) -> String {
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
         return error.kind().to_string();
     };
@@ -53,11 +53,23 @@ fn complaint(args: &[OsString], error: &clap::Error) -> String {
         }
         ErrorKind::TooManyValues => format!("option '{option}' doesn't allow an argument"),
         ErrorKind::UnknownArgument => match option.strip_prefix("--") {
-            Some(_) => format!("unrecognized option '{}'", as_typed(args, option)),
+            Some(start) => match longer(program, start).as_slice() {
+                [] => format!("unrecognized option '{}'", as_typed(args, option)),
+                meant => format!("option '{option}' is ambiguous; possibilities: {}", meant.join(" ")),
+            },
             None => format!("invalid option -- '{}'", option.trim_start_matches('-')),
         },
         other => format!("{other}: '{option}'"),
     }
+}
+
+/// The long options of a dump that begin with `start`: clap takes those for unknown that it cannot tell apart.
+fn longer(program: &clap::Command, start: &str) -> Vec<String> {
+    let dump = program.find_subcommand("dump");
+    let options = dump.into_iter().flat_map(clap::Command::get_arguments);
+    let names = options.filter_map(clap::Arg::get_long);
+    let meant = names.filter(|name| name.starts_with(start));
+    meant.map(|name| format!("'--{name}'")).collect()
 }
 
 /// The argument that gave the long option, with its value.

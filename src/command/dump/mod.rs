@@ -6,6 +6,7 @@ mod filter;
 mod globals;
 pub mod linked;
 mod request;
+mod verbose;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -17,11 +18,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::archive::Format;
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::connect::{Dsn, Secret};
-use crate::postgres::dump::{Progress, Request, Silent, dump_to};
+use crate::postgres::dump::{Request, dump_to};
 use crate::postgres::output::Target;
 use crate::store::Local;
 
 pub use args::Args;
+use verbose::Verbose;
 
 /// What the verb calls itself in what it says, so that scripts which read pg_dump's messages find them.
 pub const PROGRAM: &str = "pg_dump";
@@ -68,12 +70,11 @@ async fn attempt(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
     if globals::wanted(args) {
         return globals::write(dsn, request, args).await;
     }
-    let progress: &dyn Progress = if args.verbose > 0 { &Verbose } else { &Silent };
     let target = target(request, args.file.as_deref(), !args.no_sync)?;
-    let dumped = dump_to(dsn, request, target, progress).await?;
-    for warning in &dumped.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    let progress = Verbose {
+        verbose: request.verbose,
+    };
+    dump_to(dsn, request, target, &progress).await?;
     Ok(())
 }
 
@@ -102,22 +103,6 @@ fn prompt_password() -> Result<Secret> {
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
-/// Says on stderr what is done.
-struct Verbose;
-
-impl Progress for Verbose {
-    fn step(&self, name: &str) {
-        say(name);
-    }
-
-    fn table(&self, table: &crate::manifest::Table) {
-        say(&format!(
-            "dumped {} rows of table \"{}.{}\"",
-            table.rows, table.schema, table.name
-        ));
-    }
 }
 
 #[allow(clippy::print_stderr)] // stdout may carry the dump

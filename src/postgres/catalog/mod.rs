@@ -14,9 +14,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 
 use super::options::DumpOptions;
+use super::progress::{Progress, ReadCatalog};
 use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Row, Session};
+use super::warning::Warning;
 use crate::error::{Fail, Result};
 
 pub mod access_method;
@@ -162,7 +164,7 @@ pub struct Catalog {
     /// See [`constraint::FOREIGN_KEY_ORDER`].
     pub foreign_keys_by_name: bool,
     /// What pg_dump would warn of, for the manifest and the log.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     objects: Vec<Option<Object>>,
     by_catalog_id: HashMap<CatalogId, DumpId>,
 }
@@ -332,7 +334,7 @@ impl Catalog {
     ///
     /// # Errors
     /// What the server says, with the name of the step.
-    pub async fn run_batch(&mut self, sessions: Sessions<'_>, steps: &[Step]) -> Result<()> {
+    pub async fn run_batch(&mut self, sessions: Sessions<'_>, steps: &[Step], progress: &dyn Progress) -> Result<()> {
         let queries: Vec<_> = steps
             .iter()
             .map(|step| (step.query)(self).map_or_else(Vec::new, |query| sessions.share(query)))
@@ -346,11 +348,18 @@ impl Catalog {
                 let part = answers.next().await.with_context(reading)?;
                 rows.append(&mut part.with_context(reading)?);
             }
+            let found = !rows.is_empty();
             (step.absorb)(self, rows).map_err(|error| match error.is::<Fail>() {
                 // What the user asked for is wrong, not the reading: pg_dump's own words are enough.
                 true => error,
                 false => error.context(reading()),
             })?;
+            progress.read_catalog(&ReadCatalog {
+                what: step.what,
+                asked: !parts.is_empty(),
+                found,
+                cat: self,
+            });
         }
         Ok(())
     }
@@ -359,19 +368,19 @@ impl Catalog {
     ///
     /// # Errors
     /// What the server says; a pattern that matches nothing under `--strict-names`.
-    pub async fn read_identities(&mut self, leader: &Session) -> Result<()> {
+    pub async fn read_identities(&mut self, leader: &Session, progress: &dyn Progress) -> Result<()> {
         let alone = Sessions { leader, helpers: &[] };
-        self.run_batch(alone, PATTERNS).await?;
-        self.run_batch(alone, IDENTITIES).await
+        self.run_batch(alone, PATTERNS, progress).await?;
+        self.run_batch(alone, IDENTITIES, progress).await
     }
 
     /// Reads what the objects look like and what depends on what; all that is to be locked is locked.
     ///
     /// # Errors
     /// What the server says.
-    pub async fn read_details(&mut self, sessions: Sessions<'_>) -> Result<()> {
+    pub async fn read_details(&mut self, sessions: Sessions<'_>, progress: &dyn Progress) -> Result<()> {
         sessions.begin().await?;
-        self.run_batch(sessions, DETAILS).await?;
+        self.run_batch(sessions, DETAILS, progress).await?;
         sessions.end().await?;
         dependency::add_boundaries(self);
         Ok(())

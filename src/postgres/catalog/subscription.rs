@@ -7,6 +7,7 @@ use super::object::{CatalogId, Components, DumpId, Object, Oid};
 use super::{Catalog, Kind, Query, Row, Step, attachment, select};
 use crate::archive::toc::Section;
 use crate::error::Result;
+use crate::postgres::warning::Warning;
 
 /// OID of `pg_subscription`.
 const PG_SUBSCRIPTION: Oid = 6100;
@@ -86,7 +87,7 @@ pub const READ: Step = Step {
         }
         if !rows.is_empty() {
             let warning = "subscriptions not dumped because current user is not a superuser";
-            cat.warnings.push(warning.to_owned());
+            cat.warnings.push(Warning::new(warning));
         }
         Ok(())
     },

@@ -26,7 +26,7 @@ pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> R
         comments: false,
         ..RestoreOptions::default()
     };
-    let entries: Arc<[Entry]> = entries.into();
+    let entries = Arc::new(entries.to_vec());
     let mut script = Script::new(Arc::clone(&entries), options, quote);
     for turn in [Pass::Main, Pass::Acl, Pass::PostAcl] {
         for (at, entry) in entries.iter().enumerate() {

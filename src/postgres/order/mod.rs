@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(sorted, [view, table, boundary, rule]);
         assert!(cat.table(view).unwrap().dummy_view);
         assert!(matches!(&cat.get(rule).unwrap().kind, Kind::Rule(rule) if rule.separate));
-        assert_eq!(cat.warnings, Vec::<String>::new());
+        assert_eq!(cat.warnings, []);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         cat.add_dependency(b, a);
         assert_eq!(sort(&mut cat).unwrap().len(), 2);
         assert_eq!(cat.warnings.len(), 1);
-        assert!(cat.warnings[0].starts_with("could not resolve dependency loop"));
+        assert!(cat.warnings[0].text.starts_with("could not resolve dependency loop"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::topological::index;
 use crate::archive::toc::Section;
 use crate::postgres::catalog::object::{Components, DumpId, Object};
 use crate::postgres::catalog::{Catalog, Kind};
+use crate::postgres::warning::Warning;
 
 /// Finds loops among `unsorted` and repairs those that have no member in common: repairing one may repair those
 /// that overlap it. Says whether there was one.
@@ -291,17 +292,27 @@ fn is_post_data_boundary(kind: &Kind) -> bool {
     matches!(kind, Kind::PostDataBoundary)
 }
 
+/// What pg_dump advises where foreign keys are circular.
+const CIRCULAR_KEYS: [&str; 2] = [
+    "You might not be able to restore the dump without using --disable-triggers or temporarily dropping the constraints.",
+    "Consider using a full dump instead of a --data-only dump to avoid this problem.",
+];
+
 /// Says what pg_dump says of a loop that cannot be broken well.
 fn warn(cat: &mut Catalog, members: &[DumpId]) {
     let objects: Vec<_> = members.iter().filter_map(|id| cat.get(*id)).collect();
     let only_data = objects.iter().all(|object| matches!(object.kind, Kind::TableData(_)));
     let names: Vec<String> = objects.iter().map(|object| describe(object, only_data)).collect();
-    let what = match (only_data, names.len()) {
+    let text = match (only_data, names.len()) {
         (true, 1) => "there are circular foreign-key constraints on this table",
         (true, _) => "there are circular foreign-key constraints among these tables",
         (false, _) => "could not resolve dependency loop among these items",
     };
-    cat.warnings.push(format!("{what}: {}", names.join(", ")));
+    cat.warnings.push(Warning {
+        text: text.to_owned(),
+        details: names,
+        hints: if only_data { CIRCULAR_KEYS.to_vec() } else { Vec::new() },
+    });
 }
 
 fn describe(object: &Object, by_name: bool) -> String {

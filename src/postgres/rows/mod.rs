@@ -17,9 +17,9 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 
-use super::dump::Progress;
 use super::options::Inserts;
 use super::output::Target;
+use super::progress::Progress;
 use super::quote::Quote;
 use super::row_hash::RowHash;
 use super::session::Session;
@@ -194,6 +194,7 @@ impl Join<'_> {
     }
 
     async fn carry(&mut self) -> Result<()> {
+        self.progress.notes(self.writer.notes());
         let (bytes, rows) = self.shared.take_counts();
         if bytes > 0 {
             self.progress.read(bytes, rows);
