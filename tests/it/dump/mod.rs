@@ -5,7 +5,9 @@ mod login;
 mod meanwhile;
 mod options;
 mod rows;
+mod subscriptions;
 mod trouble;
+mod verbose;
 
 use std::process::Command;
 
