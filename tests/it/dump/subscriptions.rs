@@ -7,7 +7,7 @@ use crate::support::Server;
 #[test]
 fn a_binary_upgrade_keeps_where_a_subscription_was() {
     for major in [17, 18] {
-        let server = Server::start_with(major, &["wal_level=logical"]);
+        let server = Server::start_with(major, &["wal_level=logical", "wal_retrieve_retry_interval=100ms"]);
         server.create_database("source");
         server.psql(
             "source",
