@@ -17,8 +17,6 @@ pub struct Column {
     pub name: String,
     /// Type with modifier, as `format_type` writes it.
     pub type_name: String,
-    /// The type that a domain is made of in the end, only for INSERT: the server sends values of domains as that.
-    pub base_type: Option<String>,
     /// `SET STATISTICS`; -1 is the default.
     pub stattarget: i32,
     /// Storage.
@@ -37,22 +35,60 @@ pub struct Column {
     pub align: char,
     /// It is defined here, not only inherited.
     pub is_local: bool,
-    /// `SET (…)` options, formatted.
-    pub options: String,
-    /// Its version, for `--binary-upgrade`; none for what an older release made.
-    pub version: Option<String>,
     /// Collation that differs from the type's; 0: none.
     pub collation: Oid,
     /// `p` pglz, `l` lz4; NUL: the default.
     pub compression: char,
-    /// Options of a foreign table's column, formatted.
-    pub fdw_options: String,
-    /// `attmissingval`, for `--binary-upgrade`.
-    pub missing_value: Option<String>,
+    /// What few columns have.
+    rare: Option<Box<Rare>>,
     /// NOT NULL, unless a constraint with its own entry says so.
     pub not_null: Option<NotNull>,
     /// The default or generation expression.
     pub default: Option<DumpId>,
+}
+
+/// What few columns have: apart, because a database has very many columns.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Rare {
+    /// The type that a domain is made of in the end, only for INSERT: the server sends values of domains as that.
+    pub base_type: Option<String>,
+    /// `SET (…)` options, formatted.
+    pub options: Option<String>,
+    /// Its version, for `--binary-upgrade`; none for what an older release made.
+    pub version: Option<String>,
+    /// Options of a foreign table's column, formatted.
+    pub fdw_options: Option<String>,
+    /// `attmissingval`, for `--binary-upgrade`.
+    pub missing_value: Option<String>,
+}
+
+impl Rare {
+    const NONE: &Rare = &Rare {
+        base_type: None,
+        options: None,
+        version: None,
+        fdw_options: None,
+        missing_value: None,
+    };
+
+    fn read(row: &Row) -> Result<Self> {
+        let text = |column| Ok::<_, anyhow::Error>(row.opt_text(column)?.filter(|text| !text.is_empty()));
+        Ok(Rare {
+            base_type: row.opt_text("base_type")?,
+            options: text("attoptions")?,
+            version: row.opt_text("attversion")?,
+            fdw_options: text("attfdwoptions")?,
+            missing_value: row.opt_text("attmissingval")?,
+        })
+    }
+}
+
+impl Column {
+    /// What few columns have.
+    #[must_use]
+    pub fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(Rare::NONE)
+    }
 }
 
 /// The option in which newer minor releases count the versions of a column.
@@ -213,7 +249,6 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
     table.columns.push(Column {
         name: column,
         type_name: row.opt_text("type")?.unwrap_or_default(),
-        base_type: row.opt_text("base_type")?,
         stattarget: row.opt_int("attstattarget")?.unwrap_or(-1),
         storage: row.char("attstorage")?,
         type_storage: row.char("typstorage")?,
@@ -223,12 +258,9 @@ fn absorb(cat: &mut Catalog, row: &Row) -> Result<()> {
         len: row.int("attlen")?,
         align: row.char("attalign")?,
         is_local: row.bool("attislocal")?,
-        options: row.opt_text("attoptions")?.unwrap_or_default(),
-        version: row.opt_text("attversion")?,
         collation: row.opt_oid("attcollation")?.unwrap_or_default(),
         compression: row.char("attcompression")?,
-        fdw_options: row.opt_text("attfdwoptions")?.unwrap_or_default(),
-        missing_value: row.opt_text("attmissingval")?,
+        rare: Some(Rare::read(row)?).filter(|rare| rare != Rare::NONE).map(Box::new),
         not_null,
         default: None,
     });

@@ -234,7 +234,7 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
             .iter()
             .map(|column| SourceColumn {
                 name: column.name.clone(),
-                type_name: column.base_type.as_ref().unwrap_or(&column.type_name).clone(),
+                type_name: column.rare().base_type.as_ref().unwrap_or(&column.type_name).clone(),
                 generated: column.generated != '\0',
             })
             .collect(),

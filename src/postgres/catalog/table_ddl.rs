@@ -225,7 +225,7 @@ impl<'a, 'e> Ddl<'a, 'e> {
     /// A binary upgrade keeps the OIDs of the relation and of its row type.
     fn upgrade_oids(&self) -> String {
         let row_type = upgrade::row_type_oids(self.emit, self.table);
-        let versions = self.table.columns.iter().map(|column| column.version.as_deref());
+        let versions = self.table.columns.iter().map(|column| column.rare().version.as_deref());
         row_type
             + &upgrade::column_versions(self.emit, versions)
             + &upgrade::class_oids(self.emit, self.table.oid, false)
@@ -407,18 +407,18 @@ impl<'a, 'e> Ddl<'a, 'e> {
         {
             alter(&format!("SET COMPRESSION {method}"));
         }
-        if !column.options.is_empty() {
-            alter(&format!("SET ({})", column.options));
+        if let Some(options) = &column.rare().options {
+            alter(&format!("SET ({options})"));
         }
-        if table.relkind == 'f' && !column.fdw_options.is_empty() {
+        if let Some(options) = column.rare().fdw_options.as_ref().filter(|_| table.relkind == 'f') {
             let only = if self.emit.cat.server.major() >= 17 {
                 "ONLY "
             } else {
                 ""
             };
             sql += &format!(
-                "ALTER FOREIGN TABLE {only}{} ALTER COLUMN {quoted} OPTIONS (\n    {}\n);\n",
-                self.name, column.fdw_options
+                "ALTER FOREIGN TABLE {only}{} ALTER COLUMN {quoted} OPTIONS (\n    {options}\n);\n",
+                self.name
             );
         }
         sql

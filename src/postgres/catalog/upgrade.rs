@@ -144,7 +144,7 @@ impl Upgrade<'_, '_> {
         let values = self.table.columns.iter();
         values
             .filter_map(|column| {
-                let value = self.emit.q.literal(column.missing_value.as_deref()?);
+                let value = self.emit.q.literal(column.rare().missing_value.as_deref()?);
                 let name = self.emit.q.literal(&column.name);
                 Some(format!(
                     "\n-- set missing value.\n\
