@@ -12,7 +12,7 @@ use crate::support::faulty_s3::{Ask, Fault, FaultyS3};
 use crate::support::s3::S3Server;
 
 /// So slow that whatever copies more than a few rows is not done before somebody comes along.
-const SLOW: &str = "64KiB";
+const SLOW: &str = "16KiB";
 
 /// A house with about 2.5 MB of rows that do not compress, and the stores `near` and `far`.
 fn house(near: &str, far: &str) -> House {
@@ -150,12 +150,17 @@ fn a_backup_or_a_copy_that_is_killed_in_an_upload_leaves_nothing_that_counts() {
 #[test]
 fn a_server_that_dies_under_a_copy_leaves_no_copy() {
     let server = S3Server::start();
-    let far = format!("{}attempts = 2\n", bucket(&server.config("")));
+    // Three pieces of 4 MiB are read at once; the fourth is asked for when the first has passed, after eight seconds.
+    let far = format!(
+        "max_download_rate = \"512KiB\"\n{}attempts = 2\n",
+        bucket(&server.config(""))
+    );
     let house = house(NEAR, &far);
+    house
+        .server
+        .psql("app", &format!("DROP TABLE noise; {}", noise(60_000)));
     let id = house.backup();
     fs::remove_dir_all(house.dir.path().join("near")).unwrap();
-    // No more than a little of the archive comes at a time.
-    configure(&house, &format!("{NEAR}\nmax_upload_rate = \"{SLOW}\""), &far, "");
     let mut command = house.command(&["copy", "app", &id, "--to", "near"]);
     let copy = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until("the archive is on its way", || {
