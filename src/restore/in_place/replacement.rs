@@ -75,9 +75,11 @@ impl Replacement {
         (live, quote): (Vec<Entry>, Quote),
     ) -> Result<Replacement> {
         let own = belonging(tables.names(), &live);
-        let dependents = Dependents::read(client, &tables.oids(client).await?, &live, &own).await?;
+        let oids = tables.oids(client).await?;
+        let dependents = Dependents::read(client, &oids, &live, &own).await?;
         let mut obstacles = Vec::new();
         obstacles.extend(lost(&dependents));
+        obstacles.extend(subscribed(client, &oids).await?);
         obstacles.extend(lacking(tables, all, &live));
         obstacles.extend(taken(tables, &live, &own));
         let pick = |wanted: &dyn Fn(&Entry) -> bool| live.iter().filter(|it| wanted(it)).cloned().collect::<Vec<_>>();
@@ -133,7 +135,14 @@ impl Replacement {
     pub fn load_options(&self, tables: &Tables) -> RestoreOptions {
         RestoreOptions {
             selection: Selection {
-                list: Some(tables.entries.iter().map(|entry| entry.dump_id).collect()),
+                list: Some(
+                    tables
+                        .entries
+                        .iter()
+                        .filter(|it| !joins(it, tables))
+                        .map(|it| it.dump_id)
+                        .collect(),
+                ),
                 ..Selection::default()
             },
             ..RestoreOptions::default()
@@ -156,6 +165,9 @@ impl Replacement {
     /// # Errors
     /// Something does not fit the tables as they are in the backup, or a foreign key does not hold any more.
     pub async fn finish(&self, session: &Session, tables: &Tables, foreign_keys: &[String]) -> Result<()> {
+        // A partition takes the indexes of its table when it joins that, unless it has equal ones by then.
+        let joining: Vec<Entry> = tables.entries.iter().filter(|it| joins(it, tables)).cloned().collect();
+        make_again(session, &joining, self.quote).await?;
         self.make(session, |entry| entry.section != Section::PreData).await?;
         let client = session.client();
         for statement in foreign_keys {
@@ -215,6 +227,12 @@ impl Replacement {
     }
 }
 
+/// Whether an entry makes something a part of a table that stays.
+fn joins(entry: &Entry, tables: &Tables) -> bool {
+    let own = |id| tables.entries.iter().any(|it| it.dump_id == id);
+    matches!(entry.desc.as_str(), "TABLE ATTACH" | "INDEX ATTACH") && !entry.dependencies.iter().all(|id| own(*id))
+}
+
 /// Default privileges of the role that creates all that is made.
 const OURS: &str = "a.defaclrole = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)";
 
@@ -237,6 +255,27 @@ fn lost(dependents: &Dependents) -> Option<Obstacle> {
             "name tables among it with --table too, drop the rest first, or restore beside with --mode new --as NAME",
         )
     })
+}
+
+/// Subscriptions that fill the tables: they would forget a table that is dropped, and nothing depends on that.
+async fn subscribed(client: &Client, oids: &[u32]) -> Result<Option<Obstacle>> {
+    let query = "SELECT DISTINCT s.subname::text FROM pg_catalog.pg_subscription_rel r \
+                 JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid WHERE r.srrelid = ANY ($1) ORDER BY 1";
+    let rows = client.query(query, &[&oids]).await?;
+    let names = rows
+        .iter()
+        .map(|row| Ok(row.try_get(0)?))
+        .collect::<Result<Vec<String>>>()?;
+    Ok((!names.is_empty()).then(|| {
+        Obstacle::new(
+            Exit::Failure,
+            format!(
+                "subscriptions fill the tables, and would forget them: {}",
+                names.join(", ")
+            ),
+            "drop the subscription first and create it anew afterwards, or restore beside with --mode new --as NAME",
+        )
+    }))
 }
 
 /// What the tables of the backup are made of and is not there.

@@ -146,6 +146,23 @@ fn what_cannot_be_made_again_is_named_and_nothing_is_changed() {
         "ALTER TYPE colour RENAME TO color",
         "TYPE public.color",
     );
+    site.server.psql(
+        "app",
+        "CREATE SUBSCRIPTION s CONNECTION 'dbname=none' PUBLICATION p WITH (connect = false)",
+    );
+    site.server.psql(
+        "app",
+        "INSERT INTO pg_subscription_rel SELECT s.oid, 'items'::regclass, 'r' FROM pg_subscription s",
+    );
+    in_the_way(
+        "SELECT 1",
+        "SELECT 1",
+        "subscriptions fill the tables, and would forget them: s",
+    );
+    site.server.psql(
+        "app",
+        "ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s",
+    );
     refused(
         "CREATE VIEW weights AS SELECT weight FROM items",
         "items",
@@ -182,4 +199,42 @@ fn what_cannot_be_made_again_is_named_and_nothing_is_changed() {
         "{}",
         undo.stderr
     );
+}
+
+#[test]
+fn partitions_come_back_alone_and_with_their_table() {
+    for major in [14, 18] {
+        let site = site(major);
+        psql(&site, SETUP);
+        psql(
+            &site,
+            "DELETE FROM lines WHERE order_id = 7; ALTER TABLE lines ADD PRIMARY KEY (order_id, at); \
+             CREATE FUNCTION count_lines() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; \
+             CREATE TRIGGER counts AFTER INSERT ON lines FOR EACH ROW EXECUTE FUNCTION count_lines(); \
+             CREATE TABLE notes (order_id int, at int, FOREIGN KEY (order_id, at) REFERENCES lines); \
+             INSERT INTO notes VALUES (400, 400)",
+        );
+        site.backup();
+        let before = dump(&site, "app");
+        let restore = |change: &str, tables: &[&str]| {
+            psql(&site, change);
+            let args: Vec<&str> = tables.iter().flat_map(|table| ["-t", table]).collect();
+            site.restore(&[&["--mode", "in-place"], &args[..]].concat());
+            assert_same(&dump(&site, "app"), &before, &format!("PostgreSQL {major}: {change}"));
+        };
+        restore(
+            "ALTER TABLE lines DETACH PARTITION lines_1; DROP TABLE lines_1",
+            &["lines_1"],
+        );
+        restore(
+            "ALTER TABLE lines ADD COLUMN more int; UPDATE lines SET more = 1",
+            &["lines", "lines_1", "lines_2"],
+        );
+        restore("DELETE FROM lines_1", &["lines", "lines_1", "lines_2"]);
+        psql(&site, "ALTER TABLE lines ADD COLUMN more int");
+        let refused = site
+            .run(&[IN_PLACE, &["-t", "lines", "-t", "lines_1"]].concat())
+            .code(1);
+        assert!(refused.stderr.contains("table lines_2"), "{}", refused.stderr);
+    }
 }
