@@ -134,7 +134,9 @@ fn flag_tables(cat: &mut Catalog, rows: Vec<Row>) -> Result<()> {
                 }
             }
         }
-        if dump.has(Components::DEFINITION) && ispartition {
+        // Up to 15 pg_dump numbers an attachment also where privileges alone are dumped of the partition.
+        let attaches = dump.has(Components::DEFINITION) || cat.server.major() < 16 && !dump.is_none();
+        if attaches && ispartition {
             let [parent] = found[..] else {
                 let message = format!("invalid number of parents {} for partition {name}", found.len());
                 return Err(Fail::new(Exit::Failure, message).into());
@@ -251,11 +253,11 @@ fn inherited(cat: &Catalog, parents: &[DumpId], column: &Column) -> Inherited {
 /// # Errors
 /// The catalogs are inconsistent.
 pub fn dump_attach(emit: &mut Emit, object: &Object, it: &TableAttach) -> Result<()> {
-    if !emit.cat.options.dump_schema() {
-        return Ok(());
-    }
     let parent = emit.cat.get(it.parent).context("the parent of a partition")?;
     let partition = emit.cat.get(it.partition).context("a partition to attach")?;
+    if !emit.cat.options.dump_schema() || !partition.wants(Components::DEFINITION) {
+        return Ok(());
+    }
     let table = emit.cat.table(it.partition).context("a partition to attach")?;
     let mut entry = emit.entry(object, "TABLE ATTACH", Section::PreData);
     // It has no owner as such, but it must be run by who may.
