@@ -66,7 +66,8 @@ fn key(job: &str) -> u32 {
 /// Who holds the lock, for people.
 async fn holder(session: &Session, key: u32) -> Result<String> {
     let query = Query::new(format!(
-        "SELECT a.pid::text AS pid, coalesce(a.client_addr::text, 'this server') AS client, a.backend_start::timestamptz(0)::text AS since
+        "SELECT a.pid::text AS pid, coalesce(a.client_addr::text, 'this server') AS client,
+                pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' AS since
          FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
          WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {CLASS} AND l.objid = {key} AND l.objsubid = 2"
     ));

@@ -43,7 +43,7 @@ const ATTEMPTS: u32 = 4;
 /// durable before the swap, whose commit is.
 pub(super) const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
-    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'";
+    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET array_nulls = on; SET transform_null_equals = off";
 
 /// Room and helpers for building indexes. What the server may have is not known but by what its administrator
 /// gave to `shared_buffers`: all connections together take about as much again. Nothing is set lower than it was.

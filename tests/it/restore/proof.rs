@@ -88,17 +88,44 @@ fn what_is_proven_is_told() {
 }
 
 #[test]
-fn settings_that_decide_how_values_are_written_do_not_matter() {
+fn settings_of_the_database_change_no_value_on_its_way() {
     let site = Site::new(15, "app");
     site.server.psql(
         "app",
         "CREATE TABLE t AS SELECT now() - g * interval '100 days' AS at, decode(md5(g::text), 'hex') AS b, \
-             g::numeric::money AS m FROM generate_series(1, 500) g; \
-         ALTER DATABASE app SET TimeZone = 'Asia/Kathmandu'; ALTER DATABASE app SET bytea_output = 'escape'; \
-         ALTER ROLE postgres IN DATABASE app SET extra_float_digits = -10",
+             g::numeric::money AS m, g * interval '1 day 3:04:05' AS i, ARRAY['x', NULL, 'NULL'] AS a, \
+             xml '<a/>text' AS x, 1.0::float8 / g AS f FROM generate_series(1, 500) g; \
+         CREATE VIEW late AS SELECT * FROM t WHERE at > timestamptz '2001-02-03 04:05:06+00'",
     );
+    for setting in [
+        "TimeZone = 'Asia/Kathmandu'",
+        "DateStyle = 'German'",
+        "IntervalStyle = 'sql_standard'",
+        "bytea_output = 'escape'",
+        "extra_float_digits = -10",
+        "client_encoding = 'LATIN1'",
+        "xmloption = 'document'",
+        "array_nulls = off",
+        "transform_null_equals = on",
+        "quote_all_identifiers = on",
+        "standard_conforming_strings = off",
+        "search_path = 'nowhere'",
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_read_only = on",
+        "session_replication_role = 'replica'",
+        "row_security = off",
+    ] {
+        site.server
+            .psql("postgres", &format!("ALTER DATABASE app SET {setting}"));
+    }
+    let before = site.server.pg_dump("app", &["--restrict-key=x"]);
     site.backup();
-    // Neither those that came with the backup nor those of today.
+    site.run(&["restore", "app", "--yes"]).ok();
+    assert!(site.server.pg_dump("app", &["--restrict-key=x"]) == before);
+    site.run(&["restore", "app", "--mode", "in-place", "--yes"]).ok();
+    assert!(site.server.pg_dump("app", &["--restrict-key=x"]) == before);
+
+    // Nor do those of today, where they are others than those of the backup.
     site.server
         .psql("postgres", "ALTER DATABASE app SET TimeZone = 'America/Caracas'");
     site.run(&["restore", "app", "--yes"]).ok();
@@ -107,5 +134,5 @@ fn settings_that_decide_how_values_are_written_do_not_matter() {
     site.server.psql("postgres", "SELECT pg_reload_conf()");
     site.run(&["restore", "app", "--mode", "new", "--as", "copy", "--yes"])
         .ok();
-    assert_eq!(site.server.psql("copy", "SELECT count(*) FROM t"), "500");
+    assert_eq!(site.server.psql("copy", "SELECT count(*) FROM public.t"), "500");
 }
