@@ -358,23 +358,30 @@ async fn check_reading(stand: &Stand, path: &Path, plain: &[u8], options: &Resto
 
 #[test]
 fn the_script_of_a_tar_archive_is_stock() {
+    let script = |path: &Path| {
+        let mut tar = std::process::Command::new("tar");
+        let output = tar.arg("-xOf").arg(path).arg("restore.sql").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
     each_version(async |stand| {
         let stock = stand.path("stock.tar");
         std::fs::write(&stock, stand.pg_dump(&["-Ft"])).unwrap();
         let reader = Reader::open(&stock).await.unwrap();
         let ours = stand.path("ours.tar");
+        let expected = script(&stock);
+        // 15.20 restricts the script of a tar archive from its start; minor releases before it did not.
+        let is_restricted = String::from_utf8_lossy(&expected)
+            .lines()
+            .take_while(|line| !line.starts_with("SET "))
+            .any(|line| line.starts_with("\\restrict "));
         let options = RestoreOptions {
             create: true,
+            restrict_key: is_restricted.then(|| "x".to_owned()),
             ..RestoreOptions::default()
         };
         rewrite(&reader, &ours, stand.quote(), Format::Tar, "none", &options).await;
-        let script = |path: &Path| {
-            let mut tar = std::process::Command::new("tar");
-            let output = tar.arg("-xOf").arg(path).arg("restore.sql").output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            output.stdout
-        };
-        assert_same_text(&script(&ours), &script(&stock), "restore.sql");
+        assert_same_text(&script(&ours), &expected, "restore.sql");
     });
 }
 
