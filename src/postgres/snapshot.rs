@@ -25,12 +25,24 @@ pub struct SessionOptions {
     pub snapshot: Option<String>,
     /// `--enable-row-security`.
     pub enable_row_security: bool,
-    /// `--quote-all-identifiers`.
-    pub quote_all_identifiers: bool,
+    /// Which names the server quotes in what it prints.
+    pub quoting: Quoting,
     /// `--include-foreign-data`: rows of foreign tables are wanted.
     pub foreign_data: bool,
     /// Values are written as this says, whatever the other options and the server's settings are.
     pub spelling: Option<Spelling>,
+}
+
+/// `quote_all_identifiers`: which names the server quotes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quoting {
+    /// Those that need it, so that definitions can be compared.
+    #[default]
+    Needed,
+    /// All (`--quote-all-identifiers`).
+    All,
+    /// As the database is set: without the option pg_dump leaves it at that.
+    AsSet,
 }
 
 /// The first statements run before any setting holds, so their text is plain ASCII and their literals are quoted for
@@ -132,7 +144,9 @@ fn settings(options: &SessionOptions, q: &Quote) -> String {
     set.push(("lock_timeout", q.literal(lock_timeout)));
     let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
     set.push(("row_security", switch(options.enable_row_security)));
-    set.push(("quote_all_identifiers", switch(options.quote_all_identifiers)));
+    if options.quoting != Quoting::AsSet {
+        set.push(("quote_all_identifiers", switch(options.quoting == Quoting::All)));
+    }
     let mut sql: String = set
         .iter()
         .map(|(name, value)| format!("SET LOCAL {name} TO {value};\n"))

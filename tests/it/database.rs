@@ -114,6 +114,21 @@ fn selections_take_what_pg_dump_takes() {
 }
 
 #[test]
+fn a_database_that_quotes_all_names_is_dumped_so() {
+    for major in [14, 18] {
+        let server = Server::start(major);
+        server.create_database("quoting");
+        load(&server, "quoting", "tables");
+        server.psql("quoting", "ALTER DATABASE quoting SET quote_all_identifiers = on");
+        for options in [&[] as &[_], &["--quote-all-identifiers"], &["--create", "--inserts"]] {
+            let theirs = server.pg_dump("quoting", options);
+            let what = format!("{options:?} on {major}");
+            assert_same(&what, &theirs, &dump(&server, "quoting", options), is_text);
+        }
+    }
+}
+
+#[test]
 fn patterns_fail_in_pg_dumps_words() {
     let server = Server::start(15);
     for options in [

@@ -10,7 +10,7 @@ use crate::archive::options::Sections;
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::dump::Request;
 use crate::postgres::options::{DumpOptions, Inserts};
-use crate::postgres::snapshot::SessionOptions;
+use crate::postgres::snapshot::{Quoting, SessionOptions};
 use crate::seal::compression::Compression;
 
 impl Args {
@@ -200,7 +200,11 @@ impl Args {
             serializable_deferrable: self.serializable_deferrable,
             snapshot: self.snapshot.clone(),
             enable_row_security: self.enable_row_security,
-            quote_all_identifiers: self.quote_all_identifiers,
+            quoting: if self.quote_all_identifiers {
+                Quoting::All
+            } else {
+                Quoting::AsSet
+            },
             ..SessionOptions::default()
         })
     }
