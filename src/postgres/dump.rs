@@ -55,11 +55,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// The key of `\restrict`, for servers whose pg_dump writes one.
+    /// The key of `\restrict`, for formats in which the pg_dump of the server's release writes one.
     #[must_use]
     pub fn key(&self, server: &Server) -> Option<String> {
-        let key = self.restrict_key.clone().unwrap_or_else(random_key);
-        server.has_restrict().then_some(key)
+        let restricts = match self.format {
+            Format::Plain => server.has_restrict(),
+            Format::Tar => server.has_restrict_in_tar(),
+            Format::Custom | Format::Directory => false,
+        };
+        restricts.then(|| self.restrict_key.clone().unwrap_or_else(random_key))
     }
 }
 

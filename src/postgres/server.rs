@@ -51,6 +51,12 @@ impl Server {
         self.is_at_least([19, 14, 10, 6, 0])
     }
 
+    /// Whether pg_dump of this release protects the script in a tar archive too.
+    #[must_use]
+    pub fn has_restrict_in_tar(&self) -> bool {
+        self.is_at_least(NOVEMBER_2026)
+    }
+
     /// Whether columns have versions, and pg_dump keeps them in an upgrade (minor releases of November 2026).
     #[must_use]
     pub fn versions_columns(&self) -> bool {

@@ -35,6 +35,11 @@ impl Args {
         let foreign_data = !options.include_foreign_data.is_empty();
         self.check_conflicts(foreign_data)?;
         let format = self.format()?;
+        if self.restrict_key.is_some() && matches!(format, Format::Custom | Format::Directory) {
+            bail!(usage(
+                "option --restrict-key can only be used with --format=plain or --format=tar"
+            ));
+        }
         let compress = self.compression(format)?;
         let jobs = self.jobs(asked_jobs, format, foreign_data)?;
         Ok(Request {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use snapback::archive::selection::Selection;
 use snapback::archive::{Format, Reader, RestoreOptions, list, plain};
 
-use crate::support::program::Run;
+use crate::support::program::{Run, snapback};
 use stand::{Stand, assert_same_text, each_version, on, rewrite};
 
 const DATABASE: &str = "odd \"db";
@@ -367,21 +367,16 @@ fn the_script_of_a_tar_archive_is_stock() {
     each_version(async |stand| {
         let stock = stand.path("stock.tar");
         std::fs::write(&stock, stand.pg_dump(&["-Ft"])).unwrap();
-        let reader = Reader::open(&stock).await.unwrap();
         let ours = stand.path("ours.tar");
-        let expected = script(&stock);
-        // 15.20 restricts the script of a tar archive from its start; minor releases before it did not.
-        let is_restricted = String::from_utf8_lossy(&expected)
-            .lines()
-            .take_while(|line| !line.starts_with("SET "))
-            .any(|line| line.starts_with("\\restrict "));
-        let options = RestoreOptions {
-            create: true,
-            restrict_key: is_restricted.then(|| "x".to_owned()),
-            ..RestoreOptions::default()
-        };
-        rewrite(&reader, &ours, stand.quote(), Format::Tar, "none", &options).await;
-        assert_same_text(&script(&ours), &expected, "restore.sql");
+        let args = stand.server.connection_args(DATABASE);
+        Run::of(snapback().arg("dump").args(args).args(["-Ft", "-f"]).arg(&ours)).ok();
+        let (ours, stock) = (script(&ours), script(&stock));
+        assert_same_text(&ours, &stock, "restore.sql");
+        // The keys differ; whether there are any depends on the minor release. Before there were, the stock script
+        // had lines with the key `(null)`, which no psql takes.
+        let is_key = |line: &&str| line.starts_with("\\restrict ") && !line.ends_with(" (null)");
+        let restricted = |script: &[u8]| String::from_utf8_lossy(script).lines().filter(is_key).count();
+        assert_eq!(restricted(&ours), restricted(&stock));
     });
 }
 
