@@ -83,6 +83,15 @@ impl From<&Check> for Mark {
     }
 }
 
+/// `mark` at a later second than all of `marks`, the newest of which is last: names must be in the order of the looks.
+fn after(marks: &[Mark], mark: Mark) -> Mark {
+    let next = marks.last().map(|newest| newest.at + chrono::TimeDelta::seconds(1));
+    Mark {
+        at: next.map_or(mark.at, |next| next.max(mark.at)),
+        ..mark
+    }
+}
+
 /// The newest failure that no later look of at least the same depth has refuted; `marks` has the newest last.
 pub(super) fn standing_failure(marks: &[Mark]) -> Option<&Mark> {
     let is_refuted = |place: usize, failure: &Mark| {
@@ -110,13 +119,18 @@ impl Shelf {
     pub async fn record_check(&self, check: &Check) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(check)?;
         text.push(b'\n');
-        let path = self.file_path(&Mark::from(check).name(&self.job, check.id));
-        match store::put(self.store.as_ref(), &path, Bytes::from(text)).await {
-            // Two of the same kind and outcome within a second tell no more than one.
-            Err(error) if !error.is::<Taken>() => return Err(error),
-            _ => {}
-        }
-        for mark in forgettable(&self.marks(check.id).await?) {
+        let mut marks = self.marks(check.id).await?;
+        let mark = loop {
+            let mark = after(&marks, Mark::from(check));
+            let path = self.file_path(&mark.name(&self.job, check.id));
+            match store::put(self.store.as_ref(), &path, Bytes::from(text.clone())).await {
+                Ok(_) => break mark,
+                Err(error) if error.is::<Taken>() => marks.push(mark),
+                Err(error) => return Err(error),
+            }
+        };
+        marks.push(mark);
+        for mark in forgettable(&marks) {
             let path = self.file_path(&mark.name(&self.job, check.id));
             self.store.delete(&path).await?;
         }
@@ -200,6 +214,18 @@ mod tests {
         ] {
             assert_eq!(Mark::parse("app", name), None);
         }
+    }
+
+    #[test]
+    fn each_look_has_a_second_of_its_own() {
+        let first = mark(2, Depth::Quick, true);
+        assert_eq!(after(&[], first), first);
+        let second = after(&[first], Mark { passed: false, ..first });
+        assert_eq!((second.at - first.at).num_seconds(), 1);
+        // Also when the clock was set back.
+        assert!(after(&[second], mark(1, Depth::Quick, true)).at > second.at);
+        let next_day = mark(3, Depth::Quick, true);
+        assert_eq!(after(&[first, second], next_day), next_day);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 
-use super::Site;
+use super::{STEPS, Site};
 use crate::support::{Run, Server};
 
 const OK: i32 = 0;
@@ -71,20 +71,7 @@ fn unfinished(site: &Site) -> usize {
 #[test]
 fn killed_at_any_step_the_live_database_is_whole_and_the_next_command_cleans_up() {
     let site = site();
-    for step in [
-        "recover",
-        "check",
-        "safety",
-        "create",
-        "pre-data",
-        "data",
-        "privileges",
-        "analyse",
-        "prove",
-        "properties",
-        "fence",
-        "rename",
-    ] {
+    for step in STEPS {
         let mut child = paused(&site, &["restore", "app", "--yes", "--pause-at", step]);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -22,6 +22,22 @@ use tempfile::TempDir;
 
 use crate::support::{Run, Server, snapback};
 
+/// The steps of a restore by swap, in their order.
+pub const STEPS: [&str; 12] = [
+    "recover",
+    "check",
+    "safety",
+    "create",
+    "pre-data",
+    "data",
+    "privileges",
+    "analyse",
+    "prove",
+    "properties",
+    "fence",
+    "rename",
+];
+
 /// A server, and a folder with a configuration of the job `app` and its backups.
 pub struct Site {
     pub server: Arc<Server>,

@@ -5,25 +5,11 @@ use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStderr, Stdio};
 use std::sync::Arc;
 
-use super::Site;
+use super::{STEPS, Site};
 use crate::support::s3::S3Server;
 use crate::support::{Run, Server};
 
 const FAILURE: i32 = 1;
-const STEPS: [&str; 12] = [
-    "recover",
-    "check",
-    "safety",
-    "create",
-    "pre-data",
-    "data",
-    "privileges",
-    "analyse",
-    "prove",
-    "properties",
-    "fence",
-    "rename",
-];
 
 /// A site whose backup says `new`, while the live database says `old`.
 fn site(server: Server) -> Site {
