@@ -1,6 +1,9 @@
 //! The database itself: what `--create` writes of it, and selections, compared with pg_dump.
 
-use super::equal::{assert_same, dump, is_text, load};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::equal::{assert_same, compare_archives, dump, is_text, load};
 use super::support::{Run, Server, VERSIONS, snapback};
 
 const DATABASE: &str = "Strange \"Db\"";
@@ -125,6 +128,42 @@ fn a_database_that_quotes_all_names_is_dumped_so() {
             let what = format!("{options:?} on {major}");
             assert_same(&what, &theirs, &dump(&server, "quoting", options), is_text);
         }
+    }
+}
+
+#[test]
+fn rows_of_foreign_tables_come_along_when_asked() {
+    let file = tempfile::Builder::new()
+        .permissions(PermissionsExt::from_mode(0o644))
+        .tempfile_in("/tmp")
+        .unwrap();
+    fs::write(&file, "1\tit's\n2\t\\N\n3\ta\\\\b\\tc\n").unwrap();
+    for major in VERSIONS {
+        let server = Server::start(major);
+        server.create_database("foreign");
+        let table = |name: &str, server: &str| {
+            let path = file.path().display();
+            format!("CREATE FOREIGN TABLE {name} (\"a b\" int, t text) SERVER {server} OPTIONS (filename '{path}');")
+        };
+        let setup = [
+            "CREATE EXTENSION file_fdw; CREATE SERVER near FOREIGN DATA WRAPPER file_fdw;".to_owned(),
+            "CREATE SERVER far FOREIGN DATA WRAPPER file_fdw; CREATE TABLE own AS SELECT 1 AS a;".to_owned(),
+            table("one", "near"),
+            table("two", "far"),
+        ];
+        server.psql("foreign", &setup.concat());
+        for options in [
+            &["--include-foreign-data=near"] as &[_],
+            &["--include-foreign-data=*", "--inserts"],
+            &["--include-foreign-data=far", "--column-inserts", "-a"],
+            &["--include-foreign-data=near", "--include-foreign-data=far", "-T", "one"],
+            &[],
+        ] {
+            let theirs = server.pg_dump("foreign", options);
+            let what = format!("{options:?} on {major}");
+            assert_same(&what, &theirs, &dump(&server, "foreign", options), is_text);
+        }
+        compare_archives(&server, "foreign", &["--include-foreign-data=*"]);
     }
 }
 
