@@ -17,7 +17,7 @@ use crate::error::{Exit, Fail, Result};
 use crate::postgres::connect::{Dsn, Secret};
 use crate::postgres::dump::Request;
 use crate::postgres::options::DumpOptions;
-use crate::postgres::snapshot::SessionOptions;
+use crate::postgres::snapshot::{Encoding, SessionOptions};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
@@ -280,7 +280,7 @@ fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<Request> {
         ..DumpOptions::default()
     };
     let session = SessionOptions {
-        encoding: raw.encoding.clone(),
+        encoding: raw.encoding.clone().map_or(Encoding::Own, Encoding::Named),
         role: raw.role.clone(),
         lock_wait_timeout: Some(raw.lock_wait_timeout.duration().as_millis().to_string()),
         ..SessionOptions::default()

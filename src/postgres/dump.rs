@@ -17,7 +17,7 @@ use super::progress::{Progress, Silent};
 use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Session};
-use super::snapshot::{self, SessionOptions};
+use super::snapshot::{self, Encoding, SessionOptions};
 use super::spelling::Spelling;
 use super::warning::Warning;
 use super::{identity, order, preflight, rows, watch};
@@ -64,6 +64,20 @@ impl Request {
             Format::Custom | Format::Directory => false,
         };
         restricts.then(|| self.restrict_key.clone().unwrap_or_else(random_key))
+    }
+
+    /// How sessions to `dsn` are set up: where the request names no encoding, the connection may.
+    #[must_use]
+    pub fn session_options(&self, dsn: &Dsn) -> SessionOptions {
+        let mut options = self.session.clone();
+        if options.encoding == Encoding::Own {
+            options.encoding = match &dsn.client_encoding {
+                Some(encoding) => Encoding::Named(encoding.clone()),
+                None if dsn.encoding_as_set => Encoding::AsSet,
+                None => Encoding::Own,
+            };
+        }
+        options
     }
 }
 
@@ -133,7 +147,7 @@ async fn run(
 ) -> Result<(bytes::Bytes, Dumped)> {
     progress.step("connecting");
     let leader = Arc::new(connect::connect(dsn).await?);
-    let setup = session_options(dsn, request);
+    let setup = request.session_options(dsn);
     let server = snapshot::begin(&leader, &setup).await?;
     let watch = match request.max_lock_wait {
         Some(limit) => Some(watch::start(dsn, &leader, limit).await?),
@@ -167,7 +181,7 @@ pub async fn dump_within(
         jobs: 1,
         ..request.clone()
     };
-    let setup = session_options(dsn, &request);
+    let setup = request.session_options(dsn);
     let run = Run {
         dsn,
         leader: session,
@@ -301,12 +315,6 @@ fn options(request: &Request) -> DumpOptions {
     let mut options = request.options.clone();
     options.create |= request.format != Format::Plain;
     options
-}
-
-fn session_options(dsn: &Dsn, request: &Request) -> SessionOptions {
-    let mut setup = request.session.clone();
-    setup.encoding = setup.encoding.or_else(|| dsn.client_encoding.clone());
-    setup
 }
 
 /// What the archive holds of the database, and how its text is printed.

@@ -11,8 +11,8 @@ use crate::error::{Exit, Fail, Result};
 /// What the options of a dump say of its sessions.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// `-E`, `--encoding`: the encoding of the dump; the database's own by default.
-    pub encoding: Option<String>,
+    /// The encoding of the dump.
+    pub encoding: Encoding,
     /// `--role`.
     pub role: Option<String>,
     /// `--extra-float-digits`.
@@ -31,6 +31,19 @@ pub struct SessionOptions {
     pub foreign_data: bool,
     /// Values are written as this says, whatever the other options and the server's settings are.
     pub spelling: Option<Spelling>,
+}
+
+/// `client_encoding`: the encoding of the dump.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// The database's own, in which nothing is lost.
+    #[default]
+    Own,
+    /// What was asked for: `-E`, `--encoding`, or `client_encoding` in the connection's parameters.
+    Named(String),
+    /// What the session began with (see [`super::connect::Dsn::encoding_as_set`]): without the option pg_dump leaves
+    /// it at that.
+    AsSet,
 }
 
 /// `quote_all_identifiers`: which names the server quotes.
@@ -85,11 +98,12 @@ pub async fn join(session: &Session, options: &SessionOptions) -> Result<Server>
 
 async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Result<Server> {
     let q = UNKNOWN;
-    let spelt = options.spelling.as_ref().map(|spelling| &spelling.encoding);
-    let encoding = match spelt.or(options.encoding.as_ref()) {
-        Some(encoding) => format!("SET LOCAL client_encoding TO {}", q.literal(encoding)),
-        None => "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), true)"
-            .to_owned(),
+    let named = |encoding: &String| Some(format!("SET LOCAL client_encoding TO {}", q.literal(encoding)));
+    let encoding = match (&options.spelling, &options.encoding) {
+        (Some(spelling), _) => named(&spelling.encoding),
+        (None, Encoding::Named(encoding)) => named(encoding),
+        (None, Encoding::AsSet) => None,
+        (None, Encoding::Own) => Some(OWN_ENCODING.to_owned()),
     };
     let role = options
         .role
@@ -100,23 +114,26 @@ async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Resul
     let ((), (), (), server) = futures_util::try_join!(
         async { session.run(sql).await.map_err(|error| explain(error, options)) },
         async {
-            session
-                .run(&encoding)
-                .await
-                .map_err(|error| unknown_encoding(error, options))
+            let set = run(session, encoding.as_deref()).await;
+            set.map_err(|error| unknown_encoding(error, options))
         },
         async {
-            match &role {
-                Some(set) => session
-                    .run(set)
-                    .await
-                    .with_context(|| format!("cannot set the role: {set}")),
-                None => Ok(()),
-            }
+            let set = run(session, role.as_deref()).await;
+            set.with_context(|| format!("cannot set the role: {}", role.as_deref().unwrap_or_default()))
         },
         read_server(session),
     )?;
     Ok(server)
+}
+
+const OWN_ENCODING: &str =
+    "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), true)";
+
+async fn run(session: &Session, statement: Option<&str>) -> Result<()> {
+    match statement {
+        Some(statement) => session.run(statement).await,
+        None => Ok(()),
+    }
 }
 
 fn settings(options: &SessionOptions, q: &Quote) -> String {
@@ -174,8 +191,8 @@ fn settings(options: &SessionOptions, q: &Quote) -> String {
 
 fn unknown_encoding(error: anyhow::Error, options: &SessionOptions) -> anyhow::Error {
     match &options.encoding {
-        Some(encoding) => error.context(format!("invalid client encoding \"{encoding}\" specified")),
-        None => error.context("cannot set the encoding of the dump"),
+        Encoding::Named(encoding) => error.context(format!("invalid client encoding \"{encoding}\" specified")),
+        Encoding::Own | Encoding::AsSet => error.context("cannot set the encoding of the dump"),
     }
 }
 

@@ -33,7 +33,12 @@ pub async fn start(dsn: &Dsn, leader: &Arc<Session>, limit: Duration) -> Result<
         .rows(&Query::new("SELECT pg_catalog.pg_backend_pid() AS pid"))
         .await?;
     let pid = rows.first().context("a session without a process")?.int("pid")?;
-    let watching = connect::connect(dsn).await?;
+    // Statements of others may hold any character.
+    let dsn = Dsn {
+        encoding_as_set: false,
+        ..dsn.clone()
+    };
+    let watching = connect::connect(&dsn).await?;
     let canceller = leader.canceller().clone();
     let (sound, alarm) = oneshot::channel();
     let task = tokio::spawn(async move {

@@ -1,7 +1,8 @@
 //! `-E`: dumps in encodings that only clients have. The bytes of their characters may look like backslashes, which must
-//! neither be read as escapes nor be doubled.
+//! neither be read as escapes nor be doubled. And without `-E`: in the encoding that the settings say.
 
-use super::equal::{assert_same, dump, is_text};
+use super::dump::command;
+use super::equal::{assert_same, compare_archives, dump, is_text, on_all_versions};
 use super::support::{Run, Server};
 
 /// Encodings with ASCII bytes inside of characters, each with characters that end in a backslash, and others.
@@ -74,4 +75,81 @@ fn on_14() {
 #[test]
 fn on_18() {
     check(18);
+}
+
+/// What `client_encoding` is without `-E`: scripts and archives are in it.
+mod settings {
+    use super::*;
+
+    on_all_versions!(check);
+
+    /// Where it may be set besides the server's own settings, each place above those before.
+    const PLACES: &[(&str, &str)] = &[
+        ("ROLE ALL", "UTF8"),
+        ("DATABASE utf8", "LATIN1"),
+        ("ROLE \"jürgen\"", "UTF8"),
+        ("ROLE \"jürgen\" IN DATABASE utf8", "LATIN1"),
+    ];
+
+    fn check(major: u32) {
+        let server = Server::start_with(major, &["client_encoding=LATIN1"]);
+        server.create_database("utf8");
+        let latin1 = "CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'";
+        server.psql("postgres", latin1);
+        psql(&server, "postgres", "CREATE ROLE \"jürgen\" SUPERUSER LOGIN");
+        let table = "CREATE TABLE \"tür\" AS SELECT 'é'::text AS \"größe\"; COMMENT ON TABLE \"tür\" IS 'Tür'";
+        psql(&server, "utf8", table);
+        psql(&server, "latin1", table);
+        same(&server, "LATIN1", &[]);
+        for (place, encoding) in PLACES {
+            let set = format!("ALTER {place} SET client_encoding = {encoding}");
+            psql(&server, "postgres", &set);
+            same(&server, encoding, &["-U", "jürgen"]);
+        }
+        same(&server, "UTF8", &["-U", "jürgen", "-E", "UTF8"]);
+        let named = format!("{}&client_encoding=UTF8", server.url("utf8"));
+        same(&server, "UTF8", &["-d", &named]);
+        let option = format!("{}&options=-cclient_encoding%3DUTF8", server.url("utf8"));
+        same(&server, "UTF8", &["-d", &option]);
+        assert_same(
+            "database in LATIN1",
+            &server.pg_dump("latin1", &[]),
+            &dump(&server, "latin1", &[]),
+            is_text,
+        );
+        compare_archives(&server, "utf8", &["-U", "jürgen"]);
+        lost(&server);
+    }
+
+    /// Statements in UTF-8, whatever is set.
+    #[track_caller]
+    fn psql(server: &Server, database: &str, sql: &str) {
+        let mut psql = server.tool("psql");
+        psql.env("PGCLIENTENCODING", "UTF8").args(["-Xq", "-c", sql]);
+        Run::of(psql.args(server.connection_args(database))).ok();
+    }
+
+    /// The dump of the database `utf8` is pg_dump's, and in `encoding`.
+    #[track_caller]
+    fn same(server: &Server, encoding: &str, options: &[&str]) {
+        let ours = dump(server, "utf8", options);
+        let what = format!("{options:?} on {}, in {encoding}", server.major);
+        assert_same(&what, &server.pg_dump("utf8", options), &ours, is_text);
+        let expected = format!("SET client_encoding = '{encoding}';");
+        assert!(String::from_utf8_lossy(&ours).contains(&expected), "{what}");
+    }
+
+    /// A character that the encoding does not have fails the dump.
+    fn lost(server: &Server) {
+        psql(server, "utf8", "CREATE TABLE price AS SELECT '5 €'::text AS it");
+        let run = Run::of(&mut command(server, "utf8", &[])).code(1);
+        let says =
+            "character with byte sequence 0xe2 0x82 0xac in encoding \"UTF8\" has no equivalent in encoding \"LATIN1\"";
+        assert!(
+            run.stderr.contains("table public.price") && run.stderr.contains(says),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(run.stderr.lines().count(), 1);
+    }
 }

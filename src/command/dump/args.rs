@@ -277,6 +277,7 @@ impl Args {
             }
         }
         let mut dsn = Dsn::from_params(params)?;
+        dsn.encoding_as_set = true;
         if self.password {
             dsn.password = Some(super::prompt_password()?);
         }

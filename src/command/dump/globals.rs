@@ -18,7 +18,7 @@ pub(super) fn wanted(args: &Args) -> bool {
 /// Writes them, always as plain text.
 pub(super) async fn write(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
     let session = connect::connect(dsn).await?;
-    let server = snapshot::begin(&session, &request.session).await?;
+    let server = snapshot::begin(&session, &request.session_options(dsn)).await?;
     let options = Options {
         roles_only: args.roles_only,
         tablespaces_only: args.tablespaces_only,

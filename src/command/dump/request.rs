@@ -10,7 +10,7 @@ use crate::archive::options::Sections;
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::dump::Request;
 use crate::postgres::options::{DumpOptions, Inserts};
-use crate::postgres::snapshot::{Quoting, SessionOptions};
+use crate::postgres::snapshot::{Encoding, Quoting, SessionOptions};
 use crate::seal::compression::Compression;
 
 impl Args {
@@ -196,7 +196,7 @@ impl Args {
     fn session(&self) -> Result<SessionOptions> {
         let digits = self.extra_float_digits.as_deref();
         Ok(SessionOptions {
-            encoding: self.encoding.clone(),
+            encoding: self.encoding.clone().map_or(Encoding::Own, Encoding::Named),
             role: self.role.clone(),
             extra_float_digits: digits
                 .map(|text| ranged(text, "--extra-float-digits", -15, 3))

@@ -111,6 +111,9 @@ pub struct Dsn {
     pub options: Option<String>,
     /// `client_encoding`, where one was given: the encoding of a dump.
     pub client_encoding: Option<String>,
+    /// Whether sessions begin with the `client_encoding` that the server's settings give them, as those of pg_dump do,
+    /// instead of with UTF-8.
+    pub encoding_as_set: bool,
     /// How long one attempt may take.
     pub connect_timeout: Option<Duration>,
     /// Whether to send TCP keepalives, and after how long, how often, how many.
@@ -176,7 +179,12 @@ impl Dsn {
                 params.insert(keyword, value);
             }
         }
-        build(&params)
+        let mut dsn = build(&params)?;
+        let zone = std::env::var("PGTZ").ok();
+        if let Some(zone) = zone.filter(|zone| !zone.is_empty() && !zone.eq_ignore_ascii_case("default")) {
+            dsn.options = Some(with_time_zone(dsn.options.as_deref(), &zone));
+        }
+        Ok(dsn)
     }
 
     /// The same server and login, another database.
@@ -231,6 +239,7 @@ fn build(params: &Params) -> Result<Dsn> {
         client_encoding: get("client_encoding")
             .filter(|encoding| *encoding != "auto")
             .map(str::to_owned),
+        encoding_as_set: false,
         connect_timeout: seconds(get("connect_timeout"), "connect_timeout")?,
         keepalives: Keepalives {
             enabled: get("keepalives") != Some("0"),
@@ -252,6 +261,18 @@ fn build(params: &Params) -> Result<Dsn> {
             Some(other) => return Err(invalid("channel_binding", other)),
         },
     })
+}
+
+/// The server takes `PGTZ` after the options, and in options a backslash keeps the next character.
+fn with_time_zone(options: Option<&str>, zone: &str) -> String {
+    let mut all = format!("{} -c TimeZone=", options.unwrap_or_default());
+    for c in zone.chars() {
+        if c == '\\' || c.is_ascii_whitespace() {
+            all.push('\\');
+        }
+        all.push(c);
+    }
+    all
 }
 
 fn tls<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Result<Tls> {

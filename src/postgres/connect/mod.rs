@@ -13,6 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 mod dsn;
 mod failure;
+mod greeting;
 mod params;
 mod pgpass;
 mod service;
@@ -126,16 +127,16 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T,
 
 async fn attempt(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Session, Failure> {
     let carrier = carrier(dsn, host, layer).await.map_err(Failure::Absent)?;
-    let config = driver_config(dsn, host);
-    let (client, mut connection) =
-        config
-            .connect_raw(Stream::new(carrier), Ready)
-            .await
-            .map_err(|error| match error.as_db_error() {
-                Some(_) => Failure::Refused(error.into()),
-                None if error.is_closed() => Failure::Absent(error.into()),
-                None => Failure::Refused(error.into()),
-            })?;
+    let stream = match dsn.encoding_as_set {
+        true => Stream::encoding_as_set(carrier),
+        false => Stream::new(carrier),
+    };
+    let connected = driver_config(dsn, host).connect_raw(stream, Ready).await;
+    let (client, mut connection) = connected.map_err(|error| match error.as_db_error() {
+        Some(_) => Failure::Refused(error.into()),
+        None if error.is_closed() => Failure::Absent(error.into()),
+        None => Failure::Refused(error.into()),
+    })?;
     check_version(connection.parameter("server_version")).map_err(Failure::Refused)?;
     tokio::spawn(async move {
         // Notices are for the log only; an error reaches whoever waits for an answer.

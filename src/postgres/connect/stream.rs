@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
+use super::greeting::{self, Greeting};
 use crate::archive::raw;
 
 /// A connected socket; it has no TLS layer yet, or never gets one.
@@ -63,6 +64,8 @@ pub(super) type Carrier = Box<dyn TlsStream + Send + Unpin>;
 /// out. Everything else passes unchanged; a parameter is bytes already.
 pub(super) struct Stream {
     inner: Carrier,
+    /// What the server says before it is ready, where that may be in any encoding.
+    greeting: Option<Greeting>,
     /// What the driver wrote and is not sent yet: first whole messages, then the start of one.
     partial: BytesMut,
     ready: BytesMut,
@@ -74,9 +77,19 @@ impl Stream {
     pub(super) fn new(inner: Carrier) -> Self {
         Stream {
             inner,
+            greeting: None,
             partial: BytesMut::new(),
             ready: BytesMut::new(),
             started: false,
+        }
+    }
+
+    /// The same for a session that takes its encoding from the server's settings, as libpq's do: the driver always
+    /// asks for UTF-8.
+    pub(super) fn encoding_as_set(inner: Carrier) -> Self {
+        Stream {
+            greeting: Some(Greeting::default()),
+            ..Stream::new(inner)
         }
     }
 
@@ -94,6 +107,8 @@ impl Stream {
             let message = self.partial.split_to(type_bytes + length);
             if self.started && matches!(message[0], b'Q' | b'P') && has_kept(&message) {
                 self.ready.extend_from_slice(&encode(&message));
+            } else if !self.started && self.greeting.is_some() {
+                self.ready.extend_from_slice(&greeting::without_encoding(&message));
             } else {
                 self.ready.extend_from_slice(&message);
             }
@@ -138,7 +153,12 @@ fn encode(message: &[u8]) -> Vec<u8> {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if let Some(greeting) = &mut self.greeting {
+            greeting.pass(&mut buf.filled_mut()[before..]);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -217,3 +217,26 @@ fn what_cannot_be_reached_says_where_and_why() {
         run.stderr
     );
 }
+
+#[test]
+fn the_environment_says_how_values_are_written() {
+    let server = Server::start(18);
+    server.psql(
+        "postgres",
+        "CREATE TABLE t AS SELECT '2026-11-21 12:00:00Z'::timestamptz AS a",
+    );
+    let said = |command: &mut Command| {
+        let run = command
+            .env("PGTZ", "Asia/Tokyo")
+            .env("PGOPTIONS", "-c TimeZone=America/Lima");
+        super::stable(
+            Run::of(run.args(server.connection_args("postgres")))
+                .ok()
+                .stdout
+                .as_bytes(),
+        )
+    };
+    let ours = said(snapback().arg("dump"));
+    assert_eq!(ours, said(&mut server.tool("pg_dump")));
+    assert!(String::from_utf8_lossy(&ours).contains("2026-11-21 21:00:00+09"));
+}
