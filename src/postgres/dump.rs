@@ -264,6 +264,7 @@ impl Run<'_> {
             dependency::reduce(&cat, &mut entries, &restore);
         }
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
+        let spelling = cat.server.spelling.within(&cat, &entries);
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
         let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, progress), async {
@@ -274,7 +275,6 @@ impl Run<'_> {
         let sessions = others.for_rows(leader, &plan).await?;
         // All that the rows need of the catalogs is in the plan.
         let warnings = std::mem::take(&mut cat.warnings);
-        let spelling = cat.server.spelling.within(&cat);
         drop(cat);
         writer.begin()?;
         progress.notes(writer.notes());

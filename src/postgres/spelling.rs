@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Catalog;
 use super::quote::Quote;
 use super::session::Row;
+use crate::archive::toc::Entry;
 use crate::error::Result;
 
 /// Settings by which equal values become equal text.
@@ -19,7 +20,7 @@ pub struct Spelling {
     pub time_zone: String,
     /// `bytea_output`.
     pub bytea_output: String,
-    /// `lc_monetary`, where there is a column of the type `money`: not every server has every locale.
+    /// `lc_monetary`, where there are values of the type `money`: not every server has every locale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lc_monetary: Option<String>,
 }
@@ -47,15 +48,23 @@ impl Spelling {
         })
     }
 
-    /// What of it matters for the rows of the database in `cat`.
+    /// What of it matters for the database in `cat`, which has these `entries`.
     #[must_use]
-    pub fn within(&self, cat: &Catalog) -> Spelling {
+    pub fn within(&self, cat: &Catalog, entries: &[Entry]) -> Spelling {
         let mut types = cat.tables().flat_map(|(_, table)| &table.columns);
-        let money = types.any(|column| !column.dropped && matches!(column.type_name.as_str(), "money" | "money[]"));
+        let money = types.any(|column| !column.dropped && matches!(column.type_name.as_str(), "money" | "money[]"))
+            || entries.iter().any(has_money);
         Spelling {
             lc_monetary: self.lc_monetary.clone().filter(|_| money),
             ..self.clone()
         }
+    }
+
+    /// The statement that makes a session read values so. All but those of `money` are read alike whatever the settings.
+    #[must_use]
+    pub fn for_reading(&self, quote: &Quote) -> Option<String> {
+        let locale = self.lc_monetary.as_deref()?;
+        Some(format!("SET lc_monetary TO {}", quote.literal(locale)))
     }
 
     /// Names and values, the encoding apart, which must be set when the others are: some names of time zones may
@@ -76,5 +85,41 @@ impl Spelling {
         self.settings()
             .map(|(name, value)| format!("SET LOCAL {name} TO {};\n", quote.literal(value)))
             .collect()
+    }
+}
+
+/// Whether a definition has a value of the type `money`, or is of a type that has some in it.
+fn has_money(entry: &Entry) -> bool {
+    let is_word = |word: &str| word.trim_end_matches([',', ';', ')']) == "money" || word.starts_with("money[");
+    match entry.desc.as_str() {
+        "TYPE" | "DOMAIN" => entry.defn.split_ascii_whitespace().any(is_word),
+        _ => entry.defn.contains("::money"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::toc::Section;
+
+    #[test]
+    fn money_is_found_where_it_counts() {
+        let has = |desc: &str, defn: &str| {
+            let mut entry = Entry::new(1, desc, "it", Section::PreData);
+            entry.defn = defn.to_owned();
+            has_money(&entry)
+        };
+        assert!(has("DOMAIN", "CREATE DOMAIN public.price AS money;\n"));
+        assert!(has(
+            "TYPE",
+            "CREATE TYPE public.t AS (\n\ta integer,\n\tb money[]\n);\n"
+        ));
+        assert!(has(
+            "TYPE",
+            "CREATE TYPE public.r AS RANGE (\n    subtype = money,\n    multirange_type_name = public.m\n);\n"
+        ));
+        assert!(has("VIEW", "CREATE VIEW public.v AS\n SELECT '12,50 €'::money AS m;\n"));
+        assert!(!has("DOMAIN", "CREATE DOMAIN public.money_text AS text;\n"));
+        assert!(!has("TABLE", "CREATE TABLE public.t (\n    money integer\n);\n"));
     }
 }

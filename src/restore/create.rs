@@ -3,7 +3,10 @@
 use tokio_postgres::Client;
 
 use super::live::Live;
+use super::needs::{self, Needs};
+use super::properties::{self, Properties};
 use super::target::{quoted, run};
+use crate::archive::script::{Token, Tokens};
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::quote::Quote;
@@ -51,14 +54,46 @@ impl<'a> Archived<'a> {
         statements
     }
 
-    /// What gives the database its settings, grants and comment once it is called `name`.
+    /// What makes the database `database` like the archive's, but for its comment.
     #[must_use]
-    pub fn property_statements(&self, name: &str) -> Vec<String> {
-        let name = quoted(name);
+    pub fn properties(&self, database: &str) -> Properties {
+        let name = quoted(database);
+        let mut all = Properties::default();
         // The archive's grants start from the default ones, which were taken away for the time of the load.
-        let mut all = vec![format!("GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC")];
-        all.extend(self.rest.iter().map(|entry| self.renamed(&entry.defn, &name)));
+        all.push(format!("GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC"));
+        for statement in self.statements().filter(|statement| !is_comment(statement)) {
+            all.push(self.renamed(statement, &name));
+        }
         all
+    }
+
+    /// The statement that gives the database `database` the archive's comment.
+    #[must_use]
+    pub fn comment(&self, database: &str) -> Option<String> {
+        let comment = self.statements().find(|statement| is_comment(statement))?;
+        Some(self.renamed(comment, &quoted(database)))
+    }
+
+    /// What the database takes for granted of the server.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        if !self.database.owner.is_empty() {
+            needs.add_owner(&self.database.owner);
+        }
+        needs
+            .tablespaces
+            .extend(tablespace(&self.database.defn).map(|(name, _)| name));
+        for statement in self.statements() {
+            if !statement.starts_with("ALTER ") {
+                needs.roles.extend(needs::named_roles(statement));
+            }
+        }
+        needs
+    }
+
+    fn statements(&self) -> impl Iterator<Item = &'a str> {
+        self.rest.iter().flat_map(|entry| properties::split(&entry.defn))
     }
 
     /// Whether the archive's database has the encoding `encoding`, or may have any.
@@ -83,6 +118,20 @@ impl<'a> Archived<'a> {
         }
         sql
     }
+}
+
+fn is_comment(statement: &str) -> bool {
+    statement.starts_with("COMMENT ON DATABASE ")
+}
+
+/// The tablespace that `CREATE DATABASE` names, and the statement without it.
+#[must_use]
+pub fn tablespace(create: &str) -> Option<(String, String)> {
+    let mut tokens = Tokens::new(create);
+    tokens.find(|token| *token == Token::Word("TABLESPACE".to_owned()))?;
+    let before = create[..create.len() - tokens.rest().len()].strip_suffix(" TABLESPACE")?;
+    let name = tokens.nth(1).and_then(needs::name)?;
+    Some((name, format!("{before}{}", tokens.rest())))
 }
 
 /// Creates the database `name`: like `live`, unless the archive's encoding is another; as the archive says when
@@ -117,6 +166,14 @@ mod tests {
     use crate::archive::toc::Section;
 
     #[test]
+    fn a_tablespace_is_found_and_left_out() {
+        let create = "CREATE DATABASE \"TABLESPACE a\" WITH TEMPLATE = template0 TABLESPACE = \"fast one\" OID = 7;\n";
+        let without = "CREATE DATABASE \"TABLESPACE a\" WITH TEMPLATE = template0 OID = 7;\n";
+        assert_eq!(tablespace(create), Some(("fast one".to_owned(), without.to_owned())));
+        assert_eq!(tablespace(without), None);
+    }
+
+    #[test]
     fn statements_are_about_the_new_name() {
         let mut database = Entry::new(1, "DATABASE", "my app", Section::PreData);
         database.defn = "CREATE DATABASE \"my app\" WITH TEMPLATE = template0 ENCODING = 'UTF8';\n".to_owned();
@@ -136,15 +193,21 @@ mod tests {
                 "ALTER DATABASE \"new\" OWNER TO \"boss\""
             ]
         );
+        let properties = archived.properties("new");
         assert_eq!(
-            archived.property_statements("new"),
+            properties.settings,
             [
-                "GRANT CONNECT, TEMPORARY ON DATABASE \"new\" TO PUBLIC",
-                "ALTER DATABASE \"new\" SET work_mem TO '8MB';\n\
-                 ALTER ROLE r IN DATABASE \"new\" SET search_path TO 'x';\n",
-                "COMMENT ON DATABASE \"new\" IS 'x';\n"
+                "ALTER DATABASE \"new\" SET work_mem TO '8MB';",
+                "ALTER ROLE r IN DATABASE \"new\" SET search_path TO 'x';"
             ]
         );
+        assert_eq!(
+            properties.rest,
+            ["GRANT CONNECT, TEMPORARY ON DATABASE \"new\" TO PUBLIC"]
+        );
+        assert_eq!(archived.comment("new").unwrap(), "COMMENT ON DATABASE \"new\" IS 'x';");
+        let needs = archived.needs();
+        assert_eq!(needs.owners.into_iter().collect::<Vec<_>>(), ["boss"]);
         assert!(archived.has_encoding("UTF8") && !archived.has_encoding("LATIN1"));
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
-use super::target::{literal, quoted, run};
-use super::watch::Watch;
+use super::properties::Properties;
+use super::target::{QUOTE, literal, quoted};
 use crate::error::Result;
+use crate::postgres::catalog::database::alter_setting;
 
 /// What the shared catalogs know of a database.
 #[derive(Clone, Debug)]
@@ -29,7 +29,8 @@ pub struct Live {
     tablespace: String,
     connection_limit: i32,
     is_template: bool,
-    settings: Vec<Setting>,
+    /// `name=value`, each with the role that it is for.
+    settings: Vec<(Option<String>, String)>,
     grants: Option<Vec<Grant>>,
     labels: Vec<(String, String)>,
 }
@@ -41,13 +42,6 @@ struct Locale {
     ctype: String,
     name: Option<String>,
     icu_rules: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Setting {
-    role: Option<String>,
-    name: String,
-    value: String,
 }
 
 #[derive(Clone, Debug)]
@@ -124,41 +118,19 @@ impl Live {
         sql
     }
 
-    /// Gives `name` the settings, grants, limit and labels of this database. The comment comes with the swap.
-    ///
-    /// # Errors
-    /// Whatever the server says, but for what only a role with more rights may set: that is told to `watch`.
-    pub async fn apply(&self, client: &Client, name: &str, watch: &Watch) -> Result<()> {
-        let database = quoted(name);
-        for statement in self.statements(&database) {
-            let Err(error) = run(client, &statement).await else {
-                continue;
+    /// What makes `database` (quoted) like this one, but for the comment, which comes with the swap.
+    #[must_use]
+    pub fn properties(&self, database: &str) -> Properties {
+        let mut all = Properties::default();
+        for (role, setting) in &self.settings {
+            let whose = match role {
+                Some(role) => format!("ROLE {} IN DATABASE {database}", quoted(role)),
+                None => format!("DATABASE {database}"),
             };
-            // The session may be another role's in the middle of its grants.
-            run(client, "RESET ROLE").await?;
-            if !lacks_right(&error) {
-                return Err(error);
-            }
-            watch.warn(format!(
-                "this role may not repeat a property of the database: {statement}: {error:#}"
-            ));
+            all.push(alter_setting(QUOTE, &whose, setting));
         }
-        Ok(())
-    }
-
-    fn statements(&self, database: &str) -> Vec<String> {
-        let mut all = grant_statements(self.grants.as_deref(), database, &self.owner);
-        for setting in &self.settings {
-            let whose = match &setting.role {
-                Some(role) => format!("ALTER ROLE {} IN DATABASE {database}", quoted(role)),
-                None => format!("ALTER DATABASE {database}"),
-            };
-            all.push(format!(
-                "{whose} SET {} TO {}",
-                setting_name(&setting.name),
-                setting_value(&setting.name, &setting.value)
-            ));
-        }
+        all.rest
+            .extend(grant_statements(self.grants.as_deref(), database, &self.owner));
         for (provider, label) in &self.labels {
             all.push(format!(
                 "SECURITY LABEL FOR {} ON DATABASE {database} IS {}",
@@ -224,7 +196,7 @@ fn properties_query(major: u32) -> String {
     )
 }
 
-async fn settings(client: &Client, oid: u32) -> Result<Vec<Setting>> {
+async fn settings(client: &Client, oid: u32) -> Result<Vec<(Option<String>, String)>> {
     let rows = client
         .query(
             "SELECT r.rolname::text, c.setting FROM pg_catalog.pg_db_role_setting s \
@@ -234,18 +206,9 @@ async fn settings(client: &Client, oid: u32) -> Result<Vec<Setting>> {
             &[&oid],
         )
         .await?;
-    let mut all = Vec::new();
-    for row in rows {
-        let setting: String = row.try_get(1)?;
-        if let Some((name, value)) = setting.split_once('=') {
-            all.push(Setting {
-                role: row.try_get(0)?,
-                name: name.to_owned(),
-                value: value.to_owned(),
-            });
-        }
-    }
-    Ok(all)
+    rows.into_iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect()
 }
 
 async fn grants(client: &Client, oid: u32) -> Result<Vec<Grant>> {
@@ -309,51 +272,9 @@ fn grant_statements(grants: Option<&[Grant]>, database: &str, owner: &str) -> Ve
     all
 }
 
-/// Settings whose stored value is a list of identifiers, quoted already (PostgreSQL's `GUC_LIST_QUOTE`).
-const LISTS: [&str; 6] = [
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
-
-/// A name as `SET` takes it: one of an extension is two identifiers with a dot between them.
-fn setting_name(name: &str) -> String {
-    name.split('.').map(quoted).collect::<Vec<_>>().join(".")
-}
-
-fn setting_value(name: &str, value: &str) -> String {
-    if !LISTS.contains(&name.to_ascii_lowercase().as_str()) {
-        return literal(value);
-    }
-    if value.trim().is_empty() {
-        return "''".to_owned();
-    }
-    value.to_owned()
-}
-
-/// Whether the server refused for want of a right (and not because the statement is wrong).
-fn lacks_right(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())
-        .and_then(tokio_postgres::Error::code)
-        == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_written_as_set_takes_them() {
-        assert_eq!(setting_value("search_path", "\"$user\", public"), "\"$user\", public");
-        assert_eq!(setting_value("search_path", ""), "''");
-        assert_eq!(setting_value("work_mem", "8MB"), "'8MB'");
-        assert_eq!(setting_name("app.tenant"), "\"app\".\"tenant\"");
-    }
 
     #[test]
     fn grants_by_others_come_after_the_owners() {

@@ -25,7 +25,8 @@ impl Prepared<'_> {
         let weights = expected.weights(reader.entries());
         watch.tell(Event::Total(weights.values().sum()));
         let teller = Arc::new(Teller(watch.clone()));
-        Load::new(Arc::clone(reader), options, dsn.clone(), jobs, weights, teller)
+        let load = Load::new(Arc::clone(reader), options, dsn.clone(), jobs, weights, teller);
+        load.spelled(self.content.dump.session.spelling.clone())
     }
 
     /// Loads by section: definitions, rows with indexes and constraints, privileges.

@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod place;
 pub mod plan;
 mod pooled;
+mod properties;
 mod prove;
 pub mod recover;
 pub mod run;

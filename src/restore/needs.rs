@@ -22,7 +22,7 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Reads the entries. Those of the database itself do not count: its properties come from elsewhere.
+    /// Reads the entries. Those of the database itself do not count: its properties may come from elsewhere.
     #[must_use]
     pub fn of(entries: &[Entry]) -> Needs {
         let mut needs = Needs::default();
@@ -48,6 +48,20 @@ impl Needs {
         needs
     }
 
+    /// Adds an owner.
+    pub fn add_owner(&mut self, role: &str) {
+        self.roles.insert(role.to_owned());
+        self.owners.insert(role.to_owned());
+    }
+
+    /// Adds all that `other` needs.
+    pub fn add(&mut self, other: Needs) {
+        self.roles.extend(other.roles);
+        self.owners.extend(other.owners);
+        self.extensions.extend(other.extensions);
+        self.tablespaces.extend(other.tablespaces);
+    }
+
     /// Adds what a statement of a script takes for granted.
     pub fn add_statement(&mut self, sql: &str) {
         let words: Vec<String> = Tokens::new(sql).take(4).map(Token::upper).collect();
@@ -60,9 +74,9 @@ impl Needs {
             | ["CREATE", "POLICY", ..]
             | ["CREATE", "USER", "MAPPING", ..] => self.roles.extend(named_roles(sql)),
             ["ALTER", ..] => {
-                let owner = owner(sql);
-                self.roles.extend(owner.clone());
-                self.owners.extend(owner);
+                if let Some(owner) = owner(sql) {
+                    self.add_owner(&owner);
+                }
             }
             _ => {}
         }
@@ -91,7 +105,7 @@ pub fn owner(sql: &str) -> Option<String> {
 }
 
 /// A name as the server knows it.
-fn name(token: Token) -> Option<String> {
+pub(super) fn name(token: Token) -> Option<String> {
     match token {
         Token::Word(word) => Some(word.to_lowercase()),
         Token::Quoted(name) => Some(name),
@@ -100,7 +114,7 @@ fn name(token: Token) -> Option<String> {
 }
 
 /// The roles that GRANT, REVOKE, ALTER DEFAULT PRIVILEGES, CREATE POLICY and CREATE USER MAPPING name.
-fn named_roles(sql: &str) -> BTreeSet<String> {
+pub(super) fn named_roles(sql: &str) -> BTreeSet<String> {
     let mut roles = BTreeSet::new();
     let mut expect = Expect::Nothing;
     for token in Tokens::new(sql) {

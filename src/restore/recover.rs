@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use super::lock;
 use super::marker::{self, State};
-use super::target::{Target, quoted, run};
+use super::target::{READ_WRITE, Target, quoted, run};
 use crate::error::Result;
 
 /// One database that a killed restore left.
@@ -66,11 +66,16 @@ pub async fn clean(target: &Target, client: &Client, database: &str) -> Result<V
     Ok(found)
 }
 
-/// Drops a database with whoever is still in it.
+/// Drops a database with whoever is still in it, be it a template or not.
 ///
 /// # Errors
 /// Whatever the server says.
 pub async fn drop_database(client: &Client, name: &str) -> Result<()> {
+    run(client, READ_WRITE).await?;
+    let template = "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1 AND datistemplate";
+    if client.query_opt(template, &[&name]).await?.is_some() {
+        run(client, &format!("ALTER DATABASE {} IS_TEMPLATE false", quoted(name))).await?;
+    }
     run(
         client,
         &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)),

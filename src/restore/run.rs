@@ -23,9 +23,9 @@ use super::prove::{Proof, prove};
 use super::selection::{chosen, is_whole, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
-use super::target::{Target, quoted, run};
+use super::target::{READ_WRITE, Target, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, in_place, pooled, recover, script};
+use super::{analyse, in_place, pooled, properties, recover, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
@@ -113,7 +113,7 @@ impl<'a> Prepared<'a> {
             true => None,
             false => Some(chosen(content.selectable()?, &request.options)?),
         };
-        let needs = match &chosen {
+        let mut needs = match &chosen {
             Some(chosen) => Needs::of(chosen),
             None => content.needs(),
         };
@@ -122,6 +122,10 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::New(_) => target.outside(&database).await?,
         };
         pooled::refuse(&target, &client).await?;
+        if request.mode != Mode::InPlace && !live::names(&client).await?.contains(&database) {
+            let entries = chosen.as_deref().unwrap_or(content.entries());
+            needs.add(Archived::find(entries)?.needs());
+        }
         let survey = survey(&target, &client, &database, &needs).await?;
         let goal = Goal {
             job: &request.job.name,
@@ -250,7 +254,12 @@ impl<'a> Prepared<'a> {
         let lock = lock::take(self.target.outside(&self.database).await?, &self.database).await?;
         let client = self.target.outside(&self.database).await?;
         // It idles while the rows are loaded.
-        run(&client, "SET idle_session_timeout = 0; SET statement_timeout = 0").await?;
+        run(
+            &client,
+            "SET idle_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0",
+        )
+        .await?;
+        run(&client, READ_WRITE).await?;
         watch.step(Step::Recover).await;
         for leftover in recover::clean(&self.target, &client, &self.database).await? {
             watch.warn(leftover.to_string());
@@ -347,6 +356,12 @@ impl<'a> Prepared<'a> {
             .await
             .with_context(|| format!("creating the database {:?}", new.name))?;
         run(client, &new.marker.statement(&quoted(new.name))).await?;
+        let properties = match live {
+            Some(live) => live.properties(&quoted(new.name)),
+            // Nobody knows better than the archive what the database was like.
+            None => Archived::find(self.entries())?.properties(new.name),
+        };
+        properties::apply(client, &properties.settings, watch).await?;
 
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
         let proof = match &self.content.body {
@@ -354,9 +369,7 @@ impl<'a> Prepared<'a> {
             Body::Script(script) => self.run_script(script, new.name, jobs).await?,
         };
         watch.step(Step::Properties).await;
-        if let Some(live) = live {
-            live.apply(client, new.name, watch).await?;
-        }
+        properties::apply(client, &properties.rest, watch).await?;
         Ok(proof)
     }
 
@@ -406,9 +419,8 @@ impl<'a> Prepared<'a> {
     ) -> Result<super::swap::Swapped> {
         let kept = live.map(|live| self.marker(State::Kept, self.request.clock.now(), safety, live.comment.clone()));
         let then = match live {
-            Some(_) => Vec::new(),
-            // Nobody knows better than the archive what the database was like.
-            None => Archived::find(self.entries())?.property_statements(&self.database),
+            Some(_) => None,
+            None => Archived::find(self.entries())?.comment(&self.database),
         };
         let request = Swap {
             live: &self.database,
@@ -419,7 +431,7 @@ impl<'a> Prepared<'a> {
                 name: aside,
                 marker,
             }),
-            then: &then,
+            then: then.as_deref(),
         };
         swap(&self.target, &request, &self.request.watch).await
     }

@@ -1,6 +1,7 @@
 //! What of an archive a restore is about, when it is not all of it: what is loaded, what the server must have for it,
 //! and what is proven.
 
+use super::create::tablespace;
 use super::origin::Expected;
 use crate::archive::options::RestoreOptions;
 use crate::archive::required::required;
@@ -65,6 +66,11 @@ fn stripped(entry: &Entry, options: &RestoreOptions) -> Entry {
     }
     if options.no_tablespaces {
         entry.tablespace = None;
+        if entry.desc == "DATABASE"
+            && let Some((_, without)) = tablespace(&entry.defn)
+        {
+            entry.defn = without;
+        }
     }
     entry
 }

@@ -29,8 +29,8 @@ pub struct Swap<'a> {
     pub comment: Option<&'a str>,
     /// Where the live one goes; `None` when there is none.
     pub aside: Option<Aside<'a>>,
-    /// Statements that make the incoming database whole under its live name.
-    pub then: &'a [String],
+    /// The last statement, about the database under its live name.
+    pub then: Option<&'a str>,
 }
 
 /// The new name of what was live, and what its comment will say.
@@ -115,7 +115,7 @@ async fn try_swap(
     // stall while it holds the door, the server gives up by itself.
     run(
         renamer,
-        "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
          SET LOCAL idle_in_transaction_session_timeout = '5s'",
     )
     .await?;
@@ -135,7 +135,7 @@ async fn try_swap(
         ),
     )
     .await?;
-    for statement in swap.then {
+    if let Some(statement) = swap.then {
         run(renamer, statement).await?;
     }
     watch.step(Step::Rename).await;

@@ -115,6 +115,11 @@ impl fmt::Display for Target {
     }
 }
 
+/// What makes a session able to create and drop databases where the role is read-only by default. Only then anything is
+/// set: behind a pooler it might stay behind.
+pub const READ_WRITE: &str = "SELECT pg_catalog.set_config(name, 'off', false) FROM pg_catalog.pg_settings \
+    WHERE name = 'default_transaction_read_only' AND setting = 'on'";
+
 /// Runs statements, and says on failure which.
 ///
 /// # Errors
@@ -129,19 +134,17 @@ pub async fn run(client: &Client, sql: &str) -> Result<()> {
 /// Any name as an identifier, always quoted.
 #[must_use]
 pub fn quoted(name: &str) -> String {
-    LITERALS.id(name).into_owned()
+    QUOTE.id(name).into_owned()
 }
 
 /// Any text as a literal, whatever `standard_conforming_strings` says.
 #[must_use]
 pub fn literal(text: &str) -> String {
-    if text.contains('\\') {
-        return format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"));
-    }
-    LITERALS.literal(text)
+    QUOTE.escape_literal(text)
 }
 
-const LITERALS: Quote = Quote {
+/// What any version reads.
+pub(super) const QUOTE: Quote = Quote {
     all: true,
     ..Quote::standard(14)
 };

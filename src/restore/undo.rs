@@ -170,7 +170,7 @@ pub async fn undo(target: &Target, database: &str, name: &str, now: DateTime<Utc
                 name: &aside,
                 marker: &marker,
             }),
-            then: &[],
+            then: None,
         },
         watch,
     )

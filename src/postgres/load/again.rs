@@ -22,6 +22,8 @@ use crate::postgres::session::Session;
 pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> Result<()> {
     let client = session.client();
     let encoding = Encoding::of_server(client).await?;
+    // They were written as the session writes of itself, and not as what was loaded since.
+    client.batch_execute("RESET lc_monetary").await?;
     let options = RestoreOptions {
         comments: false,
         ..RestoreOptions::default()

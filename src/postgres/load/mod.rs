@@ -26,6 +26,7 @@ use crate::archive::toc::{DumpId, Entry, Section};
 use crate::error::Result;
 use crate::postgres::connect::Dsn;
 use crate::postgres::session::Session;
+use crate::postgres::spelling::Spelling;
 pub use again::make_again;
 use graph::Graph;
 pub use remove::remove;
@@ -61,6 +62,8 @@ struct Archive {
     /// Connections at once.
     jobs: usize,
     progress: Arc<dyn Progress>,
+    /// How its values are written.
+    spelling: Option<Spelling>,
     /// The only session, when all is done in its transaction.
     within: Option<Arc<Session>>,
 }
@@ -94,11 +97,19 @@ impl Load {
                 dsn,
                 jobs: jobs.max(1),
                 progress,
+                spelling: None,
                 within: None,
             },
         };
         load.sort_out();
         load
+    }
+
+    /// Says how the values are written, which the settings of the database and the role may not be.
+    #[must_use]
+    pub fn spelled(mut self, spelling: Option<Spelling>) -> Self {
+        self.archive.spelling = spelling;
+        self
     }
 
     /// Loads over this one session, inside the transaction that it is in, and leaves out what is there already.

@@ -10,7 +10,7 @@ use super::{Archive, name_of};
 use crate::archive::plain::Script;
 use crate::archive::raw;
 use crate::archive::toc::Entry;
-use crate::error::Result;
+use crate::error::{Exit, Fail, Result};
 use crate::postgres::connect::connect;
 use crate::postgres::quote::Quote;
 use crate::postgres::session::Session;
@@ -42,6 +42,7 @@ const ATTEMPTS: u32 = 4;
 /// Settings that no role's or database's own may change. Nothing of a database that is not live yet must be
 /// durable before the swap, whose commit is.
 pub(super) const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
+    SET idle_session_timeout = 0; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
     SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET array_nulls = on; SET transform_null_equals = off";
 
@@ -107,7 +108,24 @@ impl Loader {
             ))
             .await
             .context("preparing a session of the load")?;
+        loader.read_as_written().await?;
         Ok(loader)
+    }
+
+    /// Lets the session read values as they were written.
+    async fn read_as_written(&self) -> Result<()> {
+        let spelling = self.archive.spelling.as_ref();
+        let Some(set) = spelling.and_then(|spelling| spelling.for_reading(&Quote::standard(14))) else {
+            return Ok(());
+        };
+        let Err(error) = self.client().batch_execute(&set).await else {
+            return Ok(());
+        };
+        let message = format!("the server lacks the locale that the values of the type money are written in: {set}");
+        let fail = Fail::new(Exit::Failure, message).hint(
+            "install the locale on the machine of the server (on Debian with locale-gen or localedef) and restart it",
+        );
+        Err(anyhow::Error::from(error).context(fail))
     }
 
     /// Runs the definitions of the entries at `all` in their order, many at a time.

@@ -8,6 +8,7 @@ mod kills;
 mod proof;
 mod rows;
 mod selection;
+mod settings;
 mod signals;
 mod story;
 mod swap;

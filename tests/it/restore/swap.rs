@@ -66,7 +66,7 @@ async fn swap_in(target: &Target, live: &str, incoming: &str, watch: &Watch) -> 
         incoming,
         comment: Some("it's new"),
         aside: Some(aside),
-        then: &[],
+        then: None,
     };
     swap(target, &request, watch).await
 }
@@ -232,7 +232,7 @@ fn a_live_database_that_somebody_replaced_is_not_swapped() {
             incoming: "incoming",
             comment: None,
             aside: Some(aside),
-            then: &[],
+            then: None,
         };
         let error = swap(&target, &request, &Watch::silent()).await.unwrap_err();
         assert!(format!("{error:#}").contains("replaced by somebody else"), "{error:#}");
@@ -292,7 +292,10 @@ fn a_new_database_has_what_the_live_one_has() {
             let client = target.outside("app").await.unwrap();
             let live = Live::read(&client, "app").await.unwrap().unwrap();
             client.batch_execute(&live.create_statement("twin")).await.unwrap();
-            live.apply(&client, "twin", &Watch::silent()).await.unwrap();
+            let properties = live.properties("\"twin\"");
+            for statement in properties.settings.iter().chain(&properties.rest) {
+                client.batch_execute(statement).await.unwrap();
+            }
         });
         let properties = |database: &str| {
             server.psql(

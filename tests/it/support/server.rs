@@ -28,13 +28,22 @@ impl Server {
 
     /// The same with settings, for example `["max_connections=20"]`.
     pub fn start_with(major: u32, settings: &[&str]) -> Server {
+        Server::start_in(major, settings, None)
+    }
+
+    /// The same on a machine that has `locale`, for example `de_DE.UTF-8`, besides those of the C library.
+    pub fn start_with_locale(major: u32, locale: &str) -> Server {
+        Server::start_in(major, &[], Some(&folder_of_locale(locale)))
+    }
+
+    fn start_in(major: u32, settings: &[&str], locales: Option<&Path>) -> Server {
         let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
         chown(dir.path());
         let template = template(major);
         run_as_postgres(Command::new("cp").arg("-a").arg(&template).arg(dir.path().join("data")));
         let mut server = Server {
             major,
-            postmaster: spawn_postmaster(major, dir.path(), settings),
+            postmaster: spawn_postmaster(major, dir.path(), settings, locales),
             dir,
         };
         server.wait_until_ready();
@@ -52,7 +61,7 @@ impl Server {
         run_as_postgres(&copy);
         let mut standby = Server {
             major: self.major,
-            postmaster: spawn_postmaster(self.major, dir.path(), &[]),
+            postmaster: spawn_postmaster(self.major, dir.path(), &[], None),
             dir,
         };
         standby.wait_until_ready();
@@ -95,7 +104,7 @@ impl Server {
     /// Stops the server at once, as a crash would, and starts it again.
     pub fn crash_and_restart(&mut self) {
         self.stop();
-        self.postmaster = spawn_postmaster(self.major, self.dir.path(), &[]);
+        self.postmaster = spawn_postmaster(self.major, self.dir.path(), &[], None);
         self.wait_until_ready();
     }
 
@@ -260,7 +269,7 @@ pub(super) fn chown(path: &Path) {
     }
 }
 
-fn spawn_postmaster(major: u32, dir: &Path, settings: &[&str]) -> Child {
+fn spawn_postmaster(major: u32, dir: &Path, settings: &[&str], locales: Option<&Path>) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
     let mut command = as_postgres(&bin_dir(major).join("postgres"));
     command.arg("-D").arg(dir.join("data")).arg("-k").arg(dir);
@@ -278,6 +287,9 @@ fn spawn_postmaster(major: u32, dir: &Path, settings: &[&str]) -> Child {
     {
         command.arg("-c").arg(setting);
     }
+    if let Some(locales) = locales {
+        command.env("LOCPATH", locales);
+    }
     command
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
@@ -286,8 +298,8 @@ fn spawn_postmaster(major: u32, dir: &Path, settings: &[&str]) -> Child {
         .unwrap()
 }
 
-/// A cluster fresh from initdb, made once per version and copied for each test.
-fn template(major: u32) -> PathBuf {
+/// Where what is made once for all tests is kept.
+fn base() -> PathBuf {
     let base = PathBuf::from(if is_root() {
         "/var/tmp/snapback-tests".to_owned()
     } else {
@@ -295,6 +307,31 @@ fn template(major: u32) -> PathBuf {
     });
     fs::create_dir_all(&base).unwrap();
     chown(&base);
+    base
+}
+
+/// A folder with a locale, made of Debian's sources as `locale-gen` does it for the whole machine.
+fn folder_of_locale(locale: &str) -> PathBuf {
+    let folder = base().join("locales");
+    let made = folder.join(locale);
+    let (source, encoding) = locale.split_once('.').unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    let lock = File::create(folder.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    if !made.join("LC_MONETARY").exists() {
+        Run::of(
+            Command::new("localedef")
+                .args(["-i", source, "-f", encoding])
+                .arg(&made),
+        )
+        .ok();
+    }
+    folder
+}
+
+/// A cluster fresh from initdb, made once per version and copied for each test.
+fn template(major: u32) -> PathBuf {
+    let base = base();
     let lock = File::create(base.join(format!("{major}.lock"))).unwrap();
     lock.lock().unwrap();
     let template = base.join(major.to_string());
