@@ -60,6 +60,8 @@ pub struct RestoreOptions {
     pub restrict_key: Option<String>,
     /// `-v`, `--verbose`: numbers, dependencies and times in the comments.
     pub verbose: bool,
+    /// With `verbose`, [`super::Writer::notes`] tell when the data of an entry is complete, as a parallel dump does.
+    pub finished_items: bool,
     /// Comments before each entry; pg_restore leaves them out when it talks to a server.
     pub comments: bool,
 }
@@ -127,6 +129,7 @@ impl Default for RestoreOptions {
             enable_row_security: false,
             restrict_key: None,
             verbose: false,
+            finished_items: false,
             comments: true,
         }
     }

@@ -62,9 +62,12 @@ pub struct Writer {
     notes: Notes,
 }
 
-/// What `pg_dump -v` says of the data of entries, and what there is to say now.
+/// What `pg_dump -v` says of the data of entries, when it begins and when it ends, and what there is to say now.
+#[derive(Default)]
 struct Notes {
-    of_data: HashMap<DumpId, String>,
+    begun: HashMap<DumpId, String>,
+    finished: HashMap<DumpId, String>,
+    open: Option<DumpId>,
     now: Vec<String>,
 }
 
@@ -98,7 +101,10 @@ impl Writer {
         compression: Compression,
     ) -> Result<Self> {
         let codec = codec(format, compression)?;
-        let notes = Notes::new(&entries, options, quote.major);
+        let notes = match options.verbose {
+            true => Notes::new(&entries, quote.major, options.finished_items),
+            false => Notes::default(),
+        };
         let form = match format {
             Format::Custom => Form::Custom(custom::Writer::new(kept(entries, options), codec)?),
             Format::Directory => Form::Directory(directory::Writer::new(kept(entries, options), codec)),
@@ -139,8 +145,10 @@ impl Writer {
     }
 
     fn take_plain_notes(&mut self) {
-        if let Form::Plain(plain, _) = &mut self.form {
-            self.notes.now.append(&mut plain.notes());
+        match &mut self.form {
+            Form::Plain(plain, _) => self.notes.now.append(&mut plain.notes()),
+            Form::Tar(tar) => self.notes.now.append(&mut tar.notes()),
+            Form::Custom(_) | Form::Directory(_) => {}
         }
     }
 
@@ -204,7 +212,8 @@ impl Writer {
             }
         };
         self.take_plain_notes();
-        self.notes.now.extend(self.notes.of_data.remove(&id));
+        self.notes.now.extend(self.notes.begun.remove(&id));
+        self.notes.open = Some(id);
         self.put(bytes)
     }
 
@@ -268,6 +277,8 @@ impl Writer {
     /// # Errors
     /// None were begun.
     pub fn end_data(&mut self) -> Result<()> {
+        let finished = self.notes.open.take().and_then(|id| self.notes.finished.remove(&id));
+        self.notes.now.extend(finished);
         let bytes = match &mut self.form {
             Form::Custom(custom) => custom.end_data()?,
             Form::Plain(plain, _) => plain.end_data()?,
@@ -349,19 +360,26 @@ impl Writer {
 }
 
 impl Notes {
-    fn new(entries: &[Entry], options: &RestoreOptions, major: u32) -> Self {
-        let with_data = entries.iter().filter(|entry| options.verbose && entry.has_data);
-        let note = |entry: &Entry| match entry.is_large_objects() {
-            true if major >= 17 => format!("saving large objects \"{}\"", entry.tag),
-            true => "saving large objects".to_owned(),
+    fn new(entries: &[Entry], major: u32, finished_items: bool) -> Self {
+        let with_data = || entries.iter().filter(|entry| entry.has_data);
+        let begun = |entry: &Entry| match entry.is_large_objects() {
+            true if major >= 17 => Some(format!("saving large objects \"{}\"", entry.tag)),
+            true => Some("saving large objects".to_owned()),
+            // pg_dump is silent about rows that become INSERT.
+            false if entry.copy_stmt.is_empty() => None,
             false => {
                 let schema = entry.namespace.as_deref().unwrap_or_default();
-                format!("dumping contents of table \"{schema}.{}\"", entry.tag)
+                Some(format!("dumping contents of table \"{schema}.{}\"", entry.tag))
             }
         };
+        let finished = |entry: &Entry| format!("finished item {} {} {}", entry.dump_id, entry.desc, entry.tag);
+        let parallel = with_data().filter(|_| finished_items);
         Notes {
-            of_data: with_data.map(|entry| (entry.dump_id, note(entry))).collect(),
-            now: Vec::new(),
+            begun: with_data()
+                .filter_map(|entry| Some((entry.dump_id, begun(entry)?)))
+                .collect(),
+            finished: parallel.map(|entry| (entry.dump_id, finished(entry))).collect(),
+            ..Notes::default()
         }
     }
 }

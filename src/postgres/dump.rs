@@ -48,6 +48,8 @@ pub struct Request {
     pub restrict_key: Option<String>,
     /// `-v`: more comments in the plain format.
     pub verbose: bool,
+    /// Connections were asked for, as many as pg_dump opens: `-v` tells of them, and of each item that is finished.
+    pub parallel: bool,
     /// Connections that read rows at the same time; 0 counts as 1.
     pub jobs: usize,
     /// Cancels the dump when its locks make others wait for longer.
@@ -324,6 +326,7 @@ fn restore_options(cat: &Catalog, request: &Request) -> RestoreOptions {
         superuser: request.superuser.clone(),
         restrict_key: request.key(&cat.server),
         verbose: request.verbose,
+        finished_items: request.parallel,
         ..RestoreOptions::for_dump(&cat.options)
     }
 }

@@ -70,6 +70,9 @@ pub struct Compression {
     pub level: Option<i32>,
     /// zstd's long-distance matching.
     pub long: bool,
+    /// Whether a number of zstd's workers was given, which changes nothing: tables are compressed on several threads
+    /// anyway.
+    pub workers: bool,
 }
 
 impl Compression {
@@ -78,6 +81,7 @@ impl Compression {
         algorithm: Algorithm::None,
         level: None,
         long: false,
+        workers: false,
     };
 }
 
@@ -85,14 +89,13 @@ impl FromStr for Compression {
     type Err = Fail;
 
     fn from_str(text: &str) -> Result<Self, Fail> {
-        if let Ok(level) = text.trim_start().parse::<i32>() {
+        if let Some(level) = number(text).or(text.is_empty().then_some(0)) {
             return match level {
                 0 => Ok(Compression::NONE),
                 -1 => Ok(Compression::default()),
                 _ => Compression {
-                    algorithm: Algorithm::Gzip,
                     level: Some(level),
-                    long: false,
+                    ..Compression::default()
                 }
                 .checked(),
             };
@@ -110,8 +113,7 @@ impl FromStr for Compression {
         };
         let mut compression = Compression {
             algorithm,
-            level: None,
-            long: false,
+            ..Compression::default()
         };
         if let Some(detail) = detail {
             compression.read_detail(detail)?;
@@ -122,7 +124,7 @@ impl FromStr for Compression {
 
 impl Compression {
     fn read_detail(&mut self, detail: &str) -> Result<(), Fail> {
-        if let Ok(level) = detail.parse() {
+        if let Some(level) = number(detail) {
             self.level = Some(level);
             return Ok(());
         }
@@ -134,8 +136,10 @@ impl Compression {
             match key {
                 "" => return Err(invalid("found empty string where a compression option was expected")),
                 "level" => self.level = Some(integer(key, value)?),
-                // Tables are compressed on several threads anyway; the number is only checked.
-                "workers" if self.algorithm == Algorithm::Zstd => drop(integer(key, value)?),
+                "workers" if self.algorithm == Algorithm::Zstd => {
+                    integer(key, value)?;
+                    self.workers = true;
+                }
                 "long" if self.algorithm == Algorithm::Zstd => self.long = boolean(key, value)?,
                 "workers" | "long" => {
                     let (name, what) = (
@@ -157,6 +161,7 @@ impl Compression {
     fn checked(self) -> Result<Self, Fail> {
         let name = self.algorithm.name();
         match self.level {
+            Some(0) if self.algorithm == Algorithm::None => Ok(Compression::NONE),
             Some(_) if self.algorithm == Algorithm::None => Err(invalid(format!(
                 "compression algorithm \"{name}\" does not accept a compression level"
             ))),
@@ -176,11 +181,16 @@ impl Compression {
     }
 }
 
+/// The number that `text` is, as C reads it: beyond its range it is another one.
+fn number(text: &str) -> Option<i32> {
+    let number: i128 = text.trim_start().parse().ok()?;
+    #[allow(clippy::cast_possible_truncation)] // that is the rule
+    Some(number.clamp(i64::MIN.into(), i64::MAX.into()) as i32)
+}
+
 fn integer(key: &str, value: Option<&str>) -> Result<i32, Fail> {
     let value = value.ok_or_else(|| invalid(format!("compression option \"{key}\" requires a value")))?;
-    value
-        .parse()
-        .map_err(|_| invalid(format!("value for compression option \"{key}\" must be an integer")))
+    number(value).ok_or_else(|| invalid(format!("value for compression option \"{key}\" must be an integer")))
 }
 
 fn boolean(key: &str, value: Option<&str>) -> Result<bool, Fail> {
@@ -237,10 +247,10 @@ mod tests {
         let made = |algorithm, level| Compression {
             algorithm,
             level,
-            long: false,
+            ..Compression::default()
         };
-        assert_eq!(parse("0").unwrap(), Compression::NONE);
-        assert_eq!(parse("none").unwrap(), Compression::NONE);
+        assert_eq!(parse("").unwrap(), Compression::NONE);
+        assert_eq!(parse("none:0").unwrap(), Compression::NONE);
         assert_eq!(parse("-1").unwrap(), Compression::default());
         assert_eq!(parse("6").unwrap(), made(Algorithm::Gzip, Some(6)));
         assert_eq!(parse("gzip:9").unwrap(), made(Algorithm::Gzip, Some(9)));
@@ -249,6 +259,7 @@ mod tests {
         assert_eq!((zstd.level, zstd.long), (Some(3), true));
         for (text, error) in [
             ("10", "between 1 and 9"),
+            ("99999999999", "between 1 and 9"),
             ("gzip:0", "between 1 and 9"),
             ("bzip2", "unrecognized compression algorithm"),
             ("none:1", "does not accept a compression level"),

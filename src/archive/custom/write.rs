@@ -71,8 +71,8 @@ impl Writer {
     #[must_use]
     pub fn head(&self, header: &Header) -> Bytes {
         let mut out = Vec::new();
-        let algorithm = self.codec.compression.algorithm;
-        wire::put_header(&mut out, header, self.minor, FormatCode::Custom, algorithm);
+        let compression = self.codec.compression;
+        wire::put_header(&mut out, header, self.minor, FormatCode::Custom, compression);
         wire::put_int(&mut out, i32::try_from(self.entries.len()).unwrap_or(i32::MAX));
         for (entry, place) in self.entries.iter().zip(&self.places) {
             wire::put_entry(&mut out, entry, self.minor);

@@ -45,13 +45,7 @@ impl Writer {
     #[must_use]
     pub fn toc(&self, header: &Header, name: impl Fn(&Entry) -> String) -> Bytes {
         let mut out = Vec::new();
-        wire::put_header(
-            &mut out,
-            header,
-            self.minor,
-            FormatCode::Files,
-            self.codec.compression.algorithm,
-        );
+        wire::put_header(&mut out, header, self.minor, FormatCode::Files, self.codec.compression);
         wire::put_int(&mut out, i32::try_from(self.entries.len()).unwrap_or(i32::MAX));
         for entry in self.entries.iter() {
             let file = match entry.has_data {

@@ -18,13 +18,13 @@ pub(super) const NAME: &str = "restore.sql";
 const NOTE: &str = "--\n-- NOTE:\n--\n-- File paths need to be edited. Search for $$PATH$$ and\n\
                     -- replace it with the path to the directory containing\n-- the extracted data files.\n--\n";
 
-/// The script for `entries`.
+/// The script for `entries`, and what `pg_dump -v` says of it.
 pub(super) fn text(
     header: &Header,
     entries: &Arc<Vec<Entry>>,
     options: &RestoreOptions,
     quote: Quote,
-) -> Result<Vec<u8>> {
+) -> Result<(Vec<u8>, Vec<String>)> {
     let options = RestoreOptions {
         clean: true,
         ..options.clone()
@@ -48,7 +48,7 @@ pub(super) fn text(
         }
     }
     out.extend_from_slice(&writer.finish(header.created)?);
-    Ok(out)
+    Ok((out, writer.notes()))
 }
 
 /// The statement that loads the rows of `entry`, in place of the COPY that waits for them.

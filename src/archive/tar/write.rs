@@ -30,6 +30,7 @@ pub struct Writer {
     quote: Quote,
     member: Option<Member>,
     time: i64,
+    notes: Vec<String>,
 }
 
 /// A file that is being collected.
@@ -71,6 +72,7 @@ impl Writer {
             quote,
             member: None,
             time: 0,
+            notes: Vec::new(),
         }
     }
 
@@ -118,6 +120,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes what `pg_dump -v` says of the script.
+    pub fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// Ends a segment of the stream.
     pub fn end_segment(&mut self, end: &SegmentEnd) {
         self.files.end_segment(end);
@@ -130,7 +137,8 @@ impl Writer {
     pub(in crate::archive) fn finish(&mut self, header: &Header, out: &mut Queue) -> Result<()> {
         self.files.check_complete()?;
         self.end_member(out)?;
-        let script = script::text(header, self.files.entries(), &self.options, self.quote)?;
+        let (script, notes) = script::text(header, self.files.entries(), &self.options, self.quote)?;
+        self.notes = notes;
         self.put_whole(script::NAME, script.into(), out);
         out.push_back(Pending::Ready(Output::Bytes(vec![0; 1024].into())));
         Ok(())

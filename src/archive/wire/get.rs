@@ -341,6 +341,7 @@ fn place(input: &mut Input, size: u8) -> Result<Place> {
 mod tests {
     use super::super::{put_entry, put_header, put_int, put_place};
     use super::*;
+    use crate::seal::Compression;
 
     fn sample() -> (Header, Entry) {
         let header = Header {
@@ -370,7 +371,7 @@ mod tests {
     fn bytes(minor: u8) -> Vec<u8> {
         let (header, entry) = sample();
         let mut out = Vec::new();
-        put_header(&mut out, &header, minor, FormatCode::Custom, Algorithm::Gzip);
+        put_header(&mut out, &header, minor, FormatCode::Custom, Compression::default());
         put_int(&mut out, 1);
         put_entry(&mut out, &entry, minor);
         put_place(&mut out, Place::At(0x1_0000_0000));

@@ -5,7 +5,7 @@ use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 use super::{FormatCode, MAGIC, Place};
 use crate::archive::toc::Entry;
 use crate::archive::{Header, raw};
-use crate::seal::Algorithm;
+use crate::seal::{Algorithm, Compression};
 
 /// Appends an integer.
 pub fn put_int(out: &mut Vec<u8>, value: i32) {
@@ -37,17 +37,17 @@ pub fn put_place(out: &mut Vec<u8>, place: Place) {
 }
 
 /// Appends the header.
-pub fn put_header(out: &mut Vec<u8>, header: &Header, minor: u8, format: FormatCode, algorithm: Algorithm) {
+pub fn put_header(out: &mut Vec<u8>, header: &Header, minor: u8, format: FormatCode, compression: Compression) {
     out.extend_from_slice(MAGIC);
     // Version 1.minor-0, integers of 4 bytes, offsets of 8.
     out.extend_from_slice(&[1, minor, 0, 4, 8, format as u8]);
-    match (minor >= 15, algorithm) {
+    match (minor >= 15, compression.algorithm) {
         (true, Algorithm::None) => out.push(0),
         (true, Algorithm::Gzip) => out.push(1),
         (true, Algorithm::Lz4) => out.push(2),
         (true, Algorithm::Zstd) => out.push(3),
         (false, Algorithm::None) => put_int(out, 0),
-        (false, _) => put_int(out, -1),
+        (false, _) => put_int(out, compression.level.unwrap_or(-1)),
     }
     put_time(out, header.created);
     put_text(out, Some(&header.database));

@@ -73,6 +73,7 @@ async fn attempt(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
     let target = target(request, args.file.as_deref(), !args.no_sync)?;
     let progress = Verbose {
         verbose: request.verbose,
+        connections: if request.parallel { request.jobs } else { 0 },
     };
     dump_to(dsn, request, target, &progress).await?;
     Ok(())

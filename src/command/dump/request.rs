@@ -4,7 +4,7 @@ use std::num::IntErrorKind;
 
 use anyhow::bail;
 
-use super::{Args, PROGRAM, filter};
+use super::{Args, PROGRAM, filter, say};
 use crate::archive::Format;
 use crate::archive::options::Sections;
 use crate::error::{Exit, Fail, Result};
@@ -41,6 +41,7 @@ impl Args {
             ));
         }
         let compress = self.compression(format)?;
+        let parallel = asked_jobs.is_some_and(|jobs| jobs > 1);
         let jobs = self.jobs(asked_jobs, format, foreign_data)?;
         Ok(Request {
             session: SessionOptions {
@@ -53,6 +54,7 @@ impl Args {
             superuser: self.superuser.clone(),
             restrict_key: self.restrict_key.clone(),
             verbose: self.verbose > 0,
+            parallel: parallel && format == Format::Directory,
             jobs,
             max_lock_wait: self.max_lock_wait.map(std::time::Duration::from_secs),
             options,
@@ -119,6 +121,9 @@ impl Args {
 
     fn compression(&self, format: Format) -> Result<Compression> {
         let wanted: Option<Compression> = self.compress.as_deref().map(str::parse).transpose()?;
+        if wanted.is_some_and(|wanted| wanted.workers) {
+            say("warning: compression option \"workers\" is not currently supported by pg_dump");
+        }
         Ok(match (format, wanted) {
             (Format::Tar, Some(wanted)) if wanted != Compression::NONE => {
                 bail!(usage("compression is not supported by tar archive format"));

@@ -12,6 +12,8 @@ use crate::postgres::warning::Warning;
 pub struct Verbose {
     /// `-v`.
     pub verbose: bool,
+    /// How many connections were asked for besides the first.
+    pub connections: usize,
 }
 
 impl Progress for Verbose {
@@ -27,6 +29,8 @@ impl Progress for Verbose {
             .for_each(|warning| warn(warning, cat.server.major()));
         if self.verbose {
             settings(cat).iter().for_each(|line| say(line));
+            let connected = if cat.server.major() < 18 { 0 } else { self.connections };
+            (0..connected).for_each(|_| say(SET_SEARCH_PATH));
         }
     }
 
@@ -75,11 +79,12 @@ const fn line(step: &'static str, since: u32, until: u32, when: When, says: &'st
     }
 }
 
+const SET_SEARCH_PATH: &str = "executing SELECT pg_catalog.set_config('search_path', '', false);";
 const NEWEST: u32 = u32::MAX;
 
 #[rustfmt::skip]
 const LINES: &[Line] = &[
-    line("the database", 18, NEWEST, Always, "executing SELECT pg_catalog.set_config('search_path', '', false);"),
+    line("the database", 18, NEWEST, Always, SET_SEARCH_PATH),
     line("the database", 14, NEWEST, Always, "last built-in OID is 16383"),
     line("extensions", 14, NEWEST, Always, "reading extensions"),
     line("extension members", 14, NEWEST, Always, "identifying extension members"),
