@@ -168,8 +168,7 @@ impl Load {
             return self.rows_in_order().await;
         }
         let entries = self.archive.reader.entries();
-        let weight = |at: usize| self.weights.get(&entries[at].dump_id).copied().unwrap_or(0);
-        let graph = Graph::new(entries, &self.parallel, weight);
+        let graph = Graph::new(entries, &self.parallel, |at| self.weight(&entries[at]));
         let spread = Spread {
             jobs: self.archive.jobs as u64,
             total: self.weights.values().sum(),
@@ -188,12 +187,17 @@ impl Load {
         Ok(())
     }
 
+    fn weight(&self, entry: &Entry) -> u64 {
+        self.weights.get(&entry.dump_id).copied().unwrap_or(0)
+    }
+
     /// One after the other, in the archive's order.
     async fn rows_in_order(&self) -> Result<()> {
         let mut loader = Loader::open(&self.archive).await?;
         for at in &self.parallel {
-            if self.archive.required[*at].data && self.archive.reader.entries()[*at].has_data {
-                loader.load(*at, 0).await?;
+            let entry = &self.archive.reader.entries()[*at];
+            if self.archive.required[*at].data && entry.has_data {
+                loader.load(*at, self.weight(entry)).await?;
             } else {
                 loader.run_all(&[*at]).await?;
             }

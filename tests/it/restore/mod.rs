@@ -8,6 +8,7 @@ mod kills;
 mod proof;
 mod rows;
 mod selection;
+mod sending;
 mod settings;
 mod signals;
 mod story;

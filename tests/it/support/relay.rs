@@ -131,7 +131,9 @@ impl Way {
         if self.closed.load(Ordering::SeqCst) {
             return;
         }
-        let server = UnixStream::connect(&self.server).unwrap();
+        let Ok(server) = UnixStream::connect(&self.server) else {
+            return;
+        };
         let answered = Arc::new(AtomicBool::new(false));
         let (way, heard) = (Arc::clone(self), Arc::clone(&answered));
         let ends = Arc::new(Ends {
