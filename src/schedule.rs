@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
@@ -54,7 +54,8 @@ impl Schedule {
     /// leaves out fires when the clock has jumped; one that comes twice in autumn fires the first time.
     #[must_use]
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let local = time.with_timezone(&self.zone);
+        // A schedule knows whole seconds.
+        let local = time.with_timezone(&self.zone).trunc_subsecs(0);
         let next = self.cron.find_next_occurrence(&local, false).ok()?;
         Some(next.with_timezone(&Utc)).filter(|next| *next > time)
     }
@@ -91,6 +92,14 @@ mod tests {
             .take(count)
             .map(|time| time.format("%m-%dT%H:%M:%S").to_string())
             .collect()
+    }
+
+    #[test]
+    fn firings_are_at_whole_seconds_and_after_the_instant() {
+        let every = schedule("* * * * * *", Tz::UTC);
+        let next = |text: &str| every.next_after(utc(text)).unwrap();
+        assert_eq!(next("2026-01-01T00:00:01.7Z"), utc("2026-01-01T00:00:02Z"));
+        assert_eq!(next("2026-01-01T00:00:01Z"), utc("2026-01-01T00:00:02Z"));
     }
 
     #[test]

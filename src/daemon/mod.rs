@@ -34,6 +34,9 @@ const CANCEL_GRACE: Duration = Duration::from_secs(20);
 /// A firing that is later than this was lost by the timer.
 const OVERDUE: TimeDelta = TimeDelta::seconds(5);
 
+/// The first and the longest wait before it is looked again whether a run was missed, where no store could be read.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(600)];
+
 /// What the daemon is given from outside.
 pub struct Surroundings {
     /// The time.
@@ -52,8 +55,11 @@ pub struct Surroundings {
 /// The timer fails. A run that fails is logged and does not end the daemon.
 pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
     let (timer, mut fired) = Timer::start().await?;
+    let (missed, mut found_missed) = mpsc::unbounded_channel();
     let mut daemon = Daemon::new(config, surroundings.clock.clone(), timer);
-    daemon.schedule_all(true).await;
+    daemon.schedule_all();
+    daemon.make_up(&missed);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving {}", daemon.status());
     systemd::ready(&daemon.status());
     let mut heartbeat = tokio::time::interval(systemd::heartbeat());
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,11 +67,13 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
         tokio::select! {
             () = surroundings.shutdown.cancelled() => break,
             Some(firing) = fired.recv() => daemon.fire(&firing),
+            Some(job) = found_missed.recv() => daemon.begin(&job),
             Some(ended) = daemon.runs.join_next_with_id() => daemon.ended(ended),
-            Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load).await,
+            Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load),
             _ = heartbeat.tick() => {
                 systemd::alive();
                 daemon.fire_overdue();
+                daemon.follow_clock();
             }
         }
     }
@@ -135,23 +143,44 @@ impl Daemon {
         }
     }
 
-    /// One line on the whole, for `systemctl status`.
+    /// One line on the whole, for the log and `systemctl status`.
     fn status(&self) -> String {
-        let next = self.jobs.values().filter_map(|it| Some((it.next?, &it.job.name))).min();
-        let next = next.map_or_else(String::new, |(time, job)| format!(", next: {job} at {time}"));
+        let next = self
+            .jobs
+            .values()
+            .filter_map(|it| Some((it.next?, &it.job)))
+            .min_by_key(|(time, _)| *time);
+        let next = next.map_or_else(String::new, |(time, job)| {
+            let time = time.with_timezone(&job.zone).format("%Y-%m-%d %H:%M:%S %Z");
+            format!(", next: {} at {time}", job.name)
+        });
         format!("{} jobs, {} running{next}", self.jobs.len(), self.runs.len())
     }
 
-    /// Arms the timers of all jobs; `starting` makes up for runs that were missed while nobody was there.
-    async fn schedule_all(&mut self, starting: bool) {
+    /// Arms the timers of all jobs.
+    fn schedule_all(&mut self) {
         for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
-            if starting {
-                self.tend(&name);
-                if self.has_missed_a_run(&name).await {
-                    self.begin(&name);
-                }
-            }
             self.schedule(&name);
+        }
+    }
+
+    /// Looks on the side what restores have left that were killed, and which runs were missed while nobody was there: `missed`
+    /// hears of the jobs. Stores may be slow or away, and no backup waits for another job's.
+    fn make_up(&self, missed: &mpsc::UnboundedSender<String>) {
+        for (name, scheduled) in &self.jobs {
+            self.tend(name);
+            let (job, clock, closing) = (Arc::clone(&scheduled.job), self.clock.clone(), self.closing.clone());
+            let missed = missed.clone();
+            tokio::spawn(async move {
+                let has_missed = tokio::select! {
+                    has_missed = has_missed_a_run(&job, &clock) => has_missed,
+                    () = closing.cancelled() => false,
+                };
+                if has_missed {
+                    // Nobody listens any more when the daemon ends.
+                    let _ = missed.send(job.name.clone());
+                }
+            });
         }
     }
 
@@ -161,28 +190,6 @@ impl Daemon {
             let (job, now) = (Arc::clone(job), self.clock.now());
             tokio::spawn(async move { kept::tend(&job, now).await });
         }
-    }
-
-    async fn has_missed_a_run(&self, name: &str) -> bool {
-        let Some(Scheduled { job, .. }) = self.jobs.get(name) else {
-            return false;
-        };
-        let (true, Some(schedule)) = (job.run_missed, &job.schedule) else {
-            return false;
-        };
-        let last = match Stock::read(job).await {
-            Ok(stock) => stock.last_run(),
-            Err(error) => {
-                tracing::warn!(job = name, "cannot see whether a run was missed: {error:#}");
-                None
-            }
-        };
-        // A job that never ran has missed nothing: its first run is the one that is scheduled.
-        let missed = last.and_then(|last| schedule.missed(last.time(), self.clock.now()));
-        if let Some(due) = missed {
-            tracing::info!(job = name, %due, "making up for a missed run");
-        }
-        missed.is_some()
     }
 
     /// Computes when a job is due next and arms its timer.
@@ -206,12 +213,25 @@ impl Daemon {
             // The job is gone, or is due at another time since the configuration was reread.
             return;
         }
-        if now < firing.due {
-            self.timer.arm(&firing.job, firing.due, now);
-            return;
+        if now >= firing.due {
+            self.begin(&firing.job);
         }
-        self.begin(&firing.job);
         self.schedule(&firing.job);
+    }
+
+    /// Schedules anew what would be due sooner by what the clock says now: it was ahead, perhaps by years, and was set back.
+    fn follow_clock(&mut self) {
+        let now = self.clock.now();
+        let is_late = |scheduled: &Scheduled| {
+            let schedule = scheduled.job.schedule.as_ref();
+            let next = schedule.and_then(|schedule| schedule.next_after(now));
+            next.is_some_and(|next| scheduled.next.is_some_and(|planned| next < planned))
+        };
+        let late = self.jobs.iter().filter(|(_, scheduled)| is_late(scheduled));
+        for name in late.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            tracing::warn!(job = name, "the clock was set back: scheduling anew");
+            self.schedule(&name);
+        }
     }
 
     /// Fires the jobs whose time has long come: no backup shall depend on a timer alone.
@@ -296,13 +316,13 @@ impl Daemon {
     }
 
     /// Rereads the configuration.
-    async fn reload(&mut self, load: &(dyn Fn() -> Result<Config> + Send + Sync)) {
+    fn reload(&mut self, load: &(dyn Fn() -> Result<Config> + Send + Sync)) {
         systemd::reloading();
         match load() {
             Ok(config) => {
                 self.adopt(config);
-                self.schedule_all(false).await;
-                tracing::info!(jobs = self.jobs.len(), "the configuration was reread");
+                self.schedule_all();
+                tracing::info!("the configuration was reread: {}", self.status());
             }
             Err(error) => tracing::error!("the configuration is refused, and the old one goes on: {error:#}"),
         }
@@ -341,25 +361,66 @@ impl Daemon {
     }
 }
 
+/// Whether a run of `job` was missed, as soon as its stores can be read.
+async fn has_missed_a_run(job: &Job, clock: &Clock) -> bool {
+    let (true, Some(schedule)) = (job.run_missed, &job.schedule) else {
+        return false;
+    };
+    let begun = clock.now();
+    let [mut pause, longest] = LOOK_AGAIN;
+    let last = loop {
+        match Stock::read(job).await {
+            Ok(stock) => break stock.last_run(),
+            Err(error) => tracing::warn!(
+                job = job.name,
+                hint = hint_of(&error),
+                "cannot see whether a run was missed, and will look again: {error:#}"
+            ),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    };
+    // A job that never ran has missed nothing: its first run is the one that is scheduled. What was due since the daemon is
+    // here was not missed.
+    let missed = last.and_then(|last| schedule.missed(last.time(), begun));
+    if let Some(due) = missed {
+        tracing::info!(job = job.name, %due, "making up for a missed run");
+    }
+    missed.is_some()
+}
+
 /// The line that sums up a run.
 fn log(job: &str, outcome: &Result<Report>) {
-    match outcome {
-        Ok(report) => tracing::info!(
-            job,
-            id = %report.manifest.id,
-            tables = report.manifest.tables.len(),
-            rows = report.manifest.rows(),
-            bytes = report.manifest.archive.bytes,
-            seconds = (report.seconds * 10.0).round() / 10.0,
-            pruned = report.deleted(),
-            lacking = report.lacking().map(|(store, _)| store).collect::<Vec<_>>().join(", "),
-            "backed up"
-        ),
-        Err(error) => tracing::error!(
-            job,
-            exit = exit_of(error) as u8,
-            hint = hint_of(error),
-            "failed: {error:#}"
-        ),
+    let report = match outcome {
+        Ok(report) => report,
+        Err(error) => {
+            tracing::error!(
+                job,
+                exit = exit_of(error) as u8,
+                hint = hint_of(error),
+                "failed: {error:#}"
+            );
+            return;
+        }
+    };
+    tracing::info!(
+        job,
+        id = %report.manifest.id,
+        tables = report.manifest.tables.len(),
+        rows = report.manifest.rows(),
+        bytes = report.manifest.archive.bytes,
+        seconds = (report.seconds * 10.0).round() / 10.0,
+        pruned = report.deleted(),
+        "backed up"
+    );
+    for (store, why) in report.lacking() {
+        let hint = format!(
+            "`snapback copy {job} {} --to {store}` fills the gap",
+            report.manifest.id
+        );
+        tracing::error!(job, store, hint, "there is no copy in {store}: {why}");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,11 +161,11 @@ fn sighup_rereads_and_a_broken_configuration_changes_nothing() {
     assert_eq!(daemon.terminate().0, Some(0));
 }
 
-#[test]
-fn a_missed_run_is_made_up_for_unless_it_is_unwanted() {
+/// A house whose only backup is years old, as if the machine had been off.
+fn long_ago() -> House {
     let house = House::new();
     house.backup();
-    // As if the machine had been off for years: the backup gets an old id, everywhere it stands.
+    // It gets an old id, everywhere it stands.
     let id = house.listed()[0].clone();
     for name in house.files() {
         let file = house.folder().join(&name);
@@ -175,6 +175,12 @@ fn a_missed_run_is_made_up_for_unless_it_is_unwanted() {
         }
         fs::rename(&file, house.folder().join(name.replace(&id, "20200101T000000Z"))).unwrap();
     }
+    house
+}
+
+#[test]
+fn a_missed_run_is_made_up_for_unless_it_is_unwanted() {
+    let house = long_ago();
     house.configure("schedule = \"0 0 1 1 *\"\nrun_missed = false\n");
     let daemon = Daemon::start(&house);
     assert_eq!(daemon.terminate().0, Some(0));
@@ -185,6 +191,43 @@ fn a_missed_run_is_made_up_for_unless_it_is_unwanted() {
     assert!(daemon.log().contains("making up for a missed run"));
     daemon.terminate();
     assert_eq!(house.listed().len(), 2);
+}
+
+#[test]
+fn a_store_that_is_away_at_the_start_holds_nobody_up_and_what_was_missed_is_made_up_for_later() {
+    let house = long_ago();
+    let [there, away] = ["backups", "away"].map(|name| house.dir.path().join(name));
+    fs::rename(&there, &away).unwrap();
+    fs::write(&there, "no folder").unwrap();
+    // It takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    fs::write(house.dir.path().join("key"), "key").unwrap();
+    house.configure(&format!(
+        "schedule = '0 0 1 1 *'
+         [stores.silent.s3]\nbucket = 'b'\naccess_key_file = 'key'\nsecret_key_file = 'key'\nendpoint_url = 'http://{}'
+         [stores.near]\npath = 'near'
+         [jobs.far]\nurl = 'host=/nowhere'\nstore = 'silent'\nschedule = '0 0 1 1 *'
+         [jobs.busy]\nurl = '{}'\nstore = 'near'\nschedule = '* * * * * *'\n",
+        silent.local_addr().unwrap(),
+        house.server.url("app")
+    ));
+    let daemon = Daemon::start(&house);
+    daemon.wait_for("a backup of another job", || {
+        daemon
+            .log()
+            .lines()
+            .any(|line| line.contains("backed up") && line.contains("job=\"busy\""))
+    });
+    daemon.wait_for_log("will look again");
+    fs::remove_file(&there).unwrap();
+    fs::rename(&away, &there).unwrap();
+    daemon.wait_for("the missed run", || {
+        daemon
+            .log()
+            .lines()
+            .any(|line| line.contains("backed up") && line.contains("job=\"app\""))
+    });
+    assert_eq!(daemon.terminate().0, Some(0));
 }
 
 #[test]
