@@ -71,9 +71,14 @@ fn warn_of_exposed(config: &Config) {
 fn init(log: &Log) -> Result<()> {
     let filter = EnvFilter::try_new(&log.level)
         .map_err(|error| Fail::new(Exit::Usage, format!("log level {:?}: {error}", log.level)))?;
-    // The timer tells of each of its jobs, which are of no use to anybody but us.
-    let quiet = "tokio_cron_scheduler=warn".parse().context("a directive of ours")?;
-    let registry = tracing_subscriber::registry().with(filter.add_directive(quiet));
+    // The timer tells of each of its jobs, which are of no use to anybody but us; and where credentials were looked for in
+    // vain is in the error, in words.
+    let quiet = ["tokio_cron_scheduler=warn", "aws_config::meta=error"];
+    let filter = quiet.into_iter().try_fold(filter, |filter, quiet| {
+        let quiet = quiet.parse().context("a directive of ours")?;
+        anyhow::Ok(filter.add_directive(quiet))
+    })?;
+    let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);

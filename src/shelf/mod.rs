@@ -357,16 +357,24 @@ impl Shelf {
             let _ = self.store.delete(&self.path(Part::Removal, id)).await;
             return Err(error);
         }
-        self.discard(id).await?;
+        self.delete_files(id).await?;
         self.store.delete(&self.path(Part::Removal, id)).await
     }
 
-    /// Deletes what there is of a backup that has no manifest.
+    /// Deletes what there is of a backup that has no manifest and that nobody makes any more, unfinished uploads too: with
+    /// the id go all files of that one run, whoever else is at work in the store.
     ///
     /// # Errors
     /// There is a manifest after all, or the store fails.
     pub async fn discard(&self, id: BackupId) -> Result<()> {
         anyhow::ensure!(self.is_gone(id).await?, "{} exists", self.path(Part::Manifest, id));
+        self.store
+            .abandon(&self.file_path(&format!("{}_{id}.", self.job)))
+            .await?;
+        self.delete_files(id).await
+    }
+
+    async fn delete_files(&self, id: BackupId) -> Result<()> {
         for part in Part::FILES.into_iter().chain([Part::Pin]) {
             self.store.delete(&self.path(part, id)).await?;
         }

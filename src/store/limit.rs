@@ -109,6 +109,10 @@ impl Store for Limited {
     async fn clean(&self, prefix: &str) -> Result<Vec<String>> {
         self.inner.clean(prefix).await
     }
+
+    async fn abandon(&self, prefix: &str) -> Result<()> {
+        self.inner.abandon(prefix).await
+    }
 }
 
 struct LimitedUpload {

@@ -68,6 +68,10 @@ pub trait Store: fmt::Display + Send + Sync {
     /// Removes what killed runs left of unfinished objects under `prefix`, and nothing that is still being
     /// written; returns the paths that those objects would have had.
     async fn clean(&self, prefix: &str) -> Result<Vec<String>>;
+    /// Removes what is left of unfinished objects under `prefix`, for a caller who knows that nobody writes them any more.
+    async fn abandon(&self, prefix: &str) -> Result<()> {
+        self.clean(prefix).await.map(drop)
+    }
 }
 
 /// The name of a new object is taken: what `create` and `finish` fail with, for callers that choose another.

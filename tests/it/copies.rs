@@ -130,7 +130,7 @@ fn a_backup_or_a_copy_that_is_killed_in_an_upload_leaves_nothing_that_counts() {
     house.configure(&in_far);
     killed(&["backup"]);
     assert_eq!((manifests(), house.listed().len()), (0, 0));
-    // The parts that the server has are swept after a day.
+    // This server does not say which parts it has; others are asked in the tests of S3.
     house.backup();
     assert_eq!((manifests(), server.objects().len()), (1, 3));
 

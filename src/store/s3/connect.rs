@@ -1,13 +1,16 @@
 //! From options to a client: endpoint, credentials, TLS, timeouts, retries.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -24,7 +27,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::retry::Garbled;
+use super::unanswered::{NoteServer, Server};
 use crate::error::Result;
+
+/// How long keys from files are used before they are read again.
+const KEYS_READ_EVERY: Duration = Duration::from_secs(600);
 
 /// Attempts at one request, the first included; between them the SDK waits, longer each time, with jitter.
 const ATTEMPTS: u32 = 6;
@@ -198,8 +205,8 @@ fn escape(text: &str) -> String {
         .collect()
 }
 
-/// A client for the store that `options` describe.
-pub async fn client(options: &S3Options) -> Result<Client> {
+/// A client for the store that `options` describe; it notes in `server` which one its requests go to.
+pub async fn client(options: &S3Options, server: &Server) -> Result<Client> {
     let http = http_client(options)?;
     let mut chain = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
     if let Some(profile) = &options.profile {
@@ -218,17 +225,15 @@ pub async fn client(options: &S3Options) -> Result<Client> {
         chain = chain.region(said.or_else(profile.build()).or_else(Region::new("us-east-1")));
     }
     if let Some((access, secret)) = &options.key_files {
-        chain = chain.credentials_provider(Credentials::new(
-            read_key(access)?,
-            read_key(secret)?,
-            None,
-            None,
-            "files",
-        ));
+        chain = chain.credentials_provider(KeyFiles {
+            access: access.clone(),
+            secret: secret.clone(),
+        });
     }
     let shared = chain.load().await;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         .force_path_style(options.force_path_style)
+        .interceptor(NoteServer(Arc::clone(server)))
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(options.attempts.unwrap_or(ATTEMPTS))
@@ -241,7 +246,8 @@ pub async fn client(options: &S3Options) -> Result<Client> {
                 .read_timeout(options.timeout())
                 .build(),
         )
-        // A slow link is no stalled one: only where nothing at all moves is the request given up and tried again.
+        // A slow link is no stalled one: only where nothing at all moves is the request given up and tried again. Of uploads
+        // that holds for parts; all else is small.
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled()
                 .grace_period(options.timeout() / 2)
@@ -275,9 +281,39 @@ fn http_client(options: &S3Options) -> Result<SharedHttpClient> {
         .build_https())
 }
 
-fn read_key(file: &PathBuf) -> Result<String> {
-    let key = std::fs::read_to_string(file).with_context(|| format!("reading the S3 key file {}", file.display()))?;
-    Ok(key.trim().to_owned())
+/// Keys in files, which are read anew from time to time: a daemon shall notice when they are replaced.
+#[derive(Debug)]
+struct KeyFiles {
+    access: PathBuf,
+    secret: PathBuf,
+}
+
+impl KeyFiles {
+    fn read(&self) -> provider::Result {
+        let read = |file: &PathBuf| {
+            let key =
+                std::fs::read_to_string(file).with_context(|| format!("reading the S3 key file {}", file.display()));
+            key.map_err(|error| CredentialsError::invalid_configuration(format!("{error:#}")))
+        };
+        let (access, secret) = (read(&self.access)?, read(&self.secret)?);
+        let expires = SystemTime::now() + KEYS_READ_EVERY;
+        Ok(Credentials::new(
+            access.trim(),
+            secret.trim(),
+            None,
+            Some(expires),
+            "files",
+        ))
+    }
+}
+
+impl ProvideCredentials for KeyFiles {
+    fn provide_credentials<'a>(&'a self) -> provider::future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        provider::future::ProvideCredentials::ready(self.read())
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What an S3 server said, in words for the person at 3 a.m.
 
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use super::S3;
+use super::unanswered::{cause, unanswered};
 use crate::error::{Exit, Fail};
 
 /// Whether the answer means that there is no such object (and not that there is no such bucket).
@@ -31,24 +33,44 @@ pub fn is_refused<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) ->
     matches!(status(error), Some(403 | 409)) || code(error).is_some_and(|code| code.contains("Lock"))
 }
 
+/// Whether the server refused for want of a right, and for nothing else: not because it does not know who asks.
+pub fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    code(error) == Some("AccessDenied")
+}
+
 /// Whether the server refused because a condition on the name did not hold.
 pub fn is_taken<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     status(error) == Some(412)
 }
 
-/// An error with what was being done, what the server said, and what to do about it.
-pub fn explain<E>(error: SdkError<E, HttpResponse>, what: &str) -> anyhow::Error
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let said = match (code(&error), message(&error)) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => DisplayErrorContext(&error).to_string(),
-    };
-    let mut fail = Fail::new(exit(&error), format!("{what}: {said}"));
-    fail.hint = hint(code(&error), status(&error), &error).map(str::to_owned);
-    fail.into()
+impl S3 {
+    /// An error with what was being done, what the server said or why it said nothing, and what to do about it.
+    pub(super) fn explain<E>(&self, error: SdkError<E, HttpResponse>, what: &str) -> anyhow::Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let Some(status) = status(&error) else {
+            let found = unanswered(&error, &self.server);
+            return Fail::new(found.exit, format!("{what}: {}", found.why))
+                .hint(found.hint)
+                .into();
+        };
+        let said = match (code(&error), message(&error)) {
+            (Some(code), Some(message)) => format!("{code}: {message}"),
+            (Some(code), None) => code.to_owned(),
+            _ if status >= 300 => format!("the server answered {status} and gave no reason"),
+            _ => match cause(&error) {
+                // The SDK shows of a document what only its authors understand.
+                cause if cause.contains("XML") => {
+                    format!("the server answered {status}, and not as an S3 server does")
+                }
+                cause => format!("the server answered {status}, but the answer broke off: {cause}"),
+            },
+        };
+        let mut fail = Fail::new(exit(&error), format!("{what}: {said}"));
+        fail.hint = hint(&error).map(str::to_owned);
+        fail.into()
+    }
 }
 
 fn exit<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Exit {
@@ -59,8 +81,10 @@ fn exit<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Exit {
     }
 }
 
-fn hint<E>(code: Option<&str>, status: Option<u16>, error: &SdkError<E, HttpResponse>) -> Option<&'static str> {
-    match (code, status) {
+fn hint<E: ProvideErrorMetadata + std::error::Error + 'static>(
+    error: &SdkError<E, HttpResponse>,
+) -> Option<&'static str> {
+    match (code(error), status(error)) {
         (Some("NoSuchBucket"), _) => Some("create the bucket first; Snapback never creates one"),
         (Some("ExpiredToken" | "ExpiredTokenException"), _) => {
             Some("the temporary credentials have expired; renew them")
@@ -78,9 +102,10 @@ fn hint<E>(code: Option<&str>, status: Option<u16>, error: &SdkError<E, HttpResp
         (Some("SlowDown" | "ServiceUnavailable" | "InternalError"), _) | (None, Some(500..)) => {
             Some("the server is in trouble; this was tried several times (`attempts`). Try again later")
         }
-        _ if matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_)) => {
-            Some("check `endpoint_url`, the network and the server's certificate")
+        (None, Some(..300)) if cause(error).contains("XML") => {
+            Some("check `endpoint_url`: it must be that of the S3 server itself, without the bucket")
         }
+        (None, Some(..300)) => Some("check the network and the server"),
         _ => None,
     }
 }

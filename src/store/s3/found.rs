@@ -4,7 +4,7 @@ use aws_sdk_s3::types::{ChecksumMode, ObjectLockLegalHoldStatus};
 use chrono::{DateTime, Utc};
 
 use super::super::{Locked, ObjectMeta};
-use super::error::{explain, is_missing};
+use super::error::is_missing;
 use super::proof::strong;
 use super::{S3, time};
 use crate::error::Result;
@@ -57,7 +57,7 @@ impl S3 {
         let head = match answer {
             Ok(head) => head,
             Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(explain(error, &format!("looking for {path} in {self}"))),
+            Err(error) => return Err(self.explain(error, &format!("looking for {path} in {self}"))),
         };
         let said = |name: &str| head.metadata().and_then(|metadata| metadata.get(name)).cloned();
         let until = head.object_lock_retain_until_date().map(|until| time(Some(until)));

@@ -6,6 +6,7 @@
 //! What is temporary is tried again by the SDK, with waits that grow and jitter; what is permanent (no such bucket, no
 //! right, expired credentials, a clock that is off) fails at once.
 
+mod body;
 mod checksum;
 mod compat;
 mod condition;
@@ -15,6 +16,7 @@ mod found;
 mod parts;
 mod proof;
 mod retry;
+mod unanswered;
 mod upload;
 
 use std::fmt;
@@ -34,7 +36,8 @@ use super::{Locked, Missing, ObjectMeta, Store, Taken, Upload, check_path};
 use crate::error::{Exit, Fail, Result};
 use condition::Condition;
 pub use connect::{Checksums, LockMode, S3Options, Sse};
-use error::{explain, has_no_uploads, is_gone, is_missing, is_refused};
+use error::{has_no_uploads, is_denied, is_gone, is_missing, is_refused};
+use unanswered::Server;
 use upload::S3Upload;
 
 /// Unfinished multipart uploads of ours that are older are leftovers of killed runs.
@@ -50,6 +53,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct S3 {
     client: Arc<OnceCell<Client>>,
+    server: Server,
     options: Arc<S3Options>,
     condition: Arc<Condition>,
 }
@@ -60,6 +64,7 @@ impl S3 {
     pub fn new(options: S3Options) -> Self {
         S3 {
             client: Arc::default(),
+            server: Server::default(),
             condition: Arc::default(),
             options: Arc::new(options),
         }
@@ -74,7 +79,9 @@ impl S3 {
     }
 
     async fn client(&self) -> Result<&Client> {
-        self.client.get_or_try_init(|| connect::client(&self.options)).await
+        self.client
+            .get_or_try_init(|| connect::client(&self.options, &self.server))
+            .await
     }
 
     /// The key of an object in the bucket.
@@ -110,7 +117,11 @@ impl S3 {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) if is_missing(&error) => return Err(ReadError::Final(Missing { path: path.to_owned() }.into())),
-            Err(error) => return Err(ReadError::Final(explain(error, &format!("reading {path} in {self}")))),
+            Err(error) => {
+                return Err(ReadError::Final(
+                    self.explain(error, &format!("reading {path} in {self}")),
+                ));
+            }
         };
         let size = answer.content_range().and_then(size_of);
         let mut body = answer.body;
@@ -239,7 +250,7 @@ impl Store for S3 {
             .into_paginator()
             .send();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| explain(error, &format!("listing {self}")))?;
+            let page = page.map_err(|error| self.explain(error, &format!("listing {self}")))?;
             for object in page.contents() {
                 let Some(path) = object.key().and_then(|key| self.path(key)) else {
                     continue;
@@ -275,41 +286,67 @@ impl Store for S3 {
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) if is_refused(&error) => match self.locked(path).await {
                 Ok(Some(locked)) => Err(locked.into()),
-                _ => Err(explain(error, &format!("deleting {path} in {self}"))),
+                _ => Err(self.explain(error, &format!("deleting {path} in {self}"))),
             },
-            Err(error) => Err(explain(error, &format!("deleting {path} in {self}"))),
+            Err(error) => Err(self.explain(error, &format!("deleting {path} in {self}"))),
         }
     }
 
     async fn clean(&self, prefix: &str) -> Result<Vec<String>> {
+        let limit = Utc::now() - LEFTOVER_AGE;
         let mut cleaned = Vec::new();
+        for upload in self.unfinished(prefix).await? {
+            if upload.begun < limit {
+                self.give_up(&upload.path, upload.id).await?;
+                cleaned.push(upload.path);
+            }
+        }
+        Ok(cleaned)
+    }
+
+    async fn abandon(&self, prefix: &str) -> Result<()> {
+        for upload in self.unfinished(prefix).await? {
+            self.give_up(&upload.path, upload.id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A multipart upload of ours that was started and not ended.
+struct Unfinished {
+    path: String,
+    id: String,
+    begun: DateTime<Utc>,
+}
+
+impl S3 {
+    /// All unfinished uploads of ours under `prefix`. Who may not ask for them has none to clean up.
+    async fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>> {
+        let mut found = Vec::new();
         let (mut key_marker, mut id_marker) = (None, None);
         loop {
-            let page = self.unfinished(prefix, key_marker, id_marker).await?;
+            let page = self.unfinished_page(prefix, key_marker, id_marker).await?;
             for upload in page.uploads() {
-                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else {
-                    continue;
-                };
-                let ours = self.path(key).filter(|path| check_path(path).is_ok());
-                if let Some(path) = ours
-                    && Utc::now() - time(upload.initiated()) > LEFTOVER_AGE
+                if let (Some(key), Some(id)) = (upload.key(), upload.upload_id())
+                    && let Some(path) = self.path(key).filter(|path| check_path(path).is_ok())
                 {
-                    self.give_up(path, id).await?;
-                    cleaned.push(path.to_owned());
+                    found.push(Unfinished {
+                        path: path.to_owned(),
+                        id: id.to_owned(),
+                        begun: time(upload.initiated()),
+                    });
                 }
             }
             if page.is_truncated() != Some(true) {
-                return Ok(cleaned);
+                return Ok(found);
             }
             key_marker = page.next_key_marker().map(str::to_owned);
             id_marker = page.next_upload_id_marker().map(str::to_owned);
         }
     }
-}
 
-impl S3 {
     /// One page of the multipart uploads that were started and not ended.
-    async fn unfinished(
+    async fn unfinished_page(
         &self,
         prefix: &str,
         key_marker: Option<String>,
@@ -321,11 +358,20 @@ impl S3 {
             .list_multipart_uploads()
             .bucket(&self.options.bucket)
             .prefix(self.key(prefix));
-        let request = request.set_key_marker(key_marker).set_upload_id_marker(id_marker);
+        let request = request
+            .set_key_marker(key_marker)
+            .set_upload_id_marker(id_marker)
+            .set_request_payer(self.options.payer());
         match request.send().await {
             Ok(page) => Ok(page),
             Err(error) if has_no_uploads(&error) => Ok(ListMultipartUploadsOutput::builder().build()),
-            Err(error) => Err(explain(error, &format!("listing unfinished uploads in {self}"))),
+            Err(error) if is_denied(&error) => {
+                tracing::warn!(
+                    "what killed uploads left in {self} cannot be removed: the right s3:ListBucketMultipartUploads is lacking"
+                );
+                Ok(ListMultipartUploadsOutput::builder().build())
+            }
+            Err(error) => Err(self.explain(error, &format!("listing unfinished uploads in {self}"))),
         }
     }
 
@@ -341,10 +387,7 @@ impl S3 {
         match request.set_request_payer(self.options.payer()).send().await {
             Ok(_) => Ok(()),
             Err(error) if is_gone(&error) => Ok(()),
-            Err(error) => Err(explain(
-                error,
-                &format!("removing the unfinished upload of {path} in {self}"),
-            )),
+            Err(error) => Err(self.explain(error, &format!("removing the unfinished upload of {path} in {self}"))),
         }
     }
 }

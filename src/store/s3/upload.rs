@@ -23,11 +23,12 @@ use tokio::task::JoinSet;
 
 use super::super::{ObjectMeta, Store as _, Taken, Upload};
 use super::S3;
+use super::body::in_pieces;
 use super::checksum::{Algorithm, Sum, hex};
 use super::compat::UploadRoot;
 use super::condition;
 use super::connect::lock_end;
-use super::error::{explain, is_taken};
+use super::error::is_taken;
 use super::found::{DIGEST, Found, STAMP};
 use super::parts::Parts;
 use super::proof::Sent;
@@ -170,7 +171,7 @@ impl S3Upload {
     async fn start(&self) -> Result<Multipart> {
         let request = begin!(self, create_multipart_upload, None);
         let answer = request.customize().interceptor(UploadRoot).send().await;
-        let answer = answer.map_err(|error| explain(error, &self.doing("starting the upload of")))?;
+        let answer = answer.map_err(|error| self.store.explain(error, &self.doing("starting the upload of")))?;
         Ok(Multipart {
             id: answer
                 .upload_id()
@@ -208,7 +209,7 @@ impl S3Upload {
         match request.send().await {
             Ok(answer) => Ok(answer.e_tag().map(str::to_owned)),
             Err(error) if is_taken(&error) => Err(self.is_taken()),
-            Err(error) => Err(explain(error, &self.doing("uploading"))),
+            Err(error) => Err(self.store.explain(error, &self.doing("uploading"))),
         }
     }
 
@@ -241,7 +242,7 @@ impl S3Upload {
         match request.send().await {
             Ok(answer) => Ok(sent.answered(answer.e_tag())),
             Err(error) if is_taken(&error) => Err(self.is_taken()),
-            Err(error) => Err(explain(error, &self.doing("completing the upload of"))),
+            Err(error) => Err(self.store.explain(error, &self.doing("completing the upload of"))),
         }
     }
 
@@ -354,12 +355,12 @@ impl Sender {
             .set_request_payer(options.payer())
             .set_checksum_sha256(sum.sha256())
             .set_content_md5(sum.md5())
-            .body(ByteStream::from(part.clone()));
+            .body(in_pieces(part.clone()));
         // The sum is among what is signed and is checked by the server, so the bytes need not be hashed again for it.
         let request = request.customize().disable_payload_signing();
         let answer = request.config_override(patience).send().await;
         let what = || format!("uploading part {} of {} to {store}", self.number, self.path);
-        let answer = answer.map_err(|error| explain(error, &what()))?;
+        let answer = answer.map_err(|error| store.explain(error, &what()))?;
         drop(permit);
         Ok(Part {
             number: self.number,

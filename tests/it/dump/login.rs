@@ -7,6 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::support::program::openssl;
 use crate::support::{Run, Server, snapback};
 
 /// A server that asks for passwords, on TCP with TLS, at an address that no other test uses.
@@ -73,10 +74,6 @@ fn guarded() -> Guarded {
         "CREATE ROLE ann LOGIN PASSWORD 'se:cret'; CREATE TABLE proof (a int)",
     );
     Guarded { server, files, address }
-}
-
-fn openssl(arguments: &str) {
-    Run::of(Command::new("openssl").args(arguments.split(' '))).ok();
 }
 
 impl Guarded {

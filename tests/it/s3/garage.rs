@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use snapback::store::{Store, put};
 
-use super::{goes_in_parts, there_and_back};
+use super::{goes_in_parts, the_next_run_removes_what_a_killed_upload_left, there_and_back};
 use crate::store::contract;
 use crate::support::s3::S3Server;
 
@@ -20,6 +20,12 @@ async fn the_contract_holds() {
             .unwrap();
     }
     assert_eq!(store.list("many/").await.unwrap().len(), 1_050);
+}
+
+#[test]
+#[ignore = "needs Garage: tests/run --full"]
+fn the_next_backup_removes_what_a_killed_upload_left() {
+    the_next_run_removes_what_a_killed_upload_left(&S3Server::garage());
 }
 
 #[test]

@@ -1,8 +1,15 @@
 //! The S3 store on a real server: the contract of every store, and what is particular to it.
 
+mod credentials;
 mod faults;
 mod garage;
 mod program;
+mod requests;
+mod slow;
+mod unanswered;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -134,6 +141,44 @@ fn there_and_back(bucket: &S3Server, between: impl Fn(&Server, &str, &str)) -> S
     site.restore(&[&id]);
     assert_eq!(server.psql("app", DIGEST), before);
     site
+}
+
+/// Kills a backup in the middle of its upload: the next one removes what that left, and nothing of others.
+fn the_next_run_removes_what_a_killed_upload_left(bucket: &S3Server) {
+    let site = Site::new(15, "app");
+    site.use_store(&format!(
+        "[stores.default]\nmax_upload_rate = \"4MiB\"\n{}",
+        bucket.config("nightly")
+    ));
+    site.server.psql("app", &noise(100_000));
+    let another = "nightly/app/app_20200101T000000Z.dump";
+    bucket.begin_upload(another);
+    let mut run = site
+        .command(&["backup", "app"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while bucket.unfinished().len() < 2 {
+        assert!(
+            Instant::now() < deadline && run.try_wait().unwrap().is_none(),
+            "no upload is begun"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(bucket.unfinished().len(), 2);
+    site.reconfigure("max_upload_rate", "# max_upload_rate");
+    let report: Value = serde_json::from_str(&site.run(&["backup", "app", "--json"]).ok().stdout).unwrap();
+    assert!(report.to_string().contains("the killed run"), "{report}");
+    assert_eq!(bucket.unfinished(), [another]);
+}
+
+#[test]
+fn the_next_backup_removes_what_a_killed_upload_left() {
+    the_next_run_removes_what_a_killed_upload_left(&S3Server::start());
 }
 
 const DIGEST: &str = "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t";

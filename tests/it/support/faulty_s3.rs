@@ -20,8 +20,8 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use snapback::store::{S3, S3Options};
 use tempfile::TempDir;
 
-const ACCESS_KEY: &str = "snapback-test";
-const SECRET_KEY: &str = "snapback-test-secret";
+pub const ACCESS_KEY: &str = "snapback-test";
+pub const SECRET_KEY: &str = "snapback-test-secret";
 
 type Body = UnsyncBoxBody<Bytes, Trouble>;
 type Trouble = Box<dyn std::error::Error + Send + Sync>;
@@ -76,10 +76,18 @@ struct Rule {
     fault: Fault,
 }
 
+/// A request as it came.
+#[derive(Clone)]
+pub struct Seen {
+    pub ask: Ask,
+    pub key: String,
+    pub headers: HeaderMap,
+}
+
 #[derive(Default)]
 struct State {
     rules: Mutex<Vec<Rule>>,
-    seen: Mutex<Vec<(Ask, String)>>,
+    seen: Mutex<Vec<Seen>>,
     /// Lock mode and end of the objects that were put with an Object Lock.
     locks: Mutex<BTreeMap<String, [HeaderValue; 2]>>,
 }
@@ -147,15 +155,19 @@ impl FaultyS3 {
     pub fn count(&self, ask: Ask) -> usize {
         let mut seen = self.state.seen.lock().unwrap();
         let before = seen.len();
-        seen.retain(|(other, _)| *other != ask);
+        seen.retain(|seen| seen.ask != ask);
         before - seen.len()
+    }
+
+    /// All requests since they were last counted.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
     }
 
     /// Keys that requests of a kind were about.
     pub fn keys(&self, ask: Ask) -> Vec<String> {
-        let seen = self.state.seen.lock().unwrap();
-        let asked = seen.iter().filter(|(other, _)| *other == ask);
-        asked.map(|(_, key)| key.clone()).collect()
+        let asked = self.seen().into_iter().filter(|seen| seen.ask == ask);
+        asked.map(|seen| seen.key).collect()
     }
 
     /// Keys of the objects that were put with an Object Lock, and its mode.
@@ -168,6 +180,11 @@ impl FaultyS3 {
     /// The time has come when all locks end.
     pub fn unlock(&self) {
         self.state.locks.lock().unwrap().clear();
+    }
+
+    /// The server's address.
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     /// Options for a store in the bucket that waits for nothing long.
@@ -265,8 +282,12 @@ fn kind(request: &Request<Incoming>) -> Ask {
 
 impl State {
     /// The fault that a request meets.
-    fn fault(&self, ask: Ask, key: &str) -> Option<Fault> {
-        self.seen.lock().unwrap().push((ask, key.to_owned()));
+    fn fault(&self, ask: Ask, key: &str, headers: &HeaderMap) -> Option<Fault> {
+        self.seen.lock().unwrap().push(Seen {
+            ask,
+            key: key.to_owned(),
+            headers: headers.clone(),
+        });
         let mut rules = self.rules.lock().unwrap();
         let meets = |rule: &&mut Rule| (rule.ask == ask || rule.ask == Ask::Any) && key.contains(rule.key);
         for rule in rules.iter_mut().filter(meets) {
@@ -302,7 +323,7 @@ async fn answer(request: Request<Incoming>, service: S3Service, state: Arc<State
     let ask = kind(&request);
     let path = request.uri().path().trim_start_matches('/');
     let key = path.split_once('/').map_or("", |(_, key)| key).to_owned();
-    let fault = state.fault(ask, &key);
+    let fault = state.fault(ask, &key, request.headers());
     state.lock(ask, &key, request.headers());
     let (head, mut body) = request.into_parts();
     if let Some(Fault::Reset) = fault {

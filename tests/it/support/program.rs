@@ -57,3 +57,9 @@ pub fn snapback() -> Command {
     }
     command
 }
+
+/// `openssl` with arguments that have no blanks in them.
+#[track_caller]
+pub fn openssl(arguments: &str) {
+    Run::of(Command::new("openssl").args(arguments.split(' '))).ok();
+}

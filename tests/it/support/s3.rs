@@ -20,19 +20,31 @@ const REGION: &str = "garage";
 /// A running server with an empty bucket `bucket`; stopped when it is dropped.
 pub struct S3Server {
     dir: TempDir,
+    scheme: &'static str,
     port: u16,
     process: Child,
 }
 
 impl S3Server {
     pub fn start() -> S3Server {
-        S3Server::spawn(|dir, port| {
+        S3Server::rclone("http", &[])
+    }
+
+    /// With TLS, by the certificate and the key in these files.
+    pub fn with_tls(certificate: &Path, key: &Path) -> S3Server {
+        let files = ["--cert".as_ref(), certificate, "--key".as_ref(), key];
+        S3Server::rclone("https", &files)
+    }
+
+    fn rclone(scheme: &'static str, more: &[&Path]) -> S3Server {
+        S3Server::spawn(scheme, |dir, port| {
             fs::create_dir_all(dir.join("root/bucket")).unwrap();
             let mut command = supervised(&installed("rclone-"));
             command
                 .args(["serve", "s3", "--config", "/dev/null", "--vfs-cache-mode", "off"])
                 .args(["--addr", &format!("127.0.0.1:{port}")])
                 .args(["--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")])
+                .args(more)
                 .arg(dir.join("root"));
             command
         })
@@ -40,7 +52,7 @@ impl S3Server {
 
     /// Garage, which `tests/run --full` installs.
     pub fn garage() -> S3Server {
-        S3Server::spawn(|dir, port| {
+        S3Server::spawn("http", |dir, port| {
             let (folder, rpc_port) = (dir.display(), free_port());
             fs::write(
                 dir.join("garage.toml"),
@@ -63,7 +75,7 @@ impl S3Server {
         })
     }
 
-    fn spawn(command: impl Fn(&Path, u16) -> Command) -> S3Server {
+    fn spawn(scheme: &'static str, command: impl Fn(&Path, u16) -> Command) -> S3Server {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("access"), format!("{ACCESS_KEY}\n")).unwrap();
         fs::write(dir.path().join("secret"), SECRET_KEY).unwrap();
@@ -74,7 +86,12 @@ impl S3Server {
             .stderr(fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let mut server = S3Server { dir, port, process };
+        let mut server = S3Server {
+            dir,
+            scheme,
+            port,
+            process,
+        };
         server.wait_until_ready();
         server
     }
@@ -107,7 +124,7 @@ impl S3Server {
 
     /// The URL of the server.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// Options for a store in the server's bucket.
@@ -137,10 +154,55 @@ impl S3Server {
         )
     }
 
+    /// A client of its own, for what a store does not tell.
+    fn client(&self) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version_latest()
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .credentials_provider(aws_sdk_s3::config::Credentials::new(
+                ACCESS_KEY, SECRET_KEY, None, None, "test",
+            ))
+            .region(aws_sdk_s3::config::Region::new(REGION))
+            .endpoint_url(self.url())
+            .force_path_style(true);
+        aws_sdk_s3::Client::from_conf(config.build())
+    }
+
+    /// Keys of the multipart uploads that were begun and not ended.
+    pub fn unfinished(&self) -> Vec<String> {
+        let listed = block_on(self.client().list_multipart_uploads().bucket("bucket").send());
+        let page = match listed {
+            Ok(page) => page,
+            // So says rclone that there are none.
+            Err(error) if format!("{error:?}").contains("NoSuchUpload") => return Vec::new(),
+            Err(error) => panic!("{error:?}"),
+        };
+        page.uploads()
+            .iter()
+            .filter_map(|upload| upload.key().map(str::to_owned))
+            .collect()
+    }
+
+    /// Begins a multipart upload, and leaves it at that.
+    pub fn begin_upload(&self, key: &str) {
+        let request = self.client().create_multipart_upload().bucket("bucket").key(key);
+        // The SDK does not understand rclone's answer; the upload is begun all the same.
+        let _ = block_on(request.send());
+        assert!(self.unfinished().contains(&key.to_owned()));
+    }
+
     /// The folder that the bucket is; not with Garage.
     pub fn bucket(&self) -> PathBuf {
         self.dir.path().join("root/bucket")
     }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(future)
 }
 
 impl Drop for S3Server {
