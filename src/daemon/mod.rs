@@ -154,7 +154,9 @@ impl Daemon {
             let time = time.with_timezone(&job.zone).format("%Y-%m-%d %H:%M:%S %Z");
             format!(", next: {} at {time}", job.name)
         });
-        format!("{} jobs, {} running{next}", self.jobs.len(), self.runs.len())
+        let (jobs, running) = (self.jobs.len(), self.runs.len());
+        let noun = if jobs == 1 { "job" } else { "jobs" };
+        format!("{jobs} {noun}, {running} running{next}")
     }
 
     /// Arms the timers of all jobs.

@@ -9,6 +9,7 @@ mod config;
 mod copies;
 mod daemon;
 mod database;
+mod deploy;
 mod dump;
 mod equal;
 mod equal_encodings;
