@@ -90,18 +90,11 @@ pub fn commands(q: Quote, acl: &[String], base: &[String], target: &Target) -> R
     let mut second = String::new();
     for text in base.iter().filter(|item| !acl.contains(item)) {
         let item = Item::parse(text)?;
-        // Since 15 a privilege is taken away with its grant option; 14 says so one after the other.
-        let split = q.major < 15;
-        let (plain, grantable) = item.privileges(q.major, target, split)?;
-        let from = grantee(q, &item.grantee);
-        if !plain.is_empty() {
-            first += &format!("{} FROM {from};\n", target.statement(q, "REVOKE", &plain));
-        }
-        if !grantable.is_empty() {
-            first += &format!(
-                "{} FROM {from};\n",
-                target.statement(q, "REVOKE GRANT OPTION FOR", &grantable)
-            );
+        // A privilege is taken away with its grant option.
+        let (all, _) = item.privileges(q.major, target, false)?;
+        if !all.is_empty() {
+            let from = grantee(q, &item.grantee);
+            first += &format!("{} FROM {from};\n", target.statement(q, "REVOKE", &all));
         }
     }
     for text in acl.iter().filter(|item| !base.contains(item)) {
@@ -318,6 +311,14 @@ mod tests {
     }
 
     #[test]
+    fn grant_options_go_with_their_privileges() {
+        for major in [14, 18] {
+            let revoked = "REVOKE SELECT,UPDATE ON TABLE s.t FROM boss;\n";
+            assert_eq!(diff(major, &[], &["boss=r*w/boss"]), revoked);
+        }
+    }
+
+    #[test]
     fn all_is_one_more_privilege_since_17() {
         assert_eq!(
             diff(17, &["bob=arwdDxt/boss"], &[]),
@@ -339,11 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn version_14_revokes_grant_options_apart_and_keeps_the_order_of_grants() {
-        assert_eq!(
-            diff(14, &[], &["boss=r*w/boss"]),
-            "REVOKE UPDATE ON TABLE s.t FROM boss;\nREVOKE GRANT OPTION FOR SELECT ON TABLE s.t FROM boss;\n"
-        );
+    fn version_14_keeps_the_order_of_grants() {
         let acl = ["bob=r/boss", "boss=r/boss"];
         let bob_then_boss = "GRANT SELECT ON TABLE s.t TO bob;\nGRANT SELECT ON TABLE s.t TO boss;\n";
         assert_eq!(diff(14, &acl, &[]), bob_then_boss);

@@ -136,16 +136,24 @@ fn relations(cat: &Catalog) -> String {
     } else {
         "0"
     };
+    // An upgrade makes the privileges that an extension gave again, before those that were changed since.
+    let upgraded = if cat.options.binary_upgrade {
+        "OR pip.privtype = 'e'"
+    } else {
+        ""
+    };
     let changed_acl = if cat.server.major() == 14 {
-        "EXISTS (SELECT FROM (VALUES (c.relacl, 0)) own(acl, subid)
+        &format!(
+            "EXISTS (SELECT FROM (VALUES (c.relacl, 0)) own(acl, subid)
                         LEFT JOIN pg_catalog.pg_init_privs pip
                                ON pip.objoid = c.oid AND pip.classoid = 1259 AND pip.objsubid = subid
-                  WHERE acl IS DISTINCT FROM pip.initprivs
+                  WHERE acl IS DISTINCT FROM pip.initprivs {upgraded}
                  UNION ALL
                  SELECT FROM pg_catalog.pg_attribute a
                         LEFT JOIN pg_catalog.pg_init_privs pip
                                ON pip.objoid = c.oid AND pip.classoid = 1259 AND pip.objsubid = a.attnum
-                  WHERE a.attrelid = c.oid AND a.attacl IS DISTINCT FROM pip.initprivs)"
+                  WHERE a.attrelid = c.oid AND (a.attacl IS DISTINCT FROM pip.initprivs {upgraded}))"
+        )
     } else {
         "false"
     };
