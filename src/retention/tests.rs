@@ -85,6 +85,20 @@ fn days_weeks_and_months_are_counted_where_there_are_backups() {
 }
 
 #[test]
+fn a_young_job_keeps_its_oldest_to_grow_from() {
+    let backups: Vec<_> = (0..5).map(|hour| backup(at(0, hour))).collect();
+    let kept_by = |days| {
+        let policy = Policy {
+            keep_daily: days,
+            ..Policy::none()
+        };
+        kept(&decide(&backups, &policy, at(1, 0), &[], false))
+    };
+    assert_eq!(kept_by(1), [backups[4].id]);
+    assert_eq!(kept_by(2), [backups[4].id, backups[0].id]);
+}
+
+#[test]
 fn days_are_those_of_the_time_zone() {
     // 22:30 and 23:30 UTC are two days in Berlin in winter.
     let backups = [backup(at(0, 22)), backup(at(0, 23))];
@@ -156,6 +170,20 @@ fn safety_backups_displace_nothing_and_expire_by_age() {
     }
     let verdicts = decide(&backups, &last(2), at(12, 0), &[], false);
     assert_eq!(kept(&verdicts), [backups[11].id, backups[10].id, backups[9].id]);
+}
+
+#[test]
+fn the_minimum_is_made_up_of_the_newest() {
+    let mut backups: Vec<_> = (0..6).map(|day| backup(at(day, 0))).collect();
+    backups[4].good = false;
+    let policy = Policy { minimum: 3, ..last(1) };
+    let verdicts = decide(&backups, &policy, at(6, 0), &[], false);
+    // The damaged one stays as well, and does not count.
+    assert_eq!(
+        kept(&verdicts),
+        [backups[5].id, backups[4].id, backups[3].id, backups[2].id]
+    );
+    assert_eq!(verdicts[3].reasons, [Reason::Minimum]);
 }
 
 #[test]
