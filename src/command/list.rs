@@ -289,7 +289,11 @@ fn print_trouble(stock: &Stock) -> Result<()> {
             output::line(&format!("run {} failed: {}", failure.id, failure.error))?;
         }
     }
-    let mut said = BTreeSet::new();
+    // A run that was cancelled leaves its claim to the next one, to be on the safe side.
+    let mut said: BTreeSet<BackupId> = stock
+        .inventories()
+        .flat_map(|inventory| inventory.failures.iter().map(|failure| failure.id))
+        .collect();
     for claim in stock.inventories().flat_map(|inventory| &inventory.claims) {
         if said.insert(claim.id) {
             let what = if claim.copied { "copy" } else { "run" };

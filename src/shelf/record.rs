@@ -4,6 +4,8 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -232,8 +234,14 @@ pub fn is_dead(process: &str) -> bool {
         let number: u32 = number.parse().ok()?;
         (machine == this_machine()).then_some(number)
     };
-    // A number that another process has by now counts as alive: that errs on the safe side.
-    here().is_some_and(|number| !std::path::Path::new(&format!("/proc/{number}")).exists())
+    // A number that another process has by now counts as alive: that errs on the safe side. The kernel is asked, as /proc may
+    // hide the processes of others.
+    let lives = |number: i32| match Pid::from_raw(number).map(test_kill_process) {
+        Some(Err(error)) => error != Errno::SRCH,
+        Some(Ok(())) => true,
+        None => false,
+    };
+    here().is_some_and(|number| i32::try_from(number).map_or(true, |number| !lives(number)))
 }
 
 fn this_machine() -> String {

@@ -266,6 +266,11 @@ fn runs_that_do_not_end_in_time_are_cancelled_cleanly() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(house.listed().is_empty());
+    let list = house.run(&["list"]).ok().stdout;
+    assert!(
+        list.contains("failed: the run was cancelled") && !list.contains("under way"),
+        "{list}"
+    );
     // The claim of the cancelled run is taken away by the next one.
     house.configure("");
     house.backup();
