@@ -1,5 +1,8 @@
 //! The program on an S3 server that misbehaves: a backup either succeeds or leaves no manifest.
 
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use super::noise;
@@ -74,6 +77,55 @@ fn a_backup_that_fails_leaves_no_manifest_and_no_parts() {
     site.backup();
     let dumps = bucket.objects().into_iter().filter(|name| name.ends_with(".dump"));
     assert_eq!(dumps.count(), 1);
+}
+
+#[test]
+fn parts_are_as_large_as_the_size_of_the_database_wants() {
+    let bucket = FaultyS3::start();
+    let site = site(&bucket, "");
+    site.server.psql("app", &noise(70_000));
+    site.server.psql("app", "VACUUM t");
+    let parts_of = |mib: u64| {
+        bucket.count(Ask::Part);
+        let id = site.backup();
+        let size = bucket
+            .bucket()
+            .join(format!("app/app_{id}.dump"))
+            .metadata()
+            .unwrap()
+            .len();
+        assert_eq!(
+            bucket.count(Ask::Part) as u64,
+            size.div_ceil(mib << 20),
+            "{size} bytes in parts of {mib} MiB"
+        );
+    };
+    parts_of(8);
+    // What the free space map takes counts as well: here 80 GB, which are no bytes on the disk.
+    let file = site.server.psql("app", "SELECT pg_relation_filepath('t')");
+    let map = Path::new(site.server.host()).join("data").join(format!("{file}_fsm"));
+    for segment in 0..80 {
+        let name = match segment {
+            0 => map.clone(),
+            _ => PathBuf::from(format!("{}.{segment}", map.display())),
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(name)
+            .unwrap();
+        file.set_len(1 << 30).unwrap();
+    }
+    assert!(
+        site.server
+            .psql("app", "SELECT pg_table_size('t')")
+            .parse::<u64>()
+            .unwrap()
+            > 80 << 30
+    );
+    // Twice that, for what compressed values are as text, in nine thousand parts.
+    parts_of(19);
 }
 
 #[test]
