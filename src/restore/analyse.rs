@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
-use super::target::{Target, run};
+use super::target::{Target, UNTIMED, run};
 use super::watch::Watch;
 use crate::archive::toc::Entry;
 use crate::error::Result;
@@ -55,7 +55,8 @@ pub async fn analyse(
     let oids = Arc::new(Mutex::new(oids));
     let work = (0..workers).map(async |_| {
         let client = target.session(database).await?;
-        run(&client, "SET vacuum_cost_delay = 0; SET statement_timeout = 0; SET lock_timeout = 0").await?;
+        run(&client, UNTIMED).await?;
+        run(&client, "SET vacuum_cost_delay = 0").await?;
         loop {
             let next = oids.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(oid) = next else { return Ok::<_, anyhow::Error>(()) };

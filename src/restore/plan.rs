@@ -218,11 +218,10 @@ impl Plan {
 
     /// Says that in place only the rows of these tables are replaced.
     pub fn only_rows(&mut self, tables: &BTreeSet<(String, String)>) {
-        let tables: Vec<_> = tables.iter().map(|(schema, name)| format!("{schema}.{name}")).collect();
         self.leave_out(&[Step::PreData, Step::Privileges, Step::Analyse]);
         self.warnings.push(format!(
             "only the rows of these tables are replaced, and their sequences set: {}",
-            tables.join(", ")
+            list(tables)
         ));
     }
 
@@ -230,10 +229,12 @@ impl Plan {
     /// built on them, and what the backup has of that and is `missing`.
     pub fn whole_tables(&mut self, differ: &[String], again: &[String], missing: &[String]) {
         self.leave_out(&[Step::Analyse]);
-        let differ = differ.join(", ");
-        self.warnings.push(format!(
-            "the tables are replaced with their indexes, constraints, triggers, policies and privileges: {differ}"
-        ));
+        if !differ.is_empty() {
+            let differ = differ.join(", ");
+            self.warnings.push(format!(
+                "the tables are replaced with their indexes, constraints, triggers, policies and privileges: {differ}"
+            ));
+        }
         for (what, names) in [
             ("what others built on them is made again as it is now", again),
             (
@@ -244,6 +245,16 @@ impl Plan {
             if !names.is_empty() {
                 self.warnings.push(format!("{what}: {}", names.join(", ")));
             }
+        }
+    }
+
+    /// Says that in place these tables go, which were not there before what is taken back.
+    pub fn drop_tables(&mut self, tables: &BTreeSet<(String, String)>) {
+        if !tables.is_empty() {
+            self.warnings.push(format!(
+                "these tables were not there before, and are dropped: {}",
+                list(tables)
+            ));
         }
     }
 
@@ -263,6 +274,11 @@ impl Plan {
         let all: Vec<_> = self.obstacles.iter().map(|obstacle| obstacle.what.as_str()).collect();
         Err(Fail::new(first.exit, format!("this restore cannot be done: {}", all.join("; "))).hint(first.hint.clone()))
     }
+}
+
+fn list(tables: &BTreeSet<(String, String)>) -> String {
+    let names: Vec<_> = tables.iter().map(|(schema, name)| format!("{schema}.{name}")).collect();
+    names.join(", ")
 }
 
 fn steps(what: &What, live_bytes: u64, replaces: bool, wishes: Wishes<'_>) -> Vec<PlannedStep> {

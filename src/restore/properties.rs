@@ -19,8 +19,9 @@ pub struct Properties {
 }
 
 /// Settings that change who loads, or whether anything can be.
-const IN_THE_WAY: [&str; 4] = [
+const IN_THE_WAY: [&str; 5] = [
     "default_transaction_read_only",
+    "event_triggers",
     "role",
     "session_replication_role",
     "tablespace",

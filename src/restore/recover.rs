@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use super::lock;
 use super::marker::{self, State};
-use super::target::{READ_WRITE, Target, quoted, run};
+use super::target::{AS_IT_WAS, READ_WRITE, Target, UNTIMED, quoted, run};
 use crate::error::Result;
 
 /// One database that a killed restore left.
@@ -71,16 +71,21 @@ pub async fn clean(target: &Target, client: &Client, database: &str) -> Result<V
 /// # Errors
 /// Whatever the server says.
 pub async fn drop_database(client: &Client, name: &str) -> Result<()> {
+    // The session may be another's afterwards.
+    run(client, UNTIMED).await?;
     run(client, READ_WRITE).await?;
+    let dropped = drop_it(client, name).await;
+    run(client, AS_IT_WAS).await?;
+    dropped
+}
+
+async fn drop_it(client: &Client, name: &str) -> Result<()> {
     let template = "SELECT 1 FROM pg_catalog.pg_database WHERE datname = $1 AND datistemplate";
     if client.query_opt(template, &[&name]).await?.is_some() {
         run(client, &format!("ALTER DATABASE {} IS_TEMPLATE false", quoted(name))).await?;
     }
-    run(
-        client,
-        &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name)),
-    )
-    .await
+    let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
+    run(client, &drop).await
 }
 
 /// Databases whose restore was killed between their creation and their first comment.

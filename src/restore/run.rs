@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::advice::explain;
 use super::create::{Archived, create};
+use super::in_place::Name;
 use super::live::{self, Live};
 use super::loading::Teller;
 use super::lock::{self, Lock};
@@ -23,7 +24,7 @@ use super::prove::{Proof, prove};
 use super::selection::{chosen, is_whole, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
-use super::target::{READ_WRITE, Target, quoted, run};
+use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use super::watch::{Event, Step, Watch};
 use super::{analyse, in_place, pooled, properties, recover, script};
 use crate::archive::options::RestoreOptions;
@@ -73,6 +74,8 @@ pub struct Prepared<'a> {
     pub(super) content: Content,
     /// The entries that are restored, when they are not all.
     pub(super) chosen: Option<Vec<Entry>>,
+    /// Tables that were not there before the restore in place that is taken back.
+    pub(super) new_tables: BTreeSet<Name>,
 }
 
 /// The database that is being made.
@@ -99,10 +102,11 @@ impl<'a> Prepared<'a> {
     /// the restore itself is in the plan.
     pub async fn new(mut request: Request<'a>) -> Result<Prepared<'a>> {
         let content = Content::open(&request.origin, &request.job.keys).await?;
-        let mut warnings = content.warnings.clone();
-        if request.back {
-            warnings.extend(in_place::take_back(&content, &mut request.options)?);
-        }
+        let warnings = content.warnings.clone();
+        let new_tables = match request.back {
+            true => in_place::take_back(&content, &mut request.options),
+            false => BTreeSet::new(),
+        };
         let dsn = request.job.source.dsn()?;
         let database = match request.mode {
             Mode::New(name) => name.to_owned(),
@@ -111,6 +115,8 @@ impl<'a> Prepared<'a> {
         let target = Target::new(dsn);
         let chosen = match is_whole(&request.options) {
             true => None,
+            // Then there is nothing to restore, but something to drop.
+            false if !new_tables.is_empty() && request.options.selection.list == Some(Vec::new()) => Some(Vec::new()),
             false => Some(chosen(content.selectable()?, &request.options)?),
         };
         let mut needs = match &chosen {
@@ -144,13 +150,15 @@ impl<'a> Prepared<'a> {
         plan.part = chosen.is_some();
         match request.mode {
             Mode::InPlace => {
+                plan.obstacles
+                    .extend(in_place::event_triggers::at_login(&client).await?);
                 match &chosen {
                     None => plan
                         .obstacles
                         .extend(in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?),
                     Some(chosen) => {
                         let dsn = target.dsn(&database);
-                        in_place::survey::tables(&dsn, chosen, content.entries(), &mut plan).await?;
+                        in_place::survey::tables(&dsn, chosen, content.entries(), &new_tables, &mut plan).await?;
                     }
                 }
                 plan.obstacles.extend(in_place::survey::refused(&content, request.job));
@@ -165,6 +173,7 @@ impl<'a> Prepared<'a> {
             database,
             content,
             chosen,
+            new_tables,
         })
     }
 
@@ -253,17 +262,13 @@ impl<'a> Prepared<'a> {
         let watch = &self.request.watch;
         let lock = lock::take(self.target.outside(&self.database).await?, &self.database).await?;
         let client = self.target.outside(&self.database).await?;
-        // It idles while the rows are loaded.
-        run(
-            &client,
-            "SET idle_session_timeout = 0; SET statement_timeout = 0; SET lock_timeout = 0",
-        )
-        .await?;
-        run(&client, READ_WRITE).await?;
         watch.step(Step::Recover).await;
         for leftover in recover::clean(&self.target, &client, &self.database).await? {
             watch.warn(leftover.to_string());
         }
+        // It idles while the rows are loaded.
+        run(&client, UNTIMED).await?;
+        run(&client, READ_WRITE).await?;
         let live = Live::read(&client, &self.database).await?;
         if live.is_some() && self.is_new() {
             let message = format!("database {:?} was created meanwhile", self.database);
@@ -362,6 +367,10 @@ impl<'a> Prepared<'a> {
             None => Archived::find(self.entries())?.properties(new.name),
         };
         properties::apply(client, &properties.settings, watch).await?;
+        let silent = self.entries().iter().any(|entry| entry.desc == "EVENT TRIGGER");
+        if silent {
+            set_event_triggers(client, new.name, "SET event_triggers TO off").await?;
+        }
 
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
         let proof = match &self.content.body {
@@ -369,6 +378,9 @@ impl<'a> Prepared<'a> {
             Body::Script(script) => self.run_script(script, new.name, jobs).await?,
         };
         watch.step(Step::Properties).await;
+        if silent {
+            set_event_triggers(client, new.name, "RESET event_triggers").await?;
+        }
         properties::apply(client, &properties.rest, watch).await?;
         Ok(proof)
     }
@@ -453,6 +465,17 @@ impl<'a> Prepared<'a> {
             }
         }
     }
+}
+
+/// Keeps event triggers that were restored from firing at what follows, until all is proven: those of PostgreSQL 17 and
+/// later may fire at each login, and change what is proven. Only superusers have some.
+async fn set_event_triggers(client: &Client, database: &str, how: &str) -> Result<()> {
+    let query = "SELECT 1 WHERE pg_catalog.current_setting('is_superuser') = 'on' AND \
+                 pg_catalog.current_setting('server_version_num')::int >= 170000";
+    if client.query_opt(query, &[]).await?.is_none() {
+        return Ok(());
+    }
+    run(client, &format!("ALTER DATABASE {} {how}", quoted(database))).await
 }
 
 /// Of a swap, when the backups of the job lack some of the database.

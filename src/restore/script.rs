@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::needs::Needs;
 use super::prove::Proof;
-use super::target::{Target, quoted};
+use super::target::{Target, UNTIMED, quoted, run};
 use crate::archive::script::{Kind, Piece, Script, Statement};
 use crate::archive::toc::{Entry, Section};
 use crate::error::{Exit, Fail, Result};
@@ -120,9 +120,8 @@ impl Contents {
 /// Counts the rows in each table that some were loaded into. Those of partitions are counted at their root.
 async fn count(loaded: &Loaded, target: &Target, database: &str) -> Result<()> {
     let client = target.session(database).await?;
-    client
-        .batch_execute("SET statement_timeout = 0; SET row_security = off")
-        .await?;
+    run(&client, UNTIMED).await?;
+    run(&client, "SET row_security = off").await?;
     let known = loaded.rows.iter().filter(|(oid, _)| !loaded.uncounted.contains(oid));
     let (tables, rows): (Vec<u32>, Vec<i64>) = known
         .map(|(oid, rows)| (*oid, i64::try_from(*rows).unwrap_or(i64::MAX)))

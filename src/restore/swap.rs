@@ -116,7 +116,8 @@ async fn try_swap(
     run(
         renamer,
         "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '15s'; \
-         SET LOCAL idle_in_transaction_session_timeout = '5s'",
+         SET LOCAL idle_in_transaction_session_timeout = '5s'; \
+         SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'",
     )
     .await?;
     sessions.end_all(bouncer, incoming).await?;

@@ -149,6 +149,9 @@ impl Load {
             };
             list.push(at);
         }
+        // Refreshing a materialized view would fire them.
+        self.last
+            .sort_by_key(|at| entries[*at].desc != "MATERIALIZED VIEW DATA");
     }
 
     /// Creates everything that must exist before rows do.

@@ -6,6 +6,7 @@
 mod clear;
 pub mod commit;
 mod dependents;
+pub mod event_triggers;
 mod fence;
 mod holders;
 mod own;
@@ -15,7 +16,7 @@ pub mod survey;
 mod tables;
 mod waiting;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,13 +33,15 @@ use super::watch::Step;
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
-use crate::error::{Exit, Fail, Result};
+use crate::error::{Fail, Result};
 use crate::manifest::{BackupId, InPlace};
 use crate::postgres::connect::{Dsn, connect};
 use crate::postgres::load::Load;
 use crate::postgres::session::{NEVER_TIMED_OUT, Session};
 use clear::clear;
+use event_triggers::EventTriggers;
 use fence::{Against, Fence};
+pub use own::Name;
 use replacement::Replacement;
 use tables::{Tables, Way};
 
@@ -109,7 +112,8 @@ impl Prepared<'_> {
         let transaction = commit::number(client).await?;
         watch.step(Step::Lock).await;
         let locked = Instant::now();
-        let tables = self.chosen.as_ref().map(|chosen| Tables::of(chosen, reader.entries()));
+        let tables = self.chosen.as_ref();
+        let tables = tables.map(|chosen| Tables::of(chosen, reader.entries(), &self.new_tables));
         let only = match &tables {
             Some(tables) => Some(tables.locked(client).await?),
             None => None,
@@ -118,17 +122,22 @@ impl Prepared<'_> {
         fence.close(Against::Writers, watch).await?;
         let in_place = InPlace {
             transaction,
-            tables: tables.iter().flat_map(Tables::names).cloned().collect(),
+            tables: tables.iter().flat_map(Tables::all).cloned().collect(),
         };
         let safety = self.back_up(Some(in_place)).await?;
         watch.step(Step::Remove).await;
         fence.close(Against::All, watch).await?;
         let dsn = self.target.dsn(&self.database);
         let work = async {
-            match &tables {
-                Some(tables) => self.replace_tables(session, &dsn, expected, tables).await,
-                None => self.rebuild(session, &dsn, reader, expected).await,
-            }
+            let mut triggers = EventTriggers::default();
+            let worked = match &tables {
+                Some(tables) => {
+                    self.replace_tables(session, &dsn, expected, tables, &mut triggers)
+                        .await
+                }
+                None => self.rebuild(session, &dsn, reader, expected, &mut triggers).await,
+            };
+            worked.map_err(|error| triggers.explain(error))
         };
         let beside = self.target.session(&self.database).await?;
         let (proof, ended) = waiting::bounded(client, &beside, watch, work).await?;
@@ -149,13 +158,16 @@ impl Prepared<'_> {
         dsn: &Dsn,
         reader: &Arc<Reader>,
         expected: &Expected,
+        triggers: &mut EventTriggers,
     ) -> Result<Proof> {
         let watch = &self.request.watch;
+        triggers.switch_off(session.client()).await?;
         let kept = clear(session, dsn).await?;
         let load = self
             .load_of(reader, self.request.options.clone(), dsn, expected, 1)
             .within(session, &kept.there(reader.entries()));
         self.load_all(&load).await?;
+        triggers.switch_on(session.client()).await?;
         watch.step(Step::Prove).await;
         let (proof, besides) = prove_within(session, dsn, expected, reader.entries(), &self.content.dump).await?;
         for what in besides {
@@ -171,12 +183,14 @@ impl Prepared<'_> {
         dsn: &Dsn,
         expected: &Expected,
         tables: &Tables,
+        triggers: &mut EventTriggers,
     ) -> Result<Proof> {
         let Body::Archive(reader) = &self.content.body else {
             anyhow::bail!("of plain SQL no part can be chosen");
         };
         let (way, obstacles) = tables.way(session, dsn, reader.entries()).await?;
         refuse(&obstacles)?;
+        triggers.switch_off(session.client()).await?;
         let load = |options| {
             self.load_of(reader, options, dsn, expected, 1)
                 .within(session, &HashSet::new())
@@ -184,16 +198,21 @@ impl Prepared<'_> {
         let entries = match way {
             Way::Rows => {
                 self.refill(session, tables, load(refill::load_options(tables))).await?;
+                triggers.switch_on(session.client()).await?;
                 refill::entries(tables)
             }
             Way::Whole(_, replacement) => {
                 let load = load(replacement.load_options(tables));
                 self.exchange(session, tables, &replacement, load).await?;
+                triggers.switch_on(session.client()).await?;
                 replacement.prove(session, dsn, tables).await?;
                 replacement.proven(tables)
             }
         };
         self.request.watch.step(Step::Prove).await;
+        if tables.names().is_empty() {
+            return Ok(Proof::default());
+        }
         let request = tables.dump(&self.content.dump);
         let (proof, _) = prove_within(session, dsn, expected, &entries, &request).await?;
         Ok(proof)
@@ -239,32 +258,22 @@ impl Prepared<'_> {
     }
 }
 
-/// Lets `options` take of the safety snapshot `content` what its restore in place had replaced; returns what a person
-/// should know of that.
-///
-/// # Errors
-/// [`Exit::NotFound`]: nothing of that was there before.
-pub fn take_back(content: &Content, options: &mut RestoreOptions) -> Result<Option<String>> {
+/// Lets `options` take of the safety snapshot `content` what its restore in place had replaced; returns the tables that
+/// were not there before, which go.
+pub fn take_back(content: &Content, options: &mut RestoreOptions) -> BTreeSet<Name> {
     let tables = content.in_place().map(|it| it.tables.as_slice()).unwrap_or_default();
     if tables.is_empty() {
-        return Ok(None);
+        return BTreeSet::new();
     }
     let entries = content.entries().iter();
     let of_tables = entries.filter(|it| matches!(it.desc.as_str(), "TABLE" | "TABLE DATA"));
     let of_them: Vec<&Entry> = of_tables.filter(|it| tables.contains(&own::name_of(it))).collect();
-    let new = tables
-        .iter()
-        .filter(|name| !of_them.iter().any(|it| own::name_of(it) == **name));
-    let new: Vec<_> = new.map(|(schema, name)| format!("{schema}.{name}")).collect();
-    let stay = format!(
-        "these tables were not there before the restore, so only DROP TABLE takes them back: {}",
-        new.join(", ")
-    );
-    if of_them.is_empty() {
-        return Err(Fail::new(Exit::NotFound, stay).into());
-    }
     options.selection.list = Some(of_them.iter().map(|entry| entry.dump_id).collect());
-    Ok((!new.is_empty()).then_some(stay))
+    let mut new: BTreeSet<Name> = tables.iter().cloned().collect();
+    for entry in of_them {
+        new.remove(&own::name_of(entry));
+    }
+    new
 }
 
 /// What has come into the way since the plan.

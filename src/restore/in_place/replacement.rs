@@ -74,11 +74,12 @@ impl Replacement {
         all: &[Entry],
         (live, quote): (Vec<Entry>, Quote),
     ) -> Result<Replacement> {
-        let own = belonging(tables.names(), &live);
+        let own = belonging(&tables.all().cloned().collect(), &live);
         let oids = tables.oids(client).await?;
         let dependents = Dependents::read(client, &oids, &live, &own).await?;
         let mut obstacles = Vec::new();
         obstacles.extend(lost(&dependents));
+        obstacles.extend(built_on_new(client, tables, &oids, &live, &own).await?);
         obstacles.extend(subscribed(client, &oids).await?);
         obstacles.extend(lacking(tables, all, &live));
         obstacles.extend(taken(tables, &live, &own));
@@ -173,7 +174,9 @@ impl Replacement {
         for statement in foreign_keys {
             run(client, statement).await?;
         }
-        run(client, &format!("ANALYZE {}", tables.list("", |_| true))).await?;
+        if !tables.names().is_empty() {
+            run(client, &format!("ANALYZE {}", tables.list("", |_| true))).await?;
+        }
         for view in self.again.iter().filter(|it| it.desc == "MATERIALIZED VIEW") {
             let (schema, name) = name_of(view);
             run(client, &format!("ANALYZE {}.{}", quoted(&schema), quoted(&name))).await?;
@@ -209,7 +212,7 @@ impl Replacement {
         let wanted = tables.entries.iter().filter(|it| !is_attached(it));
         let lacking = wanted.filter(|it| !there.contains(&(&it.desc, name_of(it))));
         let lacking = lacking.map(|it| format!("{} is missing", named(it)));
-        let rest_now = rest(&now, &belonging(tables.names(), &now));
+        let rest_now = rest(&now, &belonging(&tables.all().cloned().collect(), &now));
         let gone = self.rest.difference(&rest_now);
         // Others may create something meanwhile, but nobody may get privileges by what was made again.
         let come = rest_now.difference(&self.rest).filter(|thing| thing.0 == "ACL");
@@ -255,6 +258,40 @@ fn lost(dependents: &Dependents) -> Option<Obstacle> {
             "name tables among it with --table too, drop the rest first, or restore beside with --mode new --as NAME",
         )
     })
+}
+
+/// What others have built on tables that go, and nothing comes in their place.
+async fn built_on_new(
+    client: &Client,
+    tables: &Tables,
+    all: &[u32],
+    live: &[Entry],
+    own: &HashSet<DumpId>,
+) -> Result<Option<Obstacle>> {
+    let new = tables.new_oids(client).await?;
+    if new.is_empty() {
+        return Ok(None);
+    }
+    let dependents = Dependents::read(client, &new, live, own).await?;
+    let again = live
+        .iter()
+        .filter(|it| dependents.again.contains(&it.dump_id) && !is_attached(it));
+    let mut names: Vec<String> = again.map(named).chain(dependents.lost).collect();
+    for key in foreign_keys(client, &new).await? {
+        if new.contains(&key.to) && !all.contains(&key.of) {
+            names.push(key.name);
+        }
+    }
+    Ok((!names.is_empty()).then(|| {
+        Obstacle::new(
+            Exit::Failure,
+            format!(
+                "tables that were not there before would be dropped, but something is built on them: {}",
+                names.join(", ")
+            ),
+            "drop it first, if it is not needed any more",
+        )
+    }))
 }
 
 /// Subscriptions that fill the tables: they would forget a table that is dropped, and nothing depends on that.

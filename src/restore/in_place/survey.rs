@@ -1,9 +1,11 @@
 //! What is in the way of a restore in place, and what a person should know of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
 
+use super::own::Name;
 use super::tables::{Tables, Way};
 
 use crate::archive::toc::Entry;
@@ -83,20 +85,29 @@ pub async fn obstacles(client: &Client, live: Option<&LiveState>, entries: &[Ent
     Ok(found)
 }
 
-/// Plans the replacement of single tables: what is `chosen` of `all` entries, into the database of `dsn`.
+/// Plans the replacement of single tables: what is `chosen` of `all` entries, into the database of `dsn`, where `new`
+/// tables go.
 ///
 /// # Errors
 /// The server does not answer.
-pub async fn tables(dsn: &Dsn, chosen: &[Entry], all: &[Entry], plan: &mut Plan) -> Result<()> {
-    let tables = Tables::of(chosen, all);
+pub async fn tables(dsn: &Dsn, chosen: &[Entry], all: &[Entry], new: &BTreeSet<Name>, plan: &mut Plan) -> Result<()> {
+    let tables = Tables::of(chosen, all, new);
     let session = Arc::new(connect(dsn).await?);
     session.run("BEGIN READ ONLY").await?;
-    let (way, obstacles) = tables.way(&session, dsn, all).await?;
+    let (way, mut obstacles) = tables.way(&session, dsn, all).await?;
+    if chosen.is_empty() && tables.new_oids(session.client()).await?.is_empty() {
+        obstacles.push(Obstacle::new(
+            Exit::NotFound,
+            "the tables were not there before the restore, and are not there now: there is nothing to take back",
+            "`snapback undo --kept NAME` takes an earlier restore back, which `snapback list` shows as kept",
+        ));
+    }
     session.run("ROLLBACK").await?;
     match way {
         Way::Rows => plan.only_rows(tables.names()),
         Way::Whole(differ, whole) => plan.whole_tables(&differ, &whole.made_again(), &whole.missing),
     }
+    plan.drop_tables(new);
     plan.obstacles.extend(besides(chosen));
     plan.obstacles.extend(obstacles);
     Ok(())

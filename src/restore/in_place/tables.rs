@@ -22,6 +22,8 @@ use crate::restore::target::quoted;
 /// The tables that a selection names, and what of the archive belongs to them.
 pub struct Tables {
     names: BTreeSet<Name>,
+    /// Those that go, and nothing comes in their place.
+    new: BTreeSet<Name>,
     /// Definitions, rows, all that is built on them, and the sequences that their columns own.
     pub entries: Vec<Entry>,
 }
@@ -40,6 +42,8 @@ pub struct ForeignKey {
     pub of: u32,
     /// The table that it points at.
     pub to: u32,
+    /// What it is, for people.
+    pub name: String,
     /// `ALTER TABLE … DROP CONSTRAINT`.
     pub drop: String,
     /// `ALTER TABLE … ADD CONSTRAINT`, with its comment.
@@ -52,7 +56,7 @@ WITH RECURSIVE up AS (
     SELECT oid, conparentid FROM pg_catalog.pg_constraint
     WHERE contype = 'f' AND (conrelid = ANY ($1) OR confrelid = ANY ($1))
     UNION SELECT p.oid, p.conparentid FROM up JOIN pg_catalog.pg_constraint p ON p.oid = up.conparentid)
-SELECT c.conrelid, c.confrelid,
+SELECT c.conrelid, c.confrelid, pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid, 0),
     pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::pg_catalog.regclass, c.conname),
     pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', c.conrelid::pg_catalog.regclass, c.conname,
         pg_catalog.pg_get_constraintdef(c.oid))
@@ -70,17 +74,18 @@ pub async fn foreign_keys(client: &Client, oids: &[u32]) -> Result<Vec<ForeignKe
         Ok(ForeignKey {
             of: row.try_get(0)?,
             to: row.try_get(1)?,
-            drop: row.try_get(2)?,
-            add: row.try_get(3)?,
+            name: row.try_get(2)?,
+            drop: row.try_get(3)?,
+            add: row.try_get(4)?,
         })
     });
     keys.collect()
 }
 
 impl Tables {
-    /// Finds them among the entries that were `chosen` of `all`.
+    /// Finds them among the entries that were `chosen` of `all`; `new` ones go.
     #[must_use]
-    pub fn of(chosen: &[Entry], all: &[Entry]) -> Tables {
+    pub fn of(chosen: &[Entry], all: &[Entry], new: &BTreeSet<Name>) -> Tables {
         let names = chosen
             .iter()
             .filter(|entry| entry.desc == "TABLE")
@@ -94,6 +99,7 @@ impl Tables {
                 .cloned()
                 .collect(),
             names,
+            new: new.clone(),
         }
     }
 
@@ -105,7 +111,7 @@ impl Tables {
         let live = entries_within(session, dsn).await?;
         let mut obstacles: Vec<_> = self.without_rows(all).into_iter().collect();
         let differ = self.differ(&live.0);
-        if differ.is_empty() {
+        if differ.is_empty() && self.new.is_empty() {
             return Ok((Way::Rows, obstacles));
         }
         let mut replacement = Replacement::plan(session.client(), self, all, live).await?;
@@ -180,24 +186,28 @@ impl Tables {
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
-    /// Their numbers, as far as they exist.
+    /// The numbers of all, as far as they exist.
     ///
     /// # Errors
     /// The server does not answer.
     pub async fn oids(&self, client: &Client) -> Result<Vec<u32>> {
-        let (schemas, names): (Vec<&str>, Vec<&str>) = self.names.iter().map(|(a, b)| (a.as_str(), b.as_str())).unzip();
-        let rows = client
-            .query(
-                "SELECT c.oid FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w (schema, name) \
-                 JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema \
-                 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name ORDER BY c.oid",
-                &[&schemas, &names],
-            )
-            .await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        oids(client, self.all()).await
     }
 
-    /// Schema and name of each.
+    /// The numbers of those that go, as far as they exist.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn new_oids(&self, client: &Client) -> Result<Vec<u32>> {
+        oids(client, self.new.iter()).await
+    }
+
+    /// Schema and name of each, also of those that go.
+    pub fn all(&self) -> impl Iterator<Item = &Name> {
+        self.names.iter().chain(&self.new)
+    }
+
+    /// Schema and name of each that is replaced.
     #[must_use]
     pub fn names(&self) -> &BTreeSet<Name> {
         &self.names
@@ -223,6 +233,19 @@ impl Tables {
             ..request.clone()
         }
     }
+}
+
+async fn oids(client: &Client, tables: impl Iterator<Item = &Name>) -> Result<Vec<u32>> {
+    let (schemas, names): (Vec<&str>, Vec<&str>) = tables.map(|(a, b)| (a.as_str(), b.as_str())).unzip();
+    let rows = client
+        .query(
+            "SELECT c.oid FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w (schema, name) \
+             JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema \
+             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name ORDER BY c.oid",
+            &[&schemas, &names],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 fn definitions(entries: &[Entry]) -> impl Iterator<Item = (Name, &str)> {

@@ -193,12 +193,74 @@ fn what_cannot_be_made_again_is_named_and_nothing_is_changed() {
         site.server.psql("app", "SELECT count(*), max(part_of) FROM parts"),
         "100|5"
     );
-    let undo = site.run(&["undo", "app", "--yes"]).code(3);
-    assert!(
-        undo.stderr.contains("only DROP TABLE takes them back: public.parts"),
-        "{}",
-        undo.stderr
-    );
+}
+
+#[test]
+fn undo_drops_tables_that_were_not_there_before() {
+    let site = site(18);
+    psql(&site, BUILT);
+    let id = site.backup();
+    // One that is gone, and one that is another now.
+    for (change, tables) in [
+        ("DROP TABLE parts CASCADE", &["-t", "parts"][..]),
+        (
+            "ALTER TABLE items DROP COLUMN price CASCADE",
+            &["-t", "items", "-t", "parts"],
+        ),
+    ] {
+        psql(&site, change);
+        let before = dump(&site, "app");
+        site.restore(&[&[id.as_str(), "--mode", "in-place"], tables].concat());
+        let restored = dump(&site, "app");
+        let plan = site.run(&["undo", "app", "--dry-run"]).ok().stdout;
+        assert!(
+            plan.contains("not there before, and are dropped: public.parts"),
+            "{plan}"
+        );
+        psql(
+            &site,
+            "CREATE VIEW some_parts AS SELECT id FROM parts; CREATE TABLE bins (part int CONSTRAINT of_part REFERENCES parts)",
+        );
+        let refused = site.run(&["undo", "app", "--yes"]).code(1);
+        for words in ["VIEW public.some_parts", "of_part", "hint: drop it first"] {
+            assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        }
+        psql(&site, "DROP VIEW some_parts; DROP TABLE bins");
+        site.run(&["undo", "app", "--yes"]).ok();
+        assert_same(&dump(&site, "app"), &before, "undone");
+        site.run(&["undo", "app", "--yes"]).ok();
+        assert_same(&dump(&site, "app"), &restored, "undone twice");
+        site.run(&["undo", "app", "--yes"]).ok();
+    }
+    site.restore(&[&id, "--mode", "in-place", "-t", "parts"]);
+    psql(&site, "DROP TABLE parts CASCADE");
+    let nothing = site.run(&["undo", "app", "--yes"]).code(3);
+    assert!(nothing.stderr.contains("nothing to take back"), "{}", nothing.stderr);
+}
+
+/// A server keeps the status of a million transactions, and those of older ones until they are frozen.
+#[test]
+fn undo_says_what_to_do_where_the_server_has_forgotten_a_restore_in_place() {
+    let site = site(15);
+    psql(&site, "CREATE TABLE t AS SELECT 'backup' AS a");
+    site.backup();
+    psql(&site, "UPDATE t SET a = 'live'");
+    let report = site.restore(&["--mode", "in-place"]);
+    let safety = report["outcome"]["safety"].as_str().unwrap();
+    let many = "DO $$ BEGIN FOR i IN 1..1050000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$";
+    site.server.psql("postgres", many);
+    site.server
+        .psql("postgres", "ALTER DATABASE template0 ALLOW_CONNECTIONS true");
+    for database in site.databases() {
+        site.server.psql(&database, "VACUUM (FREEZE)");
+    }
+    let unknown = site.run(&["undo", "app", "--yes"]).code(3);
+    let way = format!("`snapback restore app {safety} --mode in-place`");
+    for words in ["the server has forgotten", &way] {
+        assert!(unknown.stderr.contains(words), "{words}: {}", unknown.stderr);
+    }
+    site.restore(&[safety, "--mode", "in-place"]);
+    assert_eq!(site.server.psql("app", "SELECT a FROM t"), "live");
 }
 
 #[test]
