@@ -6,6 +6,9 @@
 //! Decoding is total and injective: `encode(&decode(x)) == x` for every `x`.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 const BASE: u32 = 0x10_FF00;
 /// What every private character begins with in UTF-8, and few others do.
@@ -51,6 +54,12 @@ pub fn encode(text: &str) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(bytes)
+}
+
+/// The path whose bytes `text` was decoded from.
+#[must_use]
+pub fn path(text: &str) -> PathBuf {
+    OsString::from_vec(encode(text).into_owned()).into()
 }
 
 /// Whether a look at every character is needed: nearly all text has none that are private.

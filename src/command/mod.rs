@@ -1,10 +1,12 @@
 //! The verbs of the command line: each asks the library, and prints for people or as JSON.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
+use crate::archive::raw;
 use crate::cli::{Cli, Command, Globals};
 use crate::error::{Exit, Result, exit_of, hint_of};
 
@@ -34,6 +36,9 @@ pub fn main() -> ExitCode {
     let linked = dump::linked::is_linked(&args);
     if linked {
         args.insert(1, "dump".into());
+    }
+    if args.get(1).is_some_and(|verb| verb == "dump") {
+        args.iter_mut().for_each(dump::as_text);
     }
     let mut command = Cli::command().mut_subcommand("dump", dump::like_getopt);
     let parsed = command.try_get_matches_from_mut(&args);
@@ -89,12 +94,17 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
 }
 
 /// Tells a person what failed, why, and what to do about it.
-#[allow(clippy::print_stderr)] // this is where errors are printed
 fn tell(program: &str, error: &anyhow::Error) {
-    eprintln!("{program}: error: {error:#}");
+    to_stderr(&format!("{program}: error: {error:#}"));
     if let Some(hint) = hint_of(error) {
-        eprintln!("{program}: hint: {hint}");
+        to_stderr(&format!("{program}: hint: {hint}"));
     }
+}
+
+/// Writes a line whose names may be in any encoding. When nobody can read it, nothing is left to be done.
+fn to_stderr(line: &str) {
+    let line = [&raw::encode(line), b"\n".as_slice()].concat();
+    let _ = std::io::stderr().lock().write_all(&line);
 }
 
 /// The process's exit code of `exit`.

@@ -1,9 +1,13 @@
 //! `-E`: dumps in encodings that only clients have. The bytes of their characters may look like backslashes, which must
 //! neither be read as escapes nor be doubled. And without `-E`: in the encoding that the settings say.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::Command;
+
 use super::dump::command;
 use super::equal::{assert_same, compare_archives, dump, is_text, on_all_versions};
-use super::support::{Run, Server};
+use super::support::{Run, Server, snapback};
 
 /// Encodings with ASCII bytes inside of characters, each with characters that end in a backslash, and others.
 const ENCODINGS: &[(&str, &str)] = &[
@@ -152,4 +156,50 @@ mod settings {
         );
         assert_eq!(run.stderr.lines().count(), 1);
     }
+}
+
+#[test]
+fn names_may_be_in_any_encoding() {
+    let server = Server::start(18);
+    let latin1 = "CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'";
+    server.psql("postgres", latin1);
+    // What is run in a LATIN1 database names databases and roles in its bytes.
+    let psql = |database: &[u8], sql: &[u8]| {
+        let mut psql = server.tool("psql");
+        psql.args(["-Xq", "-U", "postgres", "-p", "5432", "-h", server.host(), "-d"]);
+        psql.arg(OsStr::from_bytes(database))
+            .arg("-c")
+            .arg(OsStr::from_bytes(sql));
+        Run::of(psql.env("PGCLIENTENCODING", "LATIN1")).ok();
+    };
+    psql(b"latin1", b"CREATE DATABASE \"caf\xe9\" TEMPLATE latin1");
+    psql(b"latin1", b"CREATE ROLE \"j\xfcrgen\" SUPERUSER LOGIN");
+    psql(
+        b"caf\xe9",
+        b"CREATE TABLE \"t\xfcr\" AS SELECT '\xe4' AS a; CREATE TABLE other ()",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join(OsStr::from_bytes(b"\xe9.sql"));
+    let dumped = |mut dump: Command, database: &[u8]| {
+        dump.args(["-h", server.host(), "-p", "5432", "-d"])
+            .arg(OsStr::from_bytes(database));
+        dump.args([b"-tt\xfcr".as_slice(), b"-Uj\xfcrgen"].map(OsStr::from_bytes))
+            .arg("-f")
+            .arg(&script);
+        Run::of(&mut dump).ok();
+        std::fs::read(&script).unwrap()
+    };
+    let snapback = || {
+        let mut dump = snapback();
+        dump.arg("dump");
+        dump
+    };
+    let theirs = dumped(server.tool("pg_dump"), b"caf\xe9");
+    let ours = dumped(snapback(), b"caf\xe9");
+    let has = |text: &[u8], words: &[u8]| text.windows(words.len()).any(|part| part == words);
+    assert!(has(&ours, b"CREATE TABLE public.\"t\xfcr\""));
+    assert_same("database with a name in LATIN1", &theirs, &ours, is_text);
+    let uri = format!("postgresql://j%FCrgen@/caf%E9?host={}&port=5432", server.host());
+    let ours = Run::of(snapback().args(["-d", &uri, "--table=other"])).ok();
+    assert!(ours.stdout.contains("CREATE TABLE public.other"), "{}", ours.stdout);
 }

@@ -12,7 +12,7 @@ use crate::postgres::connect::{self, Dsn, Params};
 #[allow(clippy::struct_excessive_bools)] // one per option of pg_dump
 pub struct Args {
     /// Output file or directory name [default: stdout]
-    #[arg(short = 'f', long, value_name = "FILENAME", help_heading = "General options")]
+    #[arg(short = 'f', long, value_name = "FILENAME", value_parser = super::path, help_heading = "General options")]
     pub file: Option<PathBuf>,
     /// Output file format: custom, directory, tar or plain text
     #[arg(
@@ -142,7 +142,7 @@ pub struct Args {
     #[arg(long, value_name = "NUM", help_heading = "Content")]
     pub extra_float_digits: Option<String>,
     /// Include or exclude objects and data from dump based on expressions in FILENAME
-    #[arg(long, value_name = "FILENAME", help_heading = "Content")]
+    #[arg(long, value_name = "FILENAME", value_parser = super::path, help_heading = "Content")]
     pub filter: Vec<PathBuf>,
     /// Use IF EXISTS when dropping objects
     #[arg(long, help_heading = "Content")]

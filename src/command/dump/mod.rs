@@ -8,14 +8,16 @@ pub mod linked;
 mod request;
 mod verbose;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::archive::Format;
+use crate::archive::{Format, raw};
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::connect::{Dsn, Secret};
 use crate::postgres::dump::{Request, dump_to};
@@ -35,6 +37,18 @@ pub fn like_getopt(command: clap::Command) -> clap::Command {
         let takes_value = !arg.is_positional() && arg.get_action().takes_values();
         arg.allow_hyphen_values(takes_value)
     })
+}
+
+/// Turns an argument in any encoding into text, from which [`raw::encode`] makes its bytes again: names of databases, roles
+/// and tables need not be UTF-8, which is all that the parser takes.
+pub fn as_text(argument: &mut OsString) {
+    *argument = raw::decode(argument.as_bytes()).into();
+}
+
+/// A path that [`as_text`] made text of.
+#[allow(clippy::unnecessary_wraps)] // as clap wants it
+fn path(text: &str) -> std::result::Result<PathBuf, std::convert::Infallible> {
+    Ok(raw::path(text))
 }
 
 /// Runs the verb.
@@ -106,7 +120,7 @@ fn reason(error: &std::io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-#[allow(clippy::print_stderr)] // stdout may carry the dump
+/// Says it on stderr: stdout may carry the dump.
 fn say(text: &str) {
-    eprintln!("{PROGRAM}: {text}");
+    super::to_stderr(&format!("{PROGRAM}: {text}"));
 }

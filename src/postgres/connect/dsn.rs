@@ -2,6 +2,7 @@
 //! service file, then the environment, then defaults.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::bail;
 
 use super::params::{KEYWORDS, Params, params, usage};
 use super::service;
+use crate::archive::raw;
 use crate::error::{Exit, Fail, Result};
 
 /// A text that no log and no error shows.
@@ -173,10 +175,11 @@ impl Dsn {
         for (keyword, variable) in KEYWORDS {
             if !variable.is_empty()
                 && !params.contains_key(keyword)
-                && let Ok(value) = std::env::var(variable)
+                && let Some(value) = std::env::var_os(variable)
                 && !value.is_empty()
             {
-                params.insert(keyword, value);
+                // Names may be in any encoding.
+                params.insert(keyword, raw::decode(value.as_bytes()));
             }
         }
         let mut dsn = build(&params)?;
@@ -230,7 +233,7 @@ fn build(params: &Params) -> Result<Dsn> {
         user,
         password: get("password").map(Secret::new),
         passfile: get("passfile")
-            .map(PathBuf::from)
+            .map(raw::path)
             .or_else(|| home().map(|home| home.join(".pgpass"))),
         application_name: get("application_name")
             .or(get("fallback_application_name"))
@@ -315,8 +318,8 @@ fn tls<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Result<Tls> {
         rootcert,
         cert: get("sslcert")
             .filter(|_| get("sslcertmode") != Some("disable"))
-            .map(PathBuf::from),
-        key: get("sslkey").map(PathBuf::from),
+            .map(raw::path),
+        key: get("sslkey").map(raw::path),
         sni: get("sslsni") != Some("0"),
         only_tls13: get("ssl_min_protocol_version") == Some("TLSv1.3"),
     })

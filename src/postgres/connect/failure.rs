@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::dsn::{Dsn, Host};
 use crate::error::{Exit, Fail};
@@ -35,16 +35,20 @@ pub(super) fn explain(error: anyhow::Error, dsn: &Dsn, host: &Host) -> anyhow::E
         dsn.database, dsn.user
     );
     let mut fail = Fail::new(exit, message);
-    fail.hint = hint(&error, &why).map(str::to_owned);
+    let of_server = || said(&error)?.hint();
+    fail.hint = hint(&error, &why).or_else(of_server).map(str::to_owned);
     fail.into()
+}
+
+fn said(error: &anyhow::Error) -> Option<&DbError> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.as_db_error())
 }
 
 /// The chain in one line; of what the server said, its own words alone.
 fn reason(error: &anyhow::Error) -> String {
-    let server = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.as_db_error());
-    match server {
+    match said(error) {
         Some(server) => format!("{}:  {}", server.severity(), server.message()),
         None => format!("{error:#}"),
     }

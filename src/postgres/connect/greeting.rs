@@ -1,23 +1,29 @@
-//! The beginning of a session whose encoding is left to the server's settings, as libpq leaves it. The driver knows no
-//! such session: it asks for UTF-8, and takes the settings that the server reports as that.
+//! The beginning of a session. The driver takes the names of database and role as UTF-8 only, and asks for that itself; names
+//! may be in any encoding, and libpq leaves the session's to the server's settings.
 
 use std::borrow::Cow;
+
+use crate::archive::raw;
 
 /// What the driver writes into each startup message, first of all.
 const ASKED: &[u8] = b"client_encoding\0UTF8\0";
 /// Length and protocol version come before.
 const HEAD: usize = 8;
 
-/// The startup message without the driver's wish for an encoding; other messages as they are.
-pub(super) fn without_encoding(message: &[u8]) -> Cow<'_, [u8]> {
-    let Some((head, rest)) = message.split_at_checked(HEAD) else {
-        return Cow::Borrowed(message);
+/// The startup message with its names in their own encoding, and when the session's is `as_set` without the driver's wish
+/// for one; other messages as they are.
+pub(super) fn startup(message: &[u8], as_set: bool) -> Cow<'_, [u8]> {
+    let as_it_is = Cow::Borrowed(message);
+    let Some((head, pairs)) = message.split_at_checked(HEAD) else {
+        return as_it_is;
     };
-    let Some(rest) = rest.strip_prefix(ASKED) else {
-        return Cow::Borrowed(message);
+    let (Some(others), Ok(_)) = (pairs.strip_prefix(ASKED), std::str::from_utf8(pairs)) else {
+        return as_it_is;
     };
-    let length = u32::try_from(HEAD + rest.len()).unwrap_or(u32::MAX).to_be_bytes();
-    Cow::Owned([&length, &head[4..], rest].concat())
+    let pairs = String::from_utf8_lossy(if as_set { others } else { pairs });
+    let pairs = raw::encode(&pairs);
+    let length = u32::try_from(HEAD + pairs.len()).unwrap_or(u32::MAX).to_be_bytes();
+    Cow::Owned([&length, &head[4..], &pairs].concat())
 }
 
 /// Reads along until the server is ready, and keeps what is not ASCII in the settings that it reports from the driver,
@@ -66,16 +72,19 @@ mod tests {
     }
 
     #[test]
-    fn the_driver_does_not_ask_for_an_encoding() {
-        let startup = |pairs: &[u8]| {
+    fn names_are_sent_as_they_are_and_no_encoding_is_asked_for() {
+        let message = |pairs: &[u8]| {
             let length = u32::try_from(HEAD + pairs.len()).unwrap().to_be_bytes();
             [&length[..], &[0, 3, 0, 0], pairs].concat()
         };
-        let asked = startup(b"client_encoding\0UTF8\0user\0ann\0\0");
-        assert_eq!(without_encoding(&asked)[..], startup(b"user\0ann\0\0"));
+        let user = raw::decode(b"j\xfcrgen");
+        let asked = message(format!("client_encoding\0UTF8\0user\0{user}\0\0").as_bytes());
+        let named = message(b"client_encoding\0UTF8\0user\0j\xfcrgen\0\0");
+        assert_eq!(startup(&asked, false)[..], named);
+        assert_eq!(startup(&asked, true)[..], message(b"user\0j\xfcrgen\0\0"));
         // A request to cancel.
-        let cancel = startup(&[0; 8]);
-        assert_eq!(without_encoding(&cancel)[..], cancel);
+        let cancel = message(&[0xF4, 0x8F, 0xBF, 0x80, 0, 0, 0, 0]);
+        assert_eq!(startup(&cancel, true)[..], cancel);
     }
 
     #[test]

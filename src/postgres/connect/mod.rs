@@ -25,6 +25,7 @@ pub use dsn::{ChannelBinding, Dsn, Host, Secret, SslMode, TargetSession};
 pub use params::{Params, params};
 
 use super::session::Session;
+use crate::archive::raw;
 use crate::error::{Exit, Fail, Result};
 use stream::{Carrier, Ready, Socket, Stream};
 
@@ -177,7 +178,7 @@ fn driver_config(dsn: &Dsn, host: &Host) -> tokio_postgres::Config {
     }
     let from_file = || pgpass::find(dsn.passfile.as_deref()?, host, &dsn.database, &dsn.user);
     if let Some(password) = dsn.password.clone().or_else(from_file) {
-        config.password(password.expose());
+        config.password(raw::encode(password.expose()));
     }
     config
 }
@@ -247,7 +248,7 @@ async fn unix_socket(host: &Host) -> io::Result<UnixStream> {
     match path.strip_prefix('@') {
         // An abstract socket: the driver of the kernel knows it by a leading NUL.
         Some(name) => UnixStream::connect(format!("\0{name}")).await,
-        None => UnixStream::connect(path).await,
+        None => UnixStream::connect(raw::path(&path)).await,
     }
 }
 

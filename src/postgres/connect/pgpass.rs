@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::dsn::{Host, Secret};
+use crate::archive::raw;
 
 /// The password that the file at `path` has for this login; none when the file is absent or others may
 /// read it (libpq warns and ignores it then, and so do we).
@@ -20,7 +21,7 @@ pub(super) fn find(path: &Path, host: &Host, database: &str, user: &str) -> Opti
         );
         return None;
     }
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = raw::decode(&std::fs::read(path).ok()?);
     search(&text, host, database, user).map(Secret::new)
 }
 

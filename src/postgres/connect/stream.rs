@@ -107,8 +107,9 @@ impl Stream {
             let message = self.partial.split_to(type_bytes + length);
             if self.started && matches!(message[0], b'Q' | b'P') && has_kept(&message) {
                 self.ready.extend_from_slice(&encode(&message));
-            } else if !self.started && self.greeting.is_some() {
-                self.ready.extend_from_slice(&greeting::without_encoding(&message));
+            } else if !self.started {
+                let message = greeting::startup(&message, self.greeting.is_some());
+                self.ready.extend_from_slice(&message);
             } else {
                 self.ready.extend_from_slice(&message);
             }

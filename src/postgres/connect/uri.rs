@@ -1,6 +1,7 @@
 //! libpq's connection URIs: `postgresql://user:password@host:port,host:port/database?keyword=value`.
 
 use super::params::{Params, set, usage};
+use crate::archive::raw;
 use crate::error::Result;
 
 /// Takes what follows `postgresql://` apart.
@@ -92,5 +93,5 @@ fn decode(text: &str) -> Result<String> {
         }
         rest = &rest[2..];
     }
-    String::from_utf8(bytes).map_err(|_| usage("the connection URI does not decode to UTF-8".to_owned()))
+    Ok(raw::decode(&bytes))
 }
