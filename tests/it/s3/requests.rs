@@ -1,7 +1,7 @@
 //! What requests carry, where the configuration asks for it: encryption at rest, class, tags, who pays.
 
 use bytes::Bytes;
-use snapback::store::s3::{LockMode, Sse};
+use snapback::store::s3::{Checksums, LockMode, Sse};
 use snapback::store::{S3, S3Options, Store, get, put, put_to_stay};
 
 use crate::support::faulty_s3::{Ask, FaultyS3, Seen};
@@ -109,5 +109,32 @@ async fn without_a_word_in_the_configuration_nothing_of_that_is_asked_for() {
         let locks = begins && request.key != "job/small";
         let mode = header(&request, "x-amz-object-lock-mode");
         assert_eq!(mode, locks.then_some("GOVERNANCE"), "{:?} {}", request.ask, request.key);
+    }
+}
+
+#[tokio::test]
+async fn all_bytes_come_with_a_sum_that_the_server_checks() {
+    for (checksums, with, without) in [
+        (Checksums::Auto, "content-md5", "x-amz-checksum-sha256"),
+        (Checksums::WhenSupported, "x-amz-checksum-sha256", "content-md5"),
+    ] {
+        let server = FaultyS3::start();
+        let store = S3::new(S3Options {
+            checksums,
+            ..server.options()
+        });
+        everything(&store).await;
+        let seen = server.seen();
+        let of_bytes = seen
+            .iter()
+            .filter(|request| matches!(request.ask, Ask::Put | Ask::Part));
+        for request in of_bytes.clone() {
+            assert!(header(request, with).is_some(), "{:?} has no {with}", request.ask);
+            assert_eq!(header(request, without), None, "{:?}", request.ask);
+            // Our own digest is in the metadata where it is known before the bytes go.
+            let digest = header(request, "x-amz-meta-snapback-sha256");
+            assert_eq!(digest.is_some(), request.ask == Ask::Put);
+        }
+        assert!(of_bytes.count() > 4);
     }
 }
