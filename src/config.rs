@@ -244,6 +244,9 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
     if raw.daemon.max_concurrent_jobs == 0 {
         return Err(impossible("daemon.max_concurrent_jobs", "must be at least 1"));
     }
+    if raw.daemon.notify.0.first().is_some_and(String::is_empty) {
+        return Err(impossible("daemon.notify", "must begin with a program"));
+    }
     tracing_subscriber::EnvFilter::try_new(&raw.log.level)
         .map_err(|error| impossible("log.level", &format!("{:?}: {error}", raw.log.level)))?;
     let mut stores = BTreeMap::new();

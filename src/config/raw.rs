@@ -68,6 +68,21 @@ pub struct Daemon {
     pub shutdown_timeout: Span,
     /// File that gets one JSON line per run.
     pub history: Option<PathBuf>,
+    /// Program, with its arguments, that is told of runs.
+    pub notify: List,
+    /// Of which runs it is told.
+    pub notify_on: NotifyOn,
+}
+
+/// Of which runs somebody is told.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum NotifyOn {
+    /// Of those that failed, lack a copy, or found that the database has collapsed; and of the first good one after that.
+    #[default]
+    Trouble,
+    /// Of all.
+    All,
 }
 
 impl Default for Daemon {
@@ -76,6 +91,8 @@ impl Default for Daemon {
             max_concurrent_jobs: 2,
             shutdown_timeout: Span::seconds(90),
             history: None,
+            notify: List::default(),
+            notify_on: NotifyOn::default(),
         }
     }
 }

@@ -79,19 +79,27 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Appends the line to `file`, in one write.
+    /// The line, with its end.
     ///
     /// # Errors
-    /// The file cannot be written to.
-    pub fn append(&self, file: &Path) -> Result<()> {
+    /// It cannot be written as JSON.
+    pub fn text(&self) -> Result<Vec<u8>> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(file)
-            .with_context(|| format!("opening the history {}", file.display()))?;
-        Ok(file.write_all(&line)?)
+        Ok(line)
     }
+}
+
+/// Appends a line to `file`, in one write.
+///
+/// # Errors
+/// The file cannot be written to.
+pub fn append(file: &Path, line: &[u8]) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(file)
+        .with_context(|| format!("opening the history {}", file.display()))?;
+    Ok(file.write_all(line)?)
 }

@@ -4,6 +4,7 @@
 //! cancelled. A configuration that cannot be used is refused when it is reread, and the old one goes on.
 
 mod history;
+mod notify;
 mod systemd;
 mod timer;
 
@@ -21,15 +22,20 @@ use tokio_util::sync::CancellationToken;
 use crate::backup::{self, Event, Report, Request, Watch};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::raw::NotifyOn;
 use crate::error::{Result, exit_of, hint_of};
 use crate::job::Job;
 use crate::manifest::Kind;
 use crate::restore::kept;
 use crate::shelf::Stock;
+use notify::{News, Notice};
 use timer::{Firing, Timer};
 
 /// How long a cancelled run may take to clear away what it began.
 const CANCEL_GRACE: Duration = Duration::from_secs(20);
+
+/// How long notices may take when the daemon ends.
+const NOTICE_GRACE: Duration = Duration::from_secs(10);
 
 /// A firing that is later than this was lost by the timer.
 const OVERDUE: TimeDelta = TimeDelta::seconds(5);
@@ -69,6 +75,7 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
             Some(firing) = fired.recv() => daemon.fire(&firing),
             Some(job) = found_missed.recv() => daemon.begin(&job),
             Some(ended) = daemon.runs.join_next_with_id() => daemon.ended(ended),
+            Some(_) = daemon.notices.join_next() => {}
             Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load),
             _ = heartbeat.tick() => {
                 systemd::alive();
@@ -86,6 +93,8 @@ struct Scheduled {
     job: Arc<Job>,
     next: Option<DateTime<Utc>>,
     running: bool,
+    /// Its last run failed, or a store lacks its copy.
+    troubled: bool,
 }
 
 /// What became of a run; `None`: it waited for its turn when the daemon ended, and was not begun.
@@ -100,6 +109,9 @@ struct Daemon {
     running: BTreeMap<Id, String>,
     permits: Arc<Semaphore>,
     history: Option<PathBuf>,
+    notify: (Vec<String>, NotifyOn),
+    /// Notices that are on their way.
+    notices: JoinSet<()>,
     shutdown_timeout: Duration,
     /// Runs that wait for their turn don't begin any more.
     closing: CancellationToken,
@@ -117,6 +129,8 @@ impl Daemon {
             running: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(0)),
             history: None,
+            notify: (Vec::new(), NotifyOn::default()),
+            notices: JoinSet::new(),
             shutdown_timeout: Duration::ZERO,
             closing: CancellationToken::new(),
             cancel: CancellationToken::new(),
@@ -130,14 +144,16 @@ impl Daemon {
         let settings = &config.raw.daemon;
         self.permits = Arc::new(Semaphore::new(settings.max_concurrent_jobs as usize));
         self.history.clone_from(&settings.history);
+        self.notify = (settings.notify.0.clone(), settings.notify_on);
         self.shutdown_timeout = settings.shutdown_timeout.duration();
         let mut old = std::mem::take(&mut self.jobs);
         for job in config.jobs {
-            let running = old.remove(&job.name).is_some_and(|job| job.running);
+            let old = old.remove(&job.name);
             let scheduled = Scheduled {
+                running: old.as_ref().is_some_and(|job| job.running),
+                troubled: old.is_some_and(|job| job.troubled),
                 job: Arc::new(job),
                 next: None,
-                running,
             };
             self.jobs.insert(scheduled.job.name.clone(), scheduled);
         }
@@ -291,7 +307,7 @@ impl Daemon {
         self.running.insert(run.id(), name.to_owned());
     }
 
-    /// A run ended: one line in the log, one in the history.
+    /// A run ended: one line in the log, one in the history, and whoever wants to know is told.
     fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         let (id, outcome) = match ended {
             Ok((id, outcome)) => (id, outcome),
@@ -310,10 +326,33 @@ impl Daemon {
         for warning in outcome.iter().flat_map(|report| &report.manifest.warnings) {
             tracing::warn!(job, "{warning}");
         }
+        let line = match history::Line::of(&job, self.clock.now(), &outcome).text() {
+            Ok(line) => line,
+            Err(error) => return tracing::warn!("the history is not written: {error:#}"),
+        };
         if let Some(file) = &self.history
-            && let Err(error) = history::Line::of(&job, self.clock.now(), &outcome).append(file)
+            && let Err(error) = history::append(file, &line)
         {
             tracing::warn!("the history is not written: {error:#}");
+        }
+        self.tell(&job, &outcome, line);
+    }
+
+    /// Tells of a run, if it is one to tell of; `line` is what the history says of it.
+    fn tell(&mut self, job: &str, outcome: &Result<Report>, line: Vec<u8>) {
+        let Some(scheduled) = self.jobs.get_mut(job) else {
+            return;
+        };
+        let news = News::of(outcome, scheduled.troubled);
+        scheduled.troubled = match news {
+            News::Failed | News::Incomplete => true,
+            News::Collapsed | News::Recovered => false,
+            News::Fine => scheduled.troubled,
+        };
+        let (program, on) = &self.notify;
+        if !program.is_empty() && (*on == NotifyOn::All || news != News::Fine) {
+            let notice = Notice::of(news, job, outcome, line);
+            self.notices.spawn(notice.tell(program.clone()));
         }
     }
 
@@ -357,6 +396,10 @@ impl Daemon {
                 runs = self.runs.len(),
                 "did not end in time; the next run cleans up after them"
             );
+        }
+        let told = async { while self.notices.join_next().await.is_some() {} };
+        if tokio::time::timeout(NOTICE_GRACE, told).await.is_err() {
+            tracing::error!("somebody was not told: notices are on their way, and the daemon ends");
         }
         self.timer.stop().await;
         tracing::info!("ended");

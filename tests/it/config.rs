@@ -222,6 +222,8 @@ fn what_is_wrong_is_named() {
         ("[stores.b.s3]\nbucket = \"b\"\nattempts = 0", "stores.b.s3.attempts"),
         ("[stores.b.s3]\nbucket = \"b\"\ntimeout = \"0s\"", "stores.b.s3.timeout"),
         ("[daemon]\nmax_concurrent_jobs = 0", "daemon.max_concurrent_jobs"),
+        ("[daemon]\nnotify = [\"\"]", "daemon.notify"),
+        ("[daemon]\nnotify_on = \"mail\"", "notify_on"),
         ("[daemon]\nshutdown_timeout = \"200y\"", "hundred years"),
         ("this is no TOML", "snapback.toml"),
     ];

@@ -231,6 +231,49 @@ fn a_store_that_is_away_at_the_start_holds_nobody_up_and_what_was_missed_is_made
 }
 
 #[test]
+fn somebody_is_told_of_trouble_and_of_its_end() {
+    let house = House::new();
+    house.configure(
+        "schedule = '* * * * * *'
+         [daemon]
+         notify = ['sh', '-c', 'read line; echo \"$0 $SNAPBACK_JOB $SNAPBACK_NEWS: $SNAPBACK_MESSAGE $line\" >> told', 'by']\n",
+    );
+    let psql = |sql: &str| house.server.psql("postgres", sql);
+    let daemon = Daemon::start(&house);
+    let told = || fs::read_to_string(house.dir.path().join("told")).unwrap_or_default();
+    let is_told = |what: &str| daemon.wait_for(what, || told().contains(what));
+    let backups = || daemon.log().matches("backed up").count();
+    daemon.wait_for("two backups", || backups() >= 2);
+    assert_eq!(told(), "");
+    house.server.psql("app", "TRUNCATE customer");
+    is_told("by app collapsed: app: backed up as ");
+    let line = told();
+    assert!(
+        line.contains("but all tables are empty: ") && line.contains("\"collapsed\":[\"all"),
+        "{line}"
+    );
+
+    let away = || psql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'app'");
+    psql("ALTER DATABASE app ALLOW_CONNECTIONS false");
+    away();
+    is_told("by app failed: app: no backup: ");
+    psql("ALTER DATABASE app ALLOW_CONNECTIONS true");
+    is_told("by app recovered: app: backed up again as ");
+    let before = backups();
+    daemon.wait_for("two more backups", || backups() >= before + 2);
+    assert_eq!(told().matches("recovered").count(), 1, "{}", told());
+    assert!(!told().contains(" fine"), "{}", told());
+
+    // Nothing depends on who is told.
+    house.configure(
+        "schedule = '* * * * * *'\n[daemon]\nnotify = ['sh', '-c', 'echo no mail today >&2; exit 3']\nnotify_on = 'all'\n",
+    );
+    daemon.signal("HUP");
+    daemon.wait_for_log("exit status: 3 no mail today");
+    assert_eq!(daemon.terminate().0, Some(0));
+}
+
+#[test]
 fn runs_that_do_not_end_in_time_are_cancelled_cleanly() {
     let house = House::new();
     house.server.psql("app", "CREATE TABLE slow AS SELECT 1 AS id");
