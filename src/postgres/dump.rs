@@ -158,7 +158,7 @@ async fn run(
     let run = Run {
         dsn,
         leader: &leader,
-        setup: &setup,
+        setup,
         request,
         progress,
     };
@@ -183,17 +183,8 @@ pub async fn dump_within(
         jobs: 1,
         ..request.clone()
     };
-    let setup = request.session_options(dsn);
-    let run = Run {
-        dsn,
-        leader: session,
-        setup: &setup,
-        request: &request,
-        progress: &Silent,
-    };
     let mut target = Target::one(upload);
-    session.run("SAVEPOINT dump").await?;
-    let server = snapshot::join(session, &setup).await?;
+    let (run, server) = within(session, dsn, &request, request.session_options(dsn)).await?;
     let (head, dumped) = run.read(server, &mut target).await?;
     session.run(LEAVE).await?;
     let written = target.finish(head).await?;
@@ -210,27 +201,37 @@ const LEAVE: &str = "ROLLBACK TO SAVEPOINT dump; RELEASE SAVEPOINT dump";
 /// As [`dump_within`].
 pub async fn entries_within(session: &Arc<Session>, dsn: &Dsn) -> Result<(Vec<Entry>, Quote)> {
     let request = Request::default();
-    let setup = SessionOptions::default();
+    let (run, server) = within(session, dsn, &request, SessionOptions::default()).await?;
+    let (cat, _, mut entries) = run.entries(server, &mut Others::new(dsn, &run.setup, 1)).await?;
+    dependency::reduce(&cat, &mut entries, &restore_options(&cat, &request));
+    session.run(LEAVE).await?;
+    Ok((entries, cat.quote()))
+}
+
+/// Begins what [`LEAVE`] ends.
+async fn within<'a>(
+    session: &'a Arc<Session>,
+    dsn: &'a Dsn,
+    request: &'a Request,
+    setup: SessionOptions,
+) -> Result<(Run<'a>, Server)> {
     session.run("SAVEPOINT dump").await?;
     let server = snapshot::join(session, &setup).await?;
     let run = Run {
         dsn,
         leader: session,
-        setup: &setup,
-        request: &request,
+        setup,
+        request,
         progress: &Silent,
     };
-    let (cat, _, mut entries) = run.entries(server, &mut Others::new(dsn, &setup, 1)).await?;
-    dependency::reduce(&cat, &mut entries, &restore_options(&cat, &request));
-    session.run(LEAVE).await?;
-    Ok((entries, cat.quote()))
+    Ok((run, server))
 }
 
 /// A dump whose leading session is in its transaction.
 struct Run<'a> {
     dsn: &'a Dsn,
     leader: &'a Arc<Session>,
-    setup: &'a SessionOptions,
+    setup: SessionOptions,
     request: &'a Request,
     progress: &'a dyn Progress,
 }
@@ -259,7 +260,7 @@ impl Run<'_> {
     async fn read(&self, server: Server, target: &mut Target) -> Result<(bytes::Bytes, Dumped)> {
         let (leader, request, progress) = (self.leader, self.request, self.progress);
         progress.step("reading the catalogs");
-        let mut others = Others::new(self.dsn, self.setup, request.jobs);
+        let mut others = Others::new(self.dsn, &self.setup, request.jobs);
         let (mut cat, source, mut entries) = self.entries(server, &mut others).await?;
         let restore = restore_options(&cat, request);
         if request.format != Format::Plain {

@@ -51,6 +51,7 @@ const OPTIONS: &[(u32, &str)] = &[
     (14, "--section=post-data"),
     (14, "--section=pre-data --section=post-data"),
     (14, "-n idx"),
+    (14, "-n pg_catalog"),
     (14, "-n idx -n con --strict-names"),
     (14, "-n c* -N con"),
     (14, "-N idx -N loop"),

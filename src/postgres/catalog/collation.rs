@@ -164,7 +164,7 @@ fn parameters(emit: &Emit, it: &Details) -> Vec<String> {
     match it.provider {
         // Until 14, the locale of ICU stood where that of libc stands.
         'b' | 'i' if it.locale.is_some() => set("locale", it.locale.as_ref()),
-        'd' => {}
+        'd' if emit.cat.server.major() >= 15 => {}
         _ if it.collate == it.ctype => set("locale", it.collate.as_ref()),
         _ => {
             set("lc_collate", it.collate.as_ref());
