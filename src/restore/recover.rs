@@ -49,7 +49,7 @@ pub async fn clean(target: &Target, client: &Client, database: &str) -> Result<V
     let mut found = Vec::new();
     for marked in marker::list(client, database).await? {
         if marked.marker.state == State::Unfinished {
-            drop_database(client, &marked.name).await?;
+            drop_unfinished(target, client, &marked.name).await?;
             found.push(Leftover {
                 name: marked.name,
                 removed: true,
@@ -64,6 +64,35 @@ pub async fn clean(target: &Target, client: &Client, database: &str) -> Result<V
         found.push(Leftover { name, removed });
     }
     Ok(found)
+}
+
+/// Drops a database that was never live. Its subscriptions go first, which would keep it: those of the live one have the
+/// slots that they name, and keep them.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn drop_unfinished(target: &Target, client: &Client, name: &str) -> Result<()> {
+    let subscriptions = client
+        .query(
+            "SELECT s.subname::text FROM pg_catalog.pg_subscription s \
+             JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1",
+            &[&name],
+        )
+        .await?;
+    if !subscriptions.is_empty() {
+        let inside = target.session(name).await?;
+        for row in subscriptions {
+            let subscription = quoted(row.try_get(0)?);
+            run(&inside, &format!("ALTER SUBSCRIPTION {subscription} DISABLE")).await?;
+            run(
+                &inside,
+                &format!("ALTER SUBSCRIPTION {subscription} SET (slot_name = NONE)"),
+            )
+            .await?;
+            run(&inside, &format!("DROP SUBSCRIPTION {subscription}")).await?;
+        }
+    }
+    drop_database(client, name).await
 }
 
 /// Drops a database with whoever is still in it, be it a template or not.

@@ -452,7 +452,7 @@ impl<'a> Prepared<'a> {
     async fn give_up(&self, incoming: &str, error: anyhow::Error) -> anyhow::Error {
         let removed = async {
             let client = self.target.outside(&self.database).await?;
-            recover::drop_database(&client, incoming).await
+            recover::drop_unfinished(&self.target, &client, incoming).await
         };
         match removed.await {
             Ok(()) => explain(error, "the restore failed, and nothing was changed"),

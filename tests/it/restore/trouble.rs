@@ -282,3 +282,27 @@ fn names_that_are_taken_are_left_alone() {
         assert_eq!(site.server.psql(name, "SELECT count(*) FROM somebodys"), "0");
     }
 }
+
+#[test]
+fn what_a_kill_left_of_a_database_with_a_subscription_is_removed() {
+    let site = site(Server::start(15));
+    site.server.psql(
+        "app",
+        "CREATE SUBSCRIPTION \"Odd one\" CONNECTION 'dbname=none' PUBLICATION p WITH (connect = false, slot_name = 'theirs')",
+    );
+    site.backup();
+    let mut child = super::failures::paused(&site, &["restore", "app", "--yes", "--pause-at", "prove"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let listed = site.run(&["list", "app"]).ok().stdout;
+    assert!(listed.contains("did not end: removed"), "{listed}");
+    // Somebody changes his mind.
+    let child = super::failures::paused(&site, &["restore", "app", "--yes", "--pause-at", "prove"]);
+    Run::of(std::process::Command::new("kill").arg(child.id().to_string())).ok();
+    let ended = Run::from(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    assert_eq!(site.databases(), ["app", "postgres", "template0", "template1"]);
+    let live =
+        "SELECT subname, subslotname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = 'app'";
+    assert_eq!(site.server.psql("app", live), "Odd one|theirs");
+}
