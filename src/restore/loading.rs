@@ -52,4 +52,8 @@ impl load::Progress for Teller {
     fn tolerated(&self, what: String) {
         self.0.warn(format!("passed over: {what}"));
     }
+
+    fn told(&self, what: String) {
+        self.0.warn(what);
+    }
 }

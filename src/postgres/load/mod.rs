@@ -10,6 +10,7 @@ mod inserts;
 mod remove;
 mod rows;
 pub mod script;
+mod search_path;
 mod session;
 mod stream;
 mod work;
@@ -39,6 +40,8 @@ pub trait Progress: Send + Sync {
     fn loaded(&self, bytes: u64);
     /// A statement failed that loses nothing.
     fn tolerated(&self, what: String);
+    /// Something was restored in another way than it should have been.
+    fn told(&self, what: String);
 }
 
 /// One archive on its way into one database.

@@ -10,6 +10,7 @@ use tokio_postgres::{Column, CopyInSink};
 
 use super::binary::Columns;
 use super::name_of;
+use super::search_path;
 use super::session::Loader;
 use super::stream::Stream;
 use crate::archive::raw;
@@ -42,18 +43,56 @@ impl Loader {
             true => own_table(entries, entry),
             false => None,
         };
-        if let Some(table) = &own {
+        let (begin, end, back) = match (&own, &self.archive.within) {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
-            let table = self.text(&raw::encode(table)).await?;
-            self.client()
-                .batch_execute(&format!("BEGIN; TRUNCATE TABLE ONLY {table}"))
-                .await?;
+            (Some(table), _) => {
+                let table = self.text(&raw::encode(table)).await?;
+                (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK")
+            }
+            (None, Some(_)) => (
+                "SAVEPOINT rows".to_owned(),
+                "RELEASE SAVEPOINT rows",
+                "ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows",
+            ),
+            // One statement is a transaction already.
+            (None, None) if columns.is_none() => (String::new(), "", ""),
+            (None, None) => ("BEGIN".to_owned(), "COMMIT", "ROLLBACK"),
+        };
+        let copied = self
+            .copy_between(entry, own.is_some(), columns.clone(), (&begin, end))
+            .await;
+        let Err(error) = copied else { return Ok(()) };
+        if !search_path::is_lost(&error) || self.client().is_closed() {
+            return Err(error);
+        }
+        self.client()
+            .batch_execute(&format!("{back}; {}", search_path::OF_DATABASE))
+            .await?;
+        let again = self.copy_between(entry, own.is_some(), columns, (&begin, end)).await;
+        if again.is_err() {
+            return Err(error);
+        }
+        self.client().batch_execute(search_path::NONE).await?;
+        self.tell_search_path(entry, &error);
+        Ok(())
+    }
+
+    /// Loads all rows of a table between two statements; either may be empty.
+    async fn copy_between(
+        &self,
+        entry: &Entry,
+        freeze: bool,
+        columns: Option<Columns>,
+        (begin, end): (&str, &str),
+    ) -> Result<()> {
+        if !begin.is_empty() {
+            self.client().batch_execute(begin).await?;
         }
         let rows = Stream::open(Arc::clone(&self.archive.reader), entry.dump_id);
-        self.copy(entry, own.is_some(), columns, &rows).await?;
-        if own.is_some() {
-            self.client().batch_execute("COMMIT").await?;
+        self.copy(entry, freeze, columns, &rows).await?;
+        if !end.is_empty() {
+            self.client().batch_execute(end).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{Archive, name_of};
+use super::{Archive, name_of, search_path};
 use crate::archive::plain::Script;
 use crate::archive::raw;
 use crate::archive::toc::Entry;
@@ -174,7 +174,25 @@ impl Loader {
         // Settings that the failed statement made were rolled back with it.
         self.script.reconnected();
         let sql = self.script.definition(at);
-        self.run(&sql).await
+        let ran = self.run(&sql).await;
+        let Err(error) = ran else { return Ok(()) };
+        if !search_path::is_lost(&error) || self.client().is_closed() {
+            return Err(error);
+        }
+        let sql = [
+            search_path::OF_DATABASE.as_bytes(),
+            b";\n",
+            &sql,
+            b";\n",
+            search_path::NONE.as_bytes(),
+        ]
+        .concat();
+        // What is told is the error of the first time.
+        if self.run(&sql).await.is_err() {
+            return Err(error);
+        }
+        self.tell_search_path(&self.archive.reader.entries()[at], &error);
+        Ok(())
     }
 
     async fn run(&self, sql: &[u8]) -> Result<()> {

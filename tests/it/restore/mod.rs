@@ -8,6 +8,7 @@ mod in_place_tables;
 mod kills;
 mod proof;
 mod rows;
+mod search_path;
 mod selection;
 mod sending;
 mod settings;

@@ -24,7 +24,7 @@ const LENGTH: usize = 4;
 const NULL: [u8; LENGTH] = (-1_i32).to_be_bytes();
 
 /// What rows of text are made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Columns {
     /// How many there are, as each row says it.
     count: [u8; 2],
