@@ -99,6 +99,39 @@ fn layers_know_only_what_lies_below() {
 }
 
 #[test]
+fn the_fuzz_targets_are_locked_to_the_same_dependencies() {
+    let parse = |path: &str| -> toml::Table {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        toml::from_str(&text).unwrap()
+    };
+    let lock = parse("fuzz/Cargo.lock");
+    let packages = lock["package"].as_array().unwrap();
+    let ours = packages
+        .iter()
+        .find(|package| package["name"].as_str() == Some("snapback"))
+        .unwrap();
+    // A name goes with its version where there are several.
+    let locked: Vec<&str> = ours["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it.as_str().unwrap().split(' ').next().unwrap())
+        .collect();
+    let manifest = parse("Cargo.toml");
+    let wanted: Vec<&str> = manifest["dependencies"]
+        .as_table()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let lacking: Vec<_> = wanted.into_iter().filter(|name| !locked.contains(name)).collect();
+    assert!(
+        lacking.is_empty(),
+        "fuzz/Cargo.lock lacks {lacking:?}: cargo metadata --manifest-path fuzz/Cargo.toml"
+    );
+}
+
+#[test]
 fn retention_and_schedule_do_no_io() {
     for file in ["src/retention.rs", "src/schedule.rs"] {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();

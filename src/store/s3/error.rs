@@ -99,7 +99,11 @@ fn hint<E: ProvideErrorMetadata + std::error::Error + 'static>(
         (_, Some(403)) => Some(
             "the credentials lack a right on this bucket: s3:GetObject, PutObject, DeleteObject, ListBucket, AbortMultipartUpload are needed",
         ),
-        (Some("SlowDown" | "ServiceUnavailable" | "InternalError"), _) | (None, Some(500..)) => {
+        (Some("SlowDown"), _) => Some(
+            "the server is in trouble; this was tried several times (`attempts`). Try again later; `rclone serve s3` takes \
+             large archives only with --multipart-streaming-buffer-limit 0 --multipart-streaming-buffer-total 0",
+        ),
+        (Some("ServiceUnavailable" | "InternalError"), _) | (None, Some(500..)) => {
             Some("the server is in trouble; this was tried several times (`attempts`). Try again later")
         }
         (None, Some(..300)) if cause(error).contains("XML") => {

@@ -42,6 +42,9 @@ impl S3Server {
             let mut command = supervised(&installed("rclone-"));
             command
                 .args(["serve", "s3", "--config", "/dev/null", "--vfs-cache-mode", "off"])
+                // Of what comes out of its order it keeps 256 MiB in memory, and the first part comes last.
+                .args(["--multipart-streaming-buffer-limit", "0"])
+                .args(["--multipart-streaming-buffer-total", "0"])
                 .args(["--addr", &format!("127.0.0.1:{port}")])
                 .args(["--auth-key", &format!("{ACCESS_KEY},{SECRET_KEY}")])
                 .args(more)
