@@ -320,6 +320,24 @@ impl ProvideCredentials for KeyFiles {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn keys_in_files_are_read_again_and_expire() {
+        let dir = tempfile::tempdir().unwrap();
+        let [access, secret] = ["access", "secret"].map(|name| dir.path().join(name));
+        std::fs::write(&secret, "hush\n").unwrap();
+        let files = KeyFiles {
+            access: access.clone(),
+            secret,
+        };
+        for key in ["old", "new"] {
+            std::fs::write(&access, format!("{key}\n")).unwrap();
+            let found = files.provide_credentials().await.unwrap();
+            assert_eq!((found.access_key_id(), found.secret_access_key()), (key, "hush"));
+            // The SDK asks again when they expire.
+            assert!(found.expiry().unwrap() <= SystemTime::now() + KEYS_READ_EVERY);
+        }
+    }
+
     #[test]
     fn tags_are_escaped() {
         let options = S3Options {
