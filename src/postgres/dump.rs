@@ -248,7 +248,10 @@ impl Run<'_> {
         )?;
         let tables = cat.tables().filter(|(_, table)| table.interesting).count();
         let sessions = if tables < WORTH_HELP { 1 } else { others.jobs };
-        futures_util::try_join!(lock::tables(&cat, leader), others.connect(sessions))?;
+        futures_util::try_join!(
+            lock::tables(&cat, leader, self.request.sections.data),
+            others.connect(sessions)
+        )?;
         let helpers = others.connected.as_slice();
         cat.read_details(Sessions { leader, helpers }, self.progress).await?;
         let sorted = order::sort(&mut cat)?;

@@ -2,9 +2,9 @@
 //! said always.
 
 use super::say;
-use crate::postgres::catalog::Catalog;
 use crate::postgres::catalog::object::{Components, Object};
 use crate::postgres::catalog::table::Table;
+use crate::postgres::catalog::{Catalog, Kind};
 use crate::postgres::progress::{Progress, ReadCatalog};
 use crate::postgres::warning::Warning;
 
@@ -32,6 +32,7 @@ impl Progress for Verbose {
             let connected = if cat.server.major() < 18 { 0 } else { self.connections };
             (0..connected).for_each(|_| say(SET_SEARCH_PATH));
         }
+        pseudo_types(cat).iter().for_each(|line| say(line));
     }
 
     fn notes(&self, notes: Vec<String>) {
@@ -183,6 +184,18 @@ fn of_table(read: &ReadCatalog, object: &Object, table: &Table) -> Vec<String> {
     let due = what.iter().filter(|(due, _)| *due);
     due.map(|(_, what)| format!("{what} table \"{schema}.{}\"", object.name))
         .collect()
+}
+
+/// What pg_dump warns of when the server's own types are to be dumped (`-n pg_catalog`): no statement makes these.
+fn pseudo_types(cat: &Catalog) -> Vec<String> {
+    let is_one = |object: &&Object| {
+        let wanted = object.wants(Components::DEFINITION) && cat.options.dump_schema();
+        wanted && matches!(&object.kind, Kind::Type(it) if it.typtype == 'p' && it.is_defined)
+    };
+    let mut names: Vec<_> = cat.objects().filter(is_one).map(|object| &object.name).collect();
+    names.sort_unstable();
+    let warning = |name: &String| format!("warning: typtype of data type \"{name}\" appears to be invalid");
+    names.into_iter().map(warning).collect()
 }
 
 /// What is said of the settings of an archive, which are its first entries.

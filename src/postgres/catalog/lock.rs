@@ -11,11 +11,12 @@ use crate::postgres::session::{Query, Session};
 /// Tables per LOCK statement: the names of so many fit a statement of a few dozen kilobytes.
 const BATCH: usize = 500;
 
-/// Locks what is dumped `IN ACCESS SHARE MODE`; the session's `lock_timeout` bounds the wait.
+/// Locks what is dumped `IN ACCESS SHARE MODE`; the session's `lock_timeout` bounds the wait. With `rows` those of tables
+/// are going to be read.
 ///
 /// # Errors
 /// A table could not be locked, is gone, or is another one than in the snapshot; the error names it.
-pub async fn tables(cat: &Catalog, session: &Session) -> Result<()> {
+pub async fn tables(cat: &Catalog, session: &Session, rows: bool) -> Result<()> {
     let wanted = wanted(cat);
     if wanted.is_empty() {
         return Ok(());
@@ -23,7 +24,7 @@ pub async fn tables(cat: &Catalog, session: &Session) -> Result<()> {
     // A superuser may do everything.
     if !cat.server.superuser {
         let locked: Vec<Oid> = wanted.iter().map(|(oid, _)| *oid).collect();
-        preflight::rights(session, &locked, &read(cat), cat.options.enable_row_security).await?;
+        preflight::rights(session, &locked, &read(cat, rows), cat.options.enable_row_security).await?;
     }
     let all: Vec<_> = wanted.chunks(BATCH).map(statement).collect();
     let all = format!(
@@ -78,15 +79,15 @@ fn wanted(cat: &Catalog) -> Vec<(Oid, String)> {
         .collect()
 }
 
-/// What rows are read of.
-fn read(cat: &Catalog) -> Vec<Oid> {
+/// What rows are read of. Sequences are read with the catalogs, also when their section is not dumped.
+fn read(cat: &Catalog, rows: bool) -> Vec<Oid> {
     if !cat.options.dump_data() || cat.options.binary_upgrade {
         return Vec::new();
     }
     cat.tables()
         .filter(|(object, table)| {
             object.dump.has(Components::DATA)
-                && matches!(table.relkind, 'r' | 'S')
+                && (table.relkind == 'S' || (rows && table.relkind == 'r'))
                 && !cat.selection.exclude_table_data.contains(&table.oid)
         })
         .map(|(_, table)| table.oid)

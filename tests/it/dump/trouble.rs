@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{command, dump};
+use super::{command, dump, same_as_pg_dump};
 use crate::support::{Run, Server};
 
 /// Rows that no pipe holds: a dump of them waits until someone reads its output.
@@ -70,6 +70,8 @@ fn row_security_is_named_instead_of_dumping_a_part() {
     let part = dump(&server, "postgres", &["-U", "poor", "--enable-row-security"]).ok();
     assert!(part.stdout.contains("\n1\n\\.\n"));
     dump(&server, "postgres", &["-U", "poor", "-s"]).ok();
+    // Rows that are not dumped are not hidden.
+    same_as_pg_dump(&server, "postgres", &["-U", "poor", "--section=post-data"]);
 }
 
 #[test]

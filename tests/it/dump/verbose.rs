@@ -47,6 +47,7 @@ fn verbose_dumps_and_warnings_are_told_as_pg_dump_does() {
             ("app", "-Fc"),
             ("empty", "-v"),
             ("empty", "-v -B -x"),
+            ("empty", "-v -s -n pg_catalog"),
             ("empty", "-v -a -Fc"),
         ] {
             let folder = tempfile::tempdir().unwrap();
