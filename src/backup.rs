@@ -262,7 +262,9 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
     watch.step(Step::Clean).await;
     let source = &lock.source;
     let clean = |shelf: Shelf| async move { shelf.clean(source, started).await };
-    let cleaned = copies.each(clean).await?.concat();
+    let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
+    // Now, for a store may take long to list what is in it, and the longer the more of it is new.
+    let before = collapse::before(found, source);
 
     let id = copies.claim(source, started).await?;
     watch.step(Step::Claim).await;
@@ -291,13 +293,11 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
     };
     let mut manifest = describe(request, id, times, dumped, files);
     manifest.warnings.extend(warnings);
-    let shelves = copies.shelves().map(|(_, shelf)| shelf);
-    let mut before = collapse::before(shelves, &manifest.source).await;
-    if let Some(before) = &mut before {
+    let collapsed = before.map_or_else(Vec::new, |mut before| {
         // Without a key only the numbers are compared.
-        let _ = stored::unseal(before, &job.keys);
-    }
-    let collapsed = before.map_or_else(Vec::new, |before| collapse::signs(&before, &manifest));
+        let _ = stored::unseal(&mut before, &job.keys);
+        collapse::signs(&before, &manifest)
+    });
     manifest.warnings.extend(collapsed.iter().cloned());
     let (openable, stored) = (&manifest, seal.manifest(&manifest)?);
     copies
@@ -307,7 +307,10 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
         lock,
         manifest,
         stored,
-        noticed: Noticed { cleaned, collapsed },
+        noticed: Noticed {
+            cleaned: cleaned.concat(),
+            collapsed,
+        },
     })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::{Manifest, Source, Table};
-use crate::shelf::Shelf;
+use crate::shelf::Inventory;
 
 /// Fewer rows than this share of those before, in percent, are too few.
 const SHARE: u64 = 50;
@@ -16,16 +16,14 @@ const TABLE: (u64, u64) = (1_000, 5);
 /// How many tables are named; the rest is counted.
 const NAMED: usize = 5;
 
-/// The newest backup of `source` in the first of `shelves` that can be read.
-pub async fn before(shelves: impl Iterator<Item = &Shelf>, source: &Source) -> Option<Manifest> {
-    for shelf in shelves {
-        match shelf.newest(source).await {
-            Ok(newest) => return newest,
-            // The backup is what counts; that nothing can be compared is no reason to give it up.
-            Err(error) => tracing::warn!("the backup before cannot be compared with: {error:#}"),
-        }
-    }
-    None
+/// The newest backup of `source` that any of the stores has.
+#[must_use]
+pub fn before(inventories: Vec<Inventory>, source: &Source) -> Option<Manifest> {
+    let backups = inventories.into_iter().flat_map(|inventory| inventory.backups);
+    let manifests = backups.map(|backup| backup.manifest);
+    manifests
+        .filter(|manifest| manifest.source.same_database(source))
+        .max_by_key(|manifest| manifest.id)
 }
 
 /// What is much less than in the backup `before`, in words for people; nothing when all is well. The partitions of a table

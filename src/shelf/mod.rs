@@ -313,23 +313,6 @@ impl Shelf {
         Ok(manifest)
     }
 
-    /// The newest backup of `source` that has a manifest.
-    ///
-    /// # Errors
-    /// The store fails.
-    pub async fn newest(&self, source: &Source) -> Result<Option<Manifest>> {
-        let listed = self.store.list(&self.file_path("")).await?;
-        let is_manifest = |path: &str| Part::Manifest.parse(&self.job, path.strip_prefix(&self.file_path(""))?);
-        for meta in listed.iter().rev().filter(|meta| is_manifest(&meta.path).is_some()) {
-            if let Object::Manifest(manifest) = self.object(&meta.path).await?
-                && manifest.source.same_database(source)
-            {
-                return Ok(Some(*manifest));
-            }
-        }
-        Ok(None)
-    }
-
     /// Makes a backup exist, after its files do.
     ///
     /// # Errors
@@ -385,11 +368,11 @@ impl Shelf {
     }
 
     /// Cleans up at `now` after killed runs of the job on `source`, whose lock the caller holds (so none is
-    /// alive), and after killed deletions. Returns what it cleaned.
+    /// alive), and after killed deletions. Returns what it cleaned, and what it found.
     ///
     /// # Errors
     /// The store fails.
-    pub async fn clean(&self, source: &Source, now: DateTime<Utc>) -> Result<Vec<String>> {
+    pub async fn clean(&self, source: &Source, now: DateTime<Utc>) -> Result<(Vec<String>, Inventory)> {
         let mut cleaned = self.store.clean(&format!("{}/", self.job)).await?;
         let inventory = self.inventory().await?;
         for claim in &inventory.claims {
@@ -403,13 +386,13 @@ impl Shelf {
             }
             self.release(claim.id).await?;
         }
-        for id in inventory.removals {
+        for &id in &inventory.removals {
             if self.is_gone(id).await? {
                 self.discard(id).await?;
                 cleaned.push(format!("the rest of the deleted backup {id}"));
             }
             self.store.delete(&self.path(Part::Removal, id)).await?;
         }
-        Ok(cleaned)
+        Ok((cleaned, inventory))
     }
 }
