@@ -28,7 +28,7 @@ use super::toc::{DumpId, Entry};
 use super::{Format, Header, custom, directory, plain, tar};
 use crate::error::{Exit, Fail, Result};
 use crate::postgres::quote::Quote;
-use crate::seal::{Codec, Compression, Frame, Joiner, SegmentCompressor, SegmentEnd};
+use crate::seal::{Chunks, Codec, Compression, Frame, Joiner, SegmentCompressor, SegmentEnd};
 
 /// What a [`Writer`] wants to be carried away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -336,11 +336,11 @@ impl Writer {
     }
 
     fn put(&mut self, bytes: Bytes) -> Result<()> {
-        let bytes = match &mut self.form {
-            Form::Plain(_, Some(compressor)) => compressor.segment.push(&bytes)?.unwrap_or_default(),
-            _ => bytes,
-        };
-        if !bytes.is_empty() {
+        if let Form::Plain(_, Some(compressor)) = &mut self.form {
+            compressor.segment.push(&bytes)?;
+            let chunks = std::iter::from_fn(|| compressor.segment.chunk());
+            self.queue.extend(chunks.map(|chunk| Output::Bytes(chunk).into()));
+        } else if !bytes.is_empty() {
             self.queue.push_back(Output::Bytes(bytes).into());
         }
         Ok(())
@@ -420,7 +420,7 @@ impl Compressor {
             frame: Frame::Gzip,
         };
         Ok(Some(Compressor {
-            segment: SegmentCompressor::new(&codec)?,
+            segment: SegmentCompressor::new(&codec, &Chunks::default())?,
             joiner: Joiner::new(codec),
         }))
     }

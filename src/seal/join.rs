@@ -85,7 +85,7 @@ fn combine_adler(first: u32, second: u32, len: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::decode::decode;
-    use super::super::{Compression, SegmentCompressor};
+    use super::super::{Chunks, Compression, SegmentCompressor};
     use super::*;
 
     /// What one stream of `segments` decompresses to.
@@ -97,12 +97,13 @@ mod tests {
         let mut joiner = Joiner::new(codec);
         let mut stream = joiner.header().unwrap_or_default().to_vec();
         for segment in segments {
-            let mut compressor = SegmentCompressor::new(&codec).unwrap();
+            let mut compressor = SegmentCompressor::new(&codec, &Chunks::default()).unwrap();
             for part in segment.chunks(70_000) {
-                stream.extend(compressor.push(part).unwrap().unwrap_or_default());
+                compressor.push(part).unwrap();
+                stream.extend(std::iter::from_fn(|| compressor.chunk()).flatten());
             }
             let (rest, end) = compressor.finish().unwrap();
-            stream.extend(rest.unwrap_or_default());
+            stream.extend(rest.concat());
             joiner.add(&end);
         }
         stream.extend(joiner.trailer().unwrap_or_default());

@@ -7,16 +7,14 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use flate2::{Compress, Crc, FlushCompress, Status};
 use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation as _, OutBuffer};
 
+use super::chunks::{CHUNK, Chunks};
 use super::compression::{Algorithm, Codec, Compression, Frame};
 use crate::error::Result;
-
-/// Compressed bytes are handed out in chunks of about this size.
-const CHUNK: usize = 128 << 10;
 
 /// What a [`super::Joiner`] must know of a segment that ended.
 #[derive(Debug)]
@@ -37,9 +35,11 @@ pub(super) enum Check {
 /// Compresses one segment.
 pub struct SegmentCompressor {
     method: Method,
+    /// What was not handed out yet.
     out: Vec<u8>,
     len: u64,
     has_zlib_header: bool,
+    chunks: Chunks,
 }
 
 enum Method {
@@ -54,11 +54,11 @@ enum Method {
 const ZLIB_HEADER: usize = 2;
 
 impl SegmentCompressor {
-    /// Starts a segment.
+    /// Starts a segment, whose bytes are handed out in buffers of `chunks`.
     ///
     /// # Errors
     /// The zstd library refuses a parameter or has no memory.
-    pub fn new(codec: &Codec) -> Result<Self> {
+    pub fn new(codec: &Codec, chunks: &Chunks) -> Result<Self> {
         let compression = &codec.compression;
         let method = match (compression.algorithm, codec.frame) {
             (Algorithm::None, _) => Method::None,
@@ -72,14 +72,15 @@ impl SegmentCompressor {
             method,
             out: Vec::new(),
             len: 0,
+            chunks: chunks.clone(),
         })
     }
 
-    /// Compresses `bytes` and returns what is ready: never an empty chunk.
+    /// Compresses `bytes`; [`SegmentCompressor::chunk`] has what is ready then.
     ///
     /// # Errors
     /// The library fails, which it does only without memory.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<Option<Bytes>> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.len += bytes.len() as u64;
         match &mut self.method {
             Method::None => self.out.extend_from_slice(bytes),
@@ -94,22 +95,29 @@ impl SegmentCompressor {
             }
             Method::Zstd(encoder) => run_zstd(encoder, bytes, &mut self.out)?,
         }
-        Ok((self.out.len() >= CHUNK).then(|| self.take()))
+        self.drop_header();
+        Ok(())
     }
 
-    fn take(&mut self) -> Bytes {
-        let mut bytes = Bytes::from(std::mem::take(&mut self.out));
-        if std::mem::take(&mut self.has_zlib_header) {
-            bytes.advance(ZLIB_HEADER.min(bytes.len()));
+    /// The next chunk that is full.
+    pub fn chunk(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.copy(self.out.get(..CHUNK)?);
+        self.out.drain(..CHUNK);
+        Some(chunk)
+    }
+
+    fn drop_header(&mut self) {
+        if self.has_zlib_header && self.out.len() >= ZLIB_HEADER {
+            self.out.drain(..ZLIB_HEADER);
+            self.has_zlib_header = false;
         }
-        bytes
     }
 
-    /// Ends the segment: the last of its bytes, and what joins it to the others.
+    /// Ends the segment: the last of its bytes, in chunks none of which is empty, and what joins it to the others.
     ///
     /// # Errors
     /// As [`SegmentCompressor::push`].
-    pub fn finish(mut self) -> Result<(Option<Bytes>, SegmentEnd)> {
+    pub fn finish(mut self) -> Result<(Vec<Bytes>, SegmentEnd)> {
         let check = match &mut self.method {
             Method::None => Check::None,
             Method::Zlib(deflate) => {
@@ -135,9 +143,10 @@ impl SegmentCompressor {
                 Check::None
             }
         };
-        let rest = self.take();
+        self.drop_header();
+        let rest = self.out.chunks(CHUNK).map(|bytes| self.chunks.copy(bytes)).collect();
         let end = SegmentEnd { len: self.len, check };
-        Ok(((!rest.is_empty()).then_some(rest), end))
+        Ok((rest, end))
     }
 }
 

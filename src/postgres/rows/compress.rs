@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::postgres::options::Inserts;
 use crate::postgres::quote::Quote;
 use crate::postgres::row_hash::{ObjectHash, RowHash};
-use crate::seal::{Codec, SegmentCompressor};
+use crate::seal::{Chunks, Codec, SegmentCompressor};
 
 /// What the connection hands to the thread.
 pub(super) enum Read {
@@ -33,6 +33,8 @@ pub(super) enum Read {
 #[derive(Clone)]
 pub(super) struct Form {
     pub(super) codec: Codec,
+    /// Where the compressed bytes are.
+    pub(super) chunks: Chunks,
     pub(super) inserts: Option<Inserts>,
     pub(super) quote: Quote,
 }
@@ -85,7 +87,7 @@ impl<'a> Current<'a> {
     fn new(unit: Unit, form: &'a Form, gate: &'a Gate) -> Result<Self> {
         let (compressor, inserts) = match &unit.work {
             Work::Rows { source, .. } => (
-                Some(SegmentCompressor::new(&form.codec)?),
+                Some(SegmentCompressor::new(&form.codec, &form.chunks)?),
                 form.inserts
                     .map(|options| InsertWriter::new(source, options, &form.quote)),
             ),
@@ -120,7 +122,7 @@ impl<'a> Current<'a> {
                 Ok(())
             }
             Read::BeginObject(oid) => {
-                self.compressor = Some(SegmentCompressor::new(&self.form.codec)?);
+                self.compressor = Some(SegmentCompressor::new(&self.form.codec, &self.form.chunks)?);
                 self.object = Some(ObjectHash::new(oid));
                 self.send(Piece::BeginObject(oid))
             }
@@ -171,16 +173,17 @@ impl<'a> Current<'a> {
 
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
         let compressor = self.compressor.as_mut().context("data without a segment")?;
-        match compressor.push(bytes)? {
-            Some(chunk) => self.chunk(chunk),
-            None => Ok(()),
+        compressor.push(bytes)?;
+        while let Some(chunk) = self.compressor.as_mut().and_then(SegmentCompressor::chunk) {
+            self.chunk(chunk)?;
         }
+        Ok(())
     }
 
     fn end_segment(&mut self) -> Result<()> {
         let compressor = self.compressor.take().context("the end of no segment")?;
         let (rest, end) = compressor.finish()?;
-        if let Some(chunk) = rest {
+        for chunk in rest {
             self.chunk(chunk)?;
         }
         self.send(Piece::EndSegment(end))

@@ -27,6 +27,7 @@ use crate::archive::Writer;
 use crate::archive::toc::DumpId;
 use crate::error::Result;
 use crate::manifest::{self, Contents, LargeObjects};
+use crate::seal::Chunks;
 use gate::Gate;
 use unit::{Expected, Piece};
 
@@ -79,6 +80,7 @@ pub async fn run(
         gate: Arc::clone(&gate),
         form: compress::Form {
             codec: writer.codec(),
+            chunks: Chunks::default(),
             inserts: plan.inserts,
             quote: plan.quote,
         },

@@ -7,7 +7,7 @@ use snapback::archive::source::Source;
 use snapback::archive::toc::{Entry, Section};
 use snapback::archive::{Format, Header, Output, Reader, RestoreOptions, Writer};
 use snapback::postgres::quote::Quote;
-use snapback::seal::SegmentCompressor;
+use snapback::seal::{Chunks, SegmentCompressor};
 
 /// Data beyond this is not read to its end: a few bytes may well expand to gigabytes.
 const ENOUGH: usize = 1 << 20;
@@ -66,10 +66,11 @@ fn sample(format: Format, compression: &str) -> Vec<u8> {
 }
 
 fn put(writer: &mut Writer, bytes: &[u8]) {
-    let mut compressor = SegmentCompressor::new(&writer.codec()).unwrap();
-    let chunk = compressor.push(bytes).unwrap();
+    let mut compressor = SegmentCompressor::new(&writer.codec(), &Chunks::default()).unwrap();
+    compressor.push(bytes).unwrap();
+    // What is not ready yet comes at the end.
     let (rest, end) = compressor.finish().unwrap();
-    for chunk in chunk.into_iter().chain(rest) {
+    for chunk in rest {
         writer.chunk(chunk).unwrap();
     }
     writer.end_segment(&end);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use snapback::archive::toc::DumpId;
 use snapback::archive::{Format, Output, Reader, RestoreOptions, Writer};
 use snapback::postgres::quote::Quote;
-use snapback::seal::{Compression, SegmentCompressor};
+use snapback::seal::{Chunks, Compression, SegmentCompressor};
 use tempfile::TempDir;
 
 use crate::support::{Server, VERSIONS};
@@ -112,10 +112,11 @@ impl Target {
 /// Writes one stream in segments of `size` bytes that are compressed apart.
 pub fn write_stream(writer: &mut Writer, target: &mut Target, bytes: &[u8], size: usize) {
     for segment in bytes.chunks(size).chain(bytes.is_empty().then_some(&[][..])) {
-        let mut compressor = SegmentCompressor::new(&writer.codec()).unwrap();
+        let mut compressor = SegmentCompressor::new(&writer.codec(), &Chunks::default()).unwrap();
         let mut chunks: Vec<Bytes> = Vec::new();
         for part in segment.chunks(7_000) {
-            chunks.extend(compressor.push(part).unwrap());
+            compressor.push(part).unwrap();
+            chunks.extend(std::iter::from_fn(|| compressor.chunk()));
         }
         let (rest, end) = compressor.finish().unwrap();
         for chunk in chunks.into_iter().chain(rest) {
