@@ -1,7 +1,8 @@
 //! Backups to an S3 server on the same machine and to a folder, both also encrypted, in the same run on the same database.
 //!
 //! `cargo bench --bench s3` makes a database of 1.1 GB, which takes a few minutes; `SNAPBACK_BENCH_SCALE=0.1` makes it
-//! smaller. The S3 server (rclone) shares the processors with the backup, so what it needs itself is told too.
+//! smaller. The S3 servers (rclone, and Garage where it is installed) share the processors with the backup, so what they
+//! need themselves is told too.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unused_imports)]
 
 mod common;
@@ -35,7 +36,16 @@ fn main() {
     }
     let server = Server::start_with(15, &["shared_buffers=256MB"]);
     let size = create_rows(&server, "rows", scale());
-    let bucket = S3Server::start();
+    println!("rows, {size}, backups against one to a folder");
+    compare("rclone", &server, &S3Server::start());
+    match S3Server::garage_if_installed() {
+        Some(bucket) => compare("Garage", &server, &bucket),
+        None => println!("Garage is not installed: tests/servers --full"),
+    }
+}
+
+/// All jobs, by turns.
+fn compare(name: &str, server: &Server, bucket: &S3Server) {
     let folder = tempfile::tempdir().unwrap();
     let mut config = bucket.config("bench") + "[stores.folder]\npath = 'backups'\n";
     for (job, store) in JOBS {
@@ -55,13 +65,12 @@ fn main() {
             }
         }
     }
-    println!("rows, {size}, backups against one to a folder");
     let first = best[0].as_ref().unwrap().0.wall.as_secs_f64();
     for (best, (job, _)) in best.iter().zip(JOBS) {
         let (run, served) = best.as_ref().unwrap();
         let wall = run.wall.as_secs_f64();
         println!(
-            "  {job:13}  {wall:.2} s: {:.2}  peak {} MiB; the S3 server itself used {served:.1} s of processor",
+            "  {job:13}  {wall:.2} s: {:.2}  peak {} MiB; {name} itself used {served:.1} s of processor",
             wall / first,
             run.peak_kib >> 10
         );

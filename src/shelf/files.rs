@@ -11,8 +11,10 @@ use crate::manifest::{BackupId, File, Part};
 use crate::seal::Digest;
 use crate::store::{self, ObjectMeta};
 
-/// How much of a file is read at a time.
+/// How much of a file is read at a time: a far store is worth large pieces. A disk answers at once, and each thread that
+/// reads from it keeps the memory of its largest piece.
 const READ_SIZE: u64 = 4 << 20;
+const LOCAL_READ_SIZE: u64 = 512 << 10;
 
 /// How many such pieces are read at once: a far store answers slowly, and each takes its memory.
 const READ_AHEAD: usize = 3;
@@ -181,10 +183,11 @@ impl Shelf {
     /// All bytes of a file in order, read a little ahead.
     fn pieces(&self, name: &str, size: u64) -> BoxStream<'static, Result<Bytes>> {
         let (store, path) = (Arc::clone(&self.store), self.file_path(name));
-        let starts = (0..size.div_ceil(READ_SIZE)).map(|piece| piece * READ_SIZE);
+        let step = if store.is_local() { LOCAL_READ_SIZE } else { READ_SIZE };
+        let starts = (0..size.div_ceil(step)).map(move |piece| piece * step);
         let read = move |start: u64| {
             let (store, path) = (Arc::clone(&store), path.clone());
-            async move { store.read(&path, start..size.min(start + READ_SIZE)).await }
+            async move { store.read(&path, start..size.min(start + step)).await }
         };
         stream::iter(starts).map(read).buffered(READ_AHEAD).boxed()
     }

@@ -78,6 +78,11 @@ impl S3Server {
         })
     }
 
+    /// Garage, where it is installed.
+    pub fn garage_if_installed() -> Option<S3Server> {
+        find("garage-").is_some().then(S3Server::garage)
+    }
+
     fn spawn(scheme: &'static str, command: impl Fn(&Path, u16) -> Command) -> S3Server {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("access"), format!("{ACCESS_KEY}\n")).unwrap();
@@ -227,12 +232,15 @@ fn supervised(program: &Path) -> Command {
 }
 
 fn installed(prefix: &str) -> PathBuf {
-    let found = fs::read_dir(cache_dir()).ok().and_then(|entries| {
+    find(prefix).unwrap_or_else(|| panic!("{prefix}… is not installed: run tests/servers, for Garage with --full"))
+}
+
+fn find(prefix: &str) -> Option<PathBuf> {
+    fs::read_dir(cache_dir()).ok().and_then(|entries| {
         let mut paths = entries.flatten().map(|entry| entry.path());
         paths.find(|path| {
             path.file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
         })
-    });
-    found.unwrap_or_else(|| panic!("{prefix}… is not installed: run tests/servers, for Garage with --full"))
+    })
 }
