@@ -7,6 +7,7 @@ use super::plain::sanitize;
 use super::required::required;
 use super::toc::Entry;
 use super::{Header, raw};
+use crate::seal::Algorithm;
 
 /// The facts about an archive that the head of a list shows and that [`Header`] does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +16,28 @@ pub struct Facts {
     pub minor: u8,
     /// `CUSTOM`, `DIRECTORY` or `TAR`.
     pub format: &'static str,
-    /// `none`, `gzip`, `lz4` or `zstd`.
-    pub compression: &'static str,
+    /// How data is compressed.
+    pub compression: Algorithm,
+    /// The level, where the archive says it: all that pg_restore up to 15 shows.
+    pub level: Option<i32>,
     /// Size of integers in bytes.
     pub int_size: u8,
     /// Size of file offsets in bytes.
     pub offset_size: u8,
+}
+
+impl Facts {
+    /// As pg_restore of the server's major says it.
+    fn compression(&self, header: &Header) -> String {
+        let major = header.server_version.split(|c: char| !c.is_ascii_digit()).next();
+        let is_old = major
+            .and_then(|major| major.parse::<u32>().ok())
+            .is_some_and(|major| major < 16);
+        match self.level.filter(|_| is_old) {
+            Some(level) => level.to_string(),
+            None => self.compression.name().to_owned(),
+        }
+    }
 }
 
 /// The list that `pg_restore -l` prints of an archive.
@@ -35,7 +52,7 @@ pub fn render(header: &Header, facts: &Facts, entries: &[Entry], options: &Resto
         header.created.format("%Y-%m-%d %H:%M:%S"),
         sanitize(&header.database),
         entries.len(),
-        facts.compression,
+        facts.compression(header),
         facts.minor,
         facts.format,
         facts.int_size,

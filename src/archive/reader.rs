@@ -99,7 +99,8 @@ impl Reader {
                 Contents::Directory(_) => "DIRECTORY",
                 Contents::Tar(_) => "TAR",
             },
-            compression: self.head.algorithm.name(),
+            compression: self.head.algorithm,
+            level: self.head.level,
             int_size: self.head.int_size,
             offset_size: self.head.offset_size,
         }

@@ -137,6 +137,8 @@ pub struct Head {
     pub format: FormatCode,
     /// How data is compressed.
     pub algorithm: Algorithm,
+    /// The level, which only versions before 1.15 say; -1 is gzip's own default.
+    pub level: Option<i32>,
 }
 
 impl Head {
@@ -168,7 +170,7 @@ impl Head {
             3 => FormatCode::Files,
             other => return damaged(format!("unknown format {other}")),
         };
-        let algorithm = algorithm(input, minor)?;
+        let (algorithm, level) = compression(input, minor)?;
         let created = time(input)?;
         Ok(Head {
             header: Header {
@@ -182,25 +184,26 @@ impl Head {
             offset_size,
             format,
             algorithm,
+            level,
         })
     }
 }
 
-fn algorithm(input: &mut Input, minor: u8) -> Result<Algorithm> {
+fn compression(input: &mut Input, minor: u8) -> Result<(Algorithm, Option<i32>)> {
     if minor < 15 {
         // Older versions only say the level of gzip.
-        return Ok(match input.int()? {
-            0 => Algorithm::None,
-            _ => Algorithm::Gzip,
-        });
+        let level = input.int()?;
+        let algorithm = if level == 0 { Algorithm::None } else { Algorithm::Gzip };
+        return Ok((algorithm, Some(level)));
     }
-    match input.byte()? {
-        0 => Ok(Algorithm::None),
-        1 => Ok(Algorithm::Gzip),
-        2 => Ok(Algorithm::Lz4),
-        3 => Ok(Algorithm::Zstd),
-        other => damaged(format!("unknown compression {other}")),
-    }
+    let algorithm = match input.byte()? {
+        0 => Algorithm::None,
+        1 => Algorithm::Gzip,
+        2 => Algorithm::Lz4,
+        3 => Algorithm::Zstd,
+        other => return damaged(format!("unknown compression {other}")),
+    };
+    Ok((algorithm, None))
 }
 
 /// C's `struct tm`; a time that never was is the epoch, because nothing depends on it.
