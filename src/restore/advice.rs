@@ -37,6 +37,10 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 "the restore needs more locks than the server has: raise max_locks_per_transaction, which takes a restart",
             )
         }
+        &SqlState::CHECK_VIOLATION => Some(
+            "a check refuses rows that were there: it may call a function that is another one now, or that reads what is not \
+             in the backup. pg_restore restores the archive by --section, so that the constraint can be dropped before the data",
+        ),
         &SqlState::OUT_OF_MEMORY => Some("the server is out of memory: restore with fewer connections (-j)"),
         &SqlState::TOO_MANY_CONNECTIONS => {
             Some("the server has no connections to spare: restore with fewer of them (-j), or raise max_connections")

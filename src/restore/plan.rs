@@ -403,6 +403,19 @@ fn obstacles(what: &What, goal: &Goal<'_>, survey: &Survey) -> Vec<Obstacle> {
             "create it, empty, or restore with --mode swap",
         ));
     }
+    if survey
+        .live
+        .as_ref()
+        .is_some_and(|live| !live.database.allows_connections)
+        && wishes.mode == Mode::Swap
+        && wishes.safety
+    {
+        found.push(Obstacle::new(
+            Exit::Failure,
+            "no safety snapshot can be taken, because the live database does not accept connections",
+            "ALTER DATABASE … ALLOW_CONNECTIONS true, or restore with --no-safety: what is replaced is kept all the same",
+        ));
+    }
     found.extend(rights(survey, wishes));
     found.extend(lacks(survey));
     if let Some(live) = survey

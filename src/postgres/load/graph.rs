@@ -5,7 +5,7 @@
 //! no big table is left for the end.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::archive::toc::{DumpId, Entry, Section};
 
@@ -18,6 +18,9 @@ pub struct Graph {
     /// What waits for nothing but its locks, the heaviest first, of equals the first in the archive's order.
     ready: BTreeSet<(Reverse<u64>, usize)>,
     running: Vec<usize>,
+    /// What was tried and did not go yet, with how much was left then; it counts as running.
+    postponed: VecDeque<usize>,
+    tried: HashMap<usize, usize>,
     left: usize,
 }
 
@@ -58,6 +61,8 @@ impl Graph {
             dependents,
             ready,
             running: Vec::new(),
+            postponed: VecDeque::new(),
+            tried: HashMap::new(),
         }
     }
 
@@ -67,6 +72,24 @@ impl Graph {
         self.ready.remove(&best);
         self.running.push(best.1);
         Some(self.items[best.1].at)
+    }
+
+    /// Keeps the entry at `at`, which was taken and failed, until others are restored that it may need without saying so.
+    /// There is no hope when nothing was restored since it failed the last time, or nothing else is left.
+    pub fn postpone(&mut self, at: usize) -> bool {
+        if self.left == 1 || self.tried.insert(at, self.left) == Some(self.left) {
+            return false;
+        }
+        self.postponed.push_back(at);
+        true
+    }
+
+    /// Takes what was postponed, when nothing else can be done.
+    pub fn take_postponed(&mut self) -> Option<usize> {
+        match self.running.len() == self.postponed.len() {
+            true => self.postponed.pop_front(),
+            false => None,
+        }
     }
 
     /// Says that the entry at `at`, which was taken, is restored.

@@ -200,13 +200,42 @@ impl Load {
     /// One after the other, in the archive's order.
     async fn rows_in_order(&self) -> Result<()> {
         let mut loader = Loader::open(&self.archive).await?;
+        let mut late = Vec::new();
         for at in &self.parallel {
             let entry = &self.archive.reader.entries()[*at];
             if self.archive.required[*at].data && entry.has_data {
-                loader.load(*at, self.weight(entry)).await?;
-            } else {
-                loader.run_all(&[*at]).await?;
+                match loader.load(*at, self.weight(entry)).await {
+                    Err(error) if loader.may_go_later(entry, &error) => late.push(*at),
+                    loaded => loaded?,
+                }
+                continue;
             }
+            if entry.section == Section::PostData {
+                self.late_rows(&mut loader, &mut late).await?;
+            }
+            loader.run_all(&[*at]).await?;
+        }
+        self.late_rows(&mut loader, &mut late).await
+    }
+
+    /// Loads rows that may need those of other tables, for as long as some go.
+    async fn late_rows(&self, loader: &mut Loader, late: &mut Vec<usize>) -> Result<()> {
+        while !late.is_empty() {
+            let (mut still, mut why) = (Vec::new(), None);
+            for at in late.iter().copied() {
+                let entry = &self.archive.reader.entries()[at];
+                match loader.load(at, self.weight(entry)).await {
+                    Err(error) if loader.may_go_later(entry, &error) => {
+                        still.push(at);
+                        why.get_or_insert(error);
+                    }
+                    loaded => loaded?,
+                }
+            }
+            if let Some(error) = why.filter(|_| still.len() == late.len()) {
+                return Err(error);
+            }
+            *late = still;
         }
         Ok(())
     }

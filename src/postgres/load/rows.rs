@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Column, CopyInSink};
 
 use super::binary::Columns;
@@ -63,7 +64,12 @@ impl Loader {
             .copy_between(entry, own.is_some(), columns.clone(), (&begin, end))
             .await;
         let Err(error) = copied else { return Ok(()) };
-        if !search_path::is_lost(&error) || self.client().is_closed() {
+        if self.client().is_closed() {
+            return Err(error);
+        }
+        if !search_path::is_lost(&error) {
+            // Where this fails too, the first error says more.
+            let _ = self.client().batch_execute(back).await;
             return Err(error);
         }
         self.client()
@@ -71,11 +77,25 @@ impl Loader {
             .await?;
         let again = self.copy_between(entry, own.is_some(), columns, (&begin, end)).await;
         if again.is_err() {
+            let back = format!("{back}; {}", search_path::NONE);
+            let _ = self.client().batch_execute(&back).await;
             return Err(error);
         }
         self.client().batch_execute(search_path::NONE).await?;
         self.tell_search_path(entry, &error);
         Ok(())
+    }
+
+    /// Whether the rows of `entry`, none of which were taken, may be taken when those of other tables are there: a check or
+    /// a generated column calls a function, of which no dependency tells what it reads.
+    pub(super) fn may_go_later(&self, entry: &Entry, error: &anyhow::Error) -> bool {
+        let mut causes = error.chain();
+        let server = causes.find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.as_db_error());
+        !entry.copy_stmt.is_empty()
+            && !self.client().is_closed()
+            && server.is_some_and(|it| {
+                *it.code() == SqlState::CHECK_VIOLATION || it.where_().is_some_and(|at| at.contains("function "))
+            })
     }
 
     /// Loads all rows of a table between two statements; either may be empty.

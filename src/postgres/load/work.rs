@@ -116,9 +116,14 @@ impl Work {
             self.open(at, Arc::clone(&rows));
             loader.share(at, &rows).await?;
             self.leave(at);
-        } else {
-            loader.load(at, weight).await?;
-            self.done(at);
+            return Ok(());
+        }
+        match loader.load(at, weight).await {
+            Ok(()) => self.done(at),
+            Err(error) if loader.may_go_later(entry, &error) && self.state().graph.postpone(at) => {
+                self.changed.notify_waiters();
+            }
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -173,6 +178,9 @@ impl State {
         if let Some(open) = open.min_by_key(|open| open.loading) {
             open.loading += 1;
             return Ok(Some(Some(Task::Share(open.at, Arc::clone(&open.rows)))));
+        }
+        if let Some(at) = self.graph.take_postponed() {
+            return Ok(Some(Some(Task::Entry(at))));
         }
         if self.graph.is_finished() {
             return Ok(Some(None));

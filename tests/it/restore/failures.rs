@@ -352,3 +352,19 @@ fn a_new_database_beside_the_live_one() {
         ["Copy 1", "app", "postgres", "template0", "template1"]
     );
 }
+
+#[test]
+fn a_database_that_lets_nobody_in_is_replaced_without_a_snapshot() {
+    let site = Site::new(15, "app");
+    site.server.psql("app", "CREATE TABLE t AS SELECT 1 AS a");
+    site.backup();
+    site.server
+        .psql("postgres", "ALTER DATABASE app ALLOW_CONNECTIONS false");
+    let refused = site.run(&["restore", "app", "--yes"]).code(1);
+    for words in ["no safety snapshot can be taken", "hint: ALTER DATABASE", "--no-safety"] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    let report = site.restore(&["--no-safety"]);
+    assert_eq!(site.server.psql("app", "SELECT a FROM t"), "1");
+    assert!(report["outcome"]["kept"].is_string(), "{report:#}");
+}

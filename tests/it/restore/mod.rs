@@ -6,6 +6,7 @@ mod from;
 mod in_place;
 mod in_place_tables;
 mod kills;
+mod late_rows;
 mod proof;
 mod rows;
 mod search_path;
