@@ -135,10 +135,11 @@ pub fn expired<'a>(
         .filter(move |kept| now - kept.since > keep && kept.safety.is_some_and(&exists))
 }
 
-/// Drops the databases that have served, unless a restore or undo is under way; says which.
+/// Drops the databases that have served, unless a restore or undo is under way; says which. What the server refuses to drop,
+/// because a subscription or a slot is in it, stays with a warning.
 ///
 /// # Errors
-/// The server cannot be reached or refuses.
+/// The server cannot be reached.
 pub async fn expire(
     target: &Target,
     database: &str,
@@ -152,9 +153,13 @@ pub async fn expire(
     let client = target.outside(database).await?;
     // Asked again under the lock: an undo may just have made one of them live.
     let kept = list(target, database).await?;
-    let gone: Vec<_> = expired(&kept, keep, now, exists).cloned().collect();
-    for kept in &gone {
-        drop_database(&client, &kept.name).await?;
+    let mut gone = Vec::new();
+    for kept in expired(&kept, keep, now, exists) {
+        // One that cannot be dropped keeps no other.
+        match drop_database(&client, &kept.name).await {
+            Ok(()) => gone.push(kept.clone()),
+            Err(error) => tracing::warn!("replaced database {} stays: {error:#}", kept.name),
+        }
     }
     Ok(gone)
 }

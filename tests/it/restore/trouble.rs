@@ -306,3 +306,29 @@ fn what_a_kill_left_of_a_database_with_a_subscription_is_removed() {
         "SELECT subname, subslotname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = 'app'";
     assert_eq!(site.server.psql("app", live), "Odd one|theirs");
 }
+
+#[test]
+fn a_replaced_database_that_cannot_be_dropped_keeps_no_other() {
+    let site = site(Server::start(15));
+    site.configure("keep_replaced = \"1s\"");
+    site.restore(&[]);
+    site.server.psql(
+        "app",
+        "CREATE SUBSCRIPTION s CONNECTION 'dbname=none' PUBLICATION p WITH (connect = false)",
+    );
+    let report = site.restore(&[]);
+    let subscribed = report["outcome"]["kept"].as_str().unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let pruned = site.run(&["prune", "app"]).ok();
+    assert!(pruned.stdout.contains(" dropped"), "{}", pruned.stdout);
+    let stays = format!("{subscribed} stays");
+    assert!(
+        pruned.stderr.contains(&stays) && pruned.stderr.contains("subscription"),
+        "{}",
+        pruned.stderr
+    );
+    assert_eq!(
+        site.databases(),
+        ["app", subscribed, "postgres", "template0", "template1"]
+    );
+}
