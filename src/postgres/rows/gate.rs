@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// What units other than the head may hold together.
-const WAITING: usize = 32 << 20;
+const WAITING: usize = 24 << 20;
 /// What the head may have on its way to the archive.
 const HEAD: usize = 4 << 20;
 

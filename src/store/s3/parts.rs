@@ -16,7 +16,7 @@ const EQUAL: u64 = 9_000;
 const GROW_EVERY: u64 = 100;
 
 /// Bytes that may be in flight, beside the part that fills and the first one: part of the memory bound.
-const IN_FLIGHT: u64 = 32 * MIB;
+const IN_FLIGHT: u64 = 24 * MIB;
 
 const MIB: u64 = 1 << 20;
 
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn what_is_in_flight_is_bounded() {
         assert_eq!(Parts::cost(1), 1);
-        assert_eq!(Parts::permits() / Parts::cost(SMALLEST as usize) as usize, 4);
+        assert_eq!(Parts::permits() / Parts::cost(SMALLEST as usize) as usize, 3);
         assert_eq!(Parts::cost(LARGEST as usize) as usize, Parts::permits());
     }
 
