@@ -367,6 +367,11 @@ async fn plan(leader: &Session, cat: &Catalog, writer: &Writer, progress: &dyn P
     }
     let tables: Vec<Oid> = data.iter().filter_map(|(_, data)| table_oid(data)).collect();
     preflight::unchanged(leader, &tables).await?;
+    // A superuser may do everything.
+    let objects: Vec<Oid> = data.iter().flat_map(|(_, data)| large_objects(data)).copied().collect();
+    if !objects.is_empty() && !cat.server.superuser {
+        preflight::large_objects(leader, cat.server.major(), &objects).await?;
+    }
     let bytes = measure(leader, &mut data).await?;
     progress.expect(bytes);
     Ok(rows::Plan {
@@ -378,6 +383,13 @@ async fn plan(leader: &Session, cat: &Catalog, writer: &Writer, progress: &dyn P
         }),
         quote: cat.quote(),
     })
+}
+
+fn large_objects(data: &rows::Data) -> &[Oid] {
+    match data {
+        rows::Data::Rows(..) => &[],
+        rows::Data::Objects(oids) => oids,
+    }
 }
 
 fn table_oid(data: &rows::Data) -> Option<Oid> {

@@ -54,6 +54,36 @@ pub async fn rights(session: &Session, locked: &[Oid], read: &[Oid], row_securit
     Ok(())
 }
 
+/// Fails with the numbers of all large objects that the session's role may not read.
+///
+/// # Errors
+/// There are such objects; or what the server says.
+pub async fn large_objects(session: &Session, major: u32, oids: &[Oid]) -> Result<()> {
+    let readable = if major >= 18 {
+        "pg_catalog.has_largeobject_privilege(m.oid, 'SELECT')"
+    } else {
+        "pg_catalog.current_setting('lo_compat_privileges') = 'on' OR pg_catalog.pg_has_role(m.lomowner, 'USAGE') \
+         OR EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) AS a WHERE a.privilege_type = 'SELECT' \
+                        AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))"
+    };
+    let query = Query::new(format!(
+        "SELECT m.oid FROM pg_catalog.pg_largeobject_metadata m WHERE m.oid = ANY ($1) AND NOT ({readable}) ORDER BY 1"
+    ))
+    .oids(oids.iter().copied());
+    let rows = session.rows(&query).await?;
+    let unreadable: Vec<_> = rows.iter().map(|row| row.oid("oid")).collect::<Result<_>>()?;
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let numbers: Vec<_> = unreadable.iter().map(Oid::to_string).collect();
+    Err(Fail::new(
+        Exit::Permission,
+        format!("the role may not read the large objects {}", numbers.join(", ")),
+    )
+    .hint("grant it SELECT ON LARGE OBJECT on each, or leave them all out of the dump (--no-large-objects)")
+    .into())
+}
+
 /// Fails when a locked table no longer has the rows that the snapshot shows: it was rewritten or truncated
 /// between the snapshot and the lock, so reading it would silently give nothing.
 ///

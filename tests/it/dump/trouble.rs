@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{command, dump, same_as_pg_dump};
-use crate::support::{Run, Server};
+use crate::support::{Run, Server, VERSIONS};
 
 /// Rows that no pipe holds: a dump of them waits until someone reads its output.
 const MUCH: &str = "CREATE TABLE much AS SELECT g, repeat(md5(g::text), 30) AS t FROM generate_series(1, 20000) g";
@@ -54,6 +54,30 @@ fn tables_that_may_not_be_read_are_all_named_before_anything_is_written() {
         "nothing is left behind"
     );
     dump(&server, "postgres", &["-U", "poor", "-t", "open"]).ok();
+}
+
+#[test]
+fn large_objects_that_may_not_be_read_are_all_named() {
+    for major in VERSIONS {
+        let server = Server::start(major);
+        server.psql(
+            "postgres",
+            "CREATE ROLE poor LOGIN; CREATE ROLE readers; GRANT readers TO poor; \
+             SELECT lo_create(11), lo_create(12), lo_create(13), lo_create(14), lo_create(15); \
+             GRANT SELECT ON LARGE OBJECT 11 TO PUBLIC; GRANT SELECT ON LARGE OBJECT 12 TO readers; \
+             ALTER LARGE OBJECT 13 OWNER TO poor; GRANT UPDATE ON LARGE OBJECT 14 TO poor",
+        );
+        let run = dump(&server, "postgres", &["-U", "poor"]).code(8);
+        assert!(
+            run.stderr.contains("may not read the large objects 14, 15"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(run.stdout, "", "nothing is written before");
+        same_as_pg_dump(&server, "postgres", &["-U", "poor", "-B"]);
+        server.psql("postgres", "GRANT SELECT ON LARGE OBJECT 14, 15 TO readers");
+        same_as_pg_dump(&server, "postgres", &["-U", "poor"]);
+    }
 }
 
 #[test]
