@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::collapse;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
-use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Verification};
+use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Verification};
 use crate::postgres::connect::{self, Dsn};
 use crate::postgres::dump::{Dumped, dump, random_key};
 use crate::postgres::globals;
@@ -136,7 +136,6 @@ struct Times {
 
 /// A dump that only lacks its manifest.
 struct Prepared {
-    lock: JobLock,
     manifest: Manifest,
     /// As it is stored.
     stored: Manifest,
@@ -159,12 +158,16 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
     let begun = std::time::Instant::now();
     let mut copies = Copies::of(request.job, request.watch.clone());
     let (prepared, interrupted) = tokio::select! {
-        prepared = prepare(request, &mut copies, started) => (prepared, false),
+        prepared = prepare_locked(request, &mut copies, started) => (prepared, false),
         error = interruption(request) => (Err(error), true),
     };
     // From here on nothing can be interrupted: a manifest is either not begun or brought to its end.
     let published = match prepared {
-        Ok(prepared) => publish(request, &mut copies, prepared).await,
+        Ok((lock, prepared)) => {
+            let published = publish(request, &mut copies, &lock, prepared).await;
+            lock.release().await;
+            published
+        }
         Err(error) => Err(error),
     };
     match published {
@@ -250,17 +253,37 @@ async fn interruption(request: &Request<'_>) -> anyhow::Error {
     }
 }
 
-/// Everything up to the manifest.
-async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTime<Utc>) -> Result<Prepared> {
-    let (job, watch, now) = (request.job, &request.watch, &request.clock);
-    let dsn = named(job, started)?;
-    let seal = &Seal::of(job).await?;
+/// Takes the job's lock and does everything up to the manifest. Where that fails, the lock is free again.
+async fn prepare_locked(
+    request: &Request<'_>,
+    copies: &mut Copies<'_>,
+    started: DateTime<Utc>,
+) -> Result<(JobLock, Prepared)> {
+    let dsn = named(request.job, started)?;
+    let seal = Seal::of(request.job).await?;
+    request.watch.step(Step::Lock).await;
+    let lock = JobLock::take(&dsn, &request.job.name).await?;
+    match prepare(request, copies, started, &dsn, &seal, &lock.source).await {
+        Ok(prepared) => Ok((lock, prepared)),
+        Err(error) => {
+            lock.release().await;
+            Err(error)
+        }
+    }
+}
 
-    watch.step(Step::Lock).await;
-    let lock = JobLock::take(&dsn, &job.name).await?;
+/// Everything up to the manifest.
+async fn prepare(
+    request: &Request<'_>,
+    copies: &mut Copies<'_>,
+    started: DateTime<Utc>,
+    dsn: &Dsn,
+    seal: &Seal,
+    source: &Source,
+) -> Result<Prepared> {
+    let (job, watch, now) = (request.job, &request.watch, &request.clock);
 
     watch.step(Step::Clean).await;
-    let source = &lock.source;
     let clean = |shelf: Shelf| async move { shelf.clean(source, started).await };
     let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
     // Now, for a store may take long to list what is in it, and the longer the more of it is new.
@@ -270,7 +293,7 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
     watch.step(Step::Claim).await;
 
     watch.step(Step::Dump).await;
-    let dumped = export(request, copies, &dsn, id, seal).await?;
+    let dumped = export(request, copies, dsn, id, seal).await?;
     let finished = now.now();
 
     watch.step(Step::Verify).await;
@@ -279,7 +302,7 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
     let read_back = now.now();
 
     watch.step(Step::Globals).await;
-    let (globals, warnings) = store_globals(request, copies, &dsn, id, seal).await?;
+    let (globals, warnings) = store_globals(request, copies, dsn, id, seal).await?;
 
     let times = Times {
         started,
@@ -304,7 +327,6 @@ async fn prepare(request: &Request<'_>, copies: &mut Copies<'_>, started: DateTi
         .each(|shelf| async move { seal.check(&shelf, openable).await })
         .await?;
     Ok(Prepared {
-        lock,
         manifest,
         stored,
         noticed: Noticed {
@@ -369,9 +391,13 @@ async fn store_globals(
 }
 
 /// Writes the manifests: afterwards the backup exists.
-async fn publish(request: &Request<'_>, copies: &mut Copies<'_>, prepared: Prepared) -> Result<(Manifest, Noticed)> {
+async fn publish(
+    request: &Request<'_>,
+    copies: &mut Copies<'_>,
+    lock: &JobLock,
+    prepared: Prepared,
+) -> Result<(Manifest, Noticed)> {
     let Prepared {
-        lock,
         manifest,
         stored,
         noticed,

@@ -4,6 +4,8 @@
 //! connections between transactions, a lock of the session would stay behind, and bar all later runs. The
 //! transaction has no snapshot, so it keeps nothing from being vacuumed.
 
+use std::time::Duration;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Exit, Fail, Result};
@@ -14,6 +16,9 @@ use crate::postgres::session::{NEVER_TIMED_OUT, Query, Session};
 
 /// First half of the lock's key: the bytes `SBJB`.
 const CLASS: i32 = 0x5342_4A42;
+
+/// How long a server may take to release it: it ends with the session anyway.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The lock, held for as long as this session lives.
 pub struct JobLock {
@@ -46,6 +51,15 @@ impl JobLock {
         }
         let source = identity::read(&session, dsn).await?;
         Ok(JobLock { session, source })
+    }
+
+    /// Lets go of the lock: when this returns, the next run can take it. Left to itself a server notices that a client is
+    /// gone when it has the time, and whoever tries again at once would be told that a run is under way.
+    pub async fn release(self) {
+        let released = tokio::time::timeout(RELEASE_TIMEOUT, self.session.run("ROLLBACK")).await;
+        if !matches!(released, Ok(Ok(()))) {
+            tracing::debug!("the server did not answer when the job's lock was released");
+        }
     }
 
     /// Makes sure that the lock is still held: a connection that broke has lost it.
