@@ -12,6 +12,7 @@ use super::catalog::sessions::Sessions;
 use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
+use super::others::{self, Others};
 use super::output::{Target, Written};
 use super::progress::{Progress, Silent};
 use super::quote::Quote;
@@ -108,11 +109,6 @@ pub struct Dumped {
 
 /// Tables whose details are worth more sessions: to connect them takes as long as to read a few hundred tables.
 const WORTH_HELP: usize = 500;
-/// Tables whose rows are worth more sessions, however few they are.
-const MANY_TABLES: usize = 16;
-/// Bytes of rows that are.
-const MUCH: u64 = 1 << 20;
-
 /// Dumps the database of `dsn` into `upload` as one object, and makes it durable.
 ///
 /// # Errors
@@ -274,9 +270,7 @@ impl Run<'_> {
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
         let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, progress), async {
-            // Many tables are worth more sessions, whatever their size.
-            let many = writer.data().len() >= MANY_TABLES;
-            others.connect(if many { request.jobs } else { 1 }).await
+            others.early_for_rows(writer.data().len()).await
         })?;
         let sessions = others.for_rows(leader, &plan).await?;
         // All that the rows need of the catalogs is in the plan.
@@ -293,7 +287,7 @@ impl Run<'_> {
         let contents = match contents {
             Ok(contents) => contents,
             Err(error) => {
-                cancel(&sessions).await;
+                others::cancel(&sessions).await;
                 return Err(error);
             }
         };
@@ -426,64 +420,6 @@ async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)]) -> Result<
         }
     }
     Ok(u64::try_from(total).unwrap_or(0))
-}
-
-/// Sessions in the leader's snapshot, connected when they are needed.
-struct Others<'a> {
-    dsn: &'a Dsn,
-    setup: SessionOptions,
-    /// How many sessions may work at the same time, the leader among them.
-    jobs: usize,
-    connected: Vec<Arc<Session>>,
-}
-
-impl<'a> Others<'a> {
-    fn new(dsn: &'a Dsn, setup: &SessionOptions, jobs: usize) -> Self {
-        Others {
-            dsn,
-            setup: setup.clone(),
-            jobs: jobs.max(1),
-            connected: Vec::new(),
-        }
-    }
-
-    /// Exports the snapshot that they are to use, unless the leader works alone.
-    async fn export(&mut self, leader: &Session) -> Result<()> {
-        if self.jobs > 1 && self.setup.snapshot.is_none() {
-            self.setup.snapshot = Some(snapshot::export(leader).await?);
-        }
-        Ok(())
-    }
-
-    /// Connects until there are `sessions` with the leader.
-    async fn connect(&mut self, sessions: usize) -> Result<()> {
-        let missing = (self.connected.len() + 1..sessions).map(async |_| {
-            let session = connect::connect(self.dsn).await?;
-            snapshot::begin(&session, &self.setup).await?;
-            Ok::<_, anyhow::Error>(Arc::new(session))
-        });
-        let connected = futures_util::future::try_join_all(missing).await?;
-        self.connected.extend(connected);
-        Ok(())
-    }
-
-    /// The sessions that read rows, the leader first. To connect one more takes longer than to read a few rows.
-    async fn for_rows(mut self, leader: &Arc<Session>, plan: &rows::Plan) -> Result<Vec<Arc<Session>>> {
-        let few = plan.data.len() < MANY_TABLES && plan.bytes < MUCH;
-        let wanted = if few { 1 } else { self.jobs.min(plan.units()) };
-        self.connect(wanted).await?;
-        let all = std::iter::once(Arc::clone(leader)).chain(self.connected);
-        Ok(all.take(wanted.max(1)).collect())
-    }
-}
-
-/// Tells the server to stop: it would go on sending, or waiting for a lock, for nobody.
-async fn cancel(sessions: &[Arc<Session>]) {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let cancels = sessions
-        .iter()
-        .map(|session| tokio::time::timeout(PATIENCE, session.canceller().cancel()));
-    futures_util::future::join_all(cancels).await;
 }
 
 /// How many entries of each type there are.

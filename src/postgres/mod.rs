@@ -10,6 +10,7 @@ pub mod identity;
 pub mod load;
 pub mod options;
 pub mod order;
+mod others;
 pub mod output;
 pub mod preflight;
 pub mod progress;
