@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::Watch;
-use crate::error::Result;
+use crate::error::{Result, hint_of};
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, File, Source};
 use crate::postgres::output::Written;
@@ -84,7 +84,8 @@ impl<'a> Copies<'a> {
             match outcome {
                 Ok(value) => done.push(value),
                 Err(error) => {
-                    lost.push(format!("there will be no copy in {}: {error:#}", copy.shelf));
+                    let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
+                    lost.push(format!("there will be no copy in {}: {error:#}{hint}", copy.shelf));
                     copy.failed = Some(error);
                 }
             }

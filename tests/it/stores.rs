@@ -61,6 +61,12 @@ fn a_store_that_fails_spoils_no_other_and_copy_fills_the_gap() {
         "{}",
         run.stderr
     );
+    let warned = |words| run.stderr.contains(words);
+    assert!(
+        warned("there will be no copy in far") && warned("the folder must be writable"),
+        "{}",
+        run.stderr
+    );
     house.run(&["copy", "app", &id, "--to", "far"]).code(1);
     fs::remove_file(&far).unwrap();
     assert_eq!(places(&house, &id), ["near"]);
