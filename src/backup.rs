@@ -17,18 +17,18 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::raw;
 use crate::clock::Clock;
 use crate::collapse;
+use crate::engine::postgres::connect::{self, Dsn};
+use crate::engine::postgres::dump::{Dumped, dump, random_key};
+use crate::engine::postgres::globals;
+use crate::engine::postgres::session::Query;
+use crate::engine::postgres::snapshot::{self, SessionOptions};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Verification};
-use crate::postgres::connect::{self, Dsn};
-use crate::postgres::dump::{Dumped, dump, random_key};
-use crate::postgres::globals;
-use crate::postgres::session::Query;
-use crate::postgres::snapshot::{self, SessionOptions};
 use crate::prune::{Pruned, prune};
+use crate::raw_text;
 use crate::shelf::{Failure, Pin, Shelf};
 use crate::stored;
 use copies::Copies;
@@ -384,7 +384,7 @@ async fn store_globals(
     let globals = globals::render(&session, &server, &options)
         .await
         .context("reading roles and tablespaces")?;
-    let text = &seal.bytes(raw::encode(&globals.text).into_owned().into())?;
+    let text = &seal.bytes(raw_text::encode(&globals.text).into_owned().into())?;
     let write = |shelf: Shelf| async move { shelf.write(seal.parts().1, id, text.clone()).await };
     let files = copies.each(write).await?;
     Ok((File::agreed(files), globals.warnings))

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
+use crate::engine::postgres::connect::Dsn;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
-use crate::postgres::connect::Dsn;
 use crate::store::S3;
 use raw::Raw;
 use store::Opened;

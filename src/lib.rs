@@ -6,24 +6,24 @@
 //! ```
 //!
 //! Around that line: [`schedule`] says when, [`retention`] says what stays, [`manifest`] says what
-//! a backup is, [`daemon`] runs jobs, [`command`] talks to people. ARCHITECTURE.md has the map.
+//! a backup is, [`daemon`] runs jobs, [`cli`] talks to people. ARCHITECTURE.md has the map.
 
 pub mod archive;
 pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod collapse;
-pub mod command;
 pub mod config;
 pub mod copy;
 pub mod daemon;
+pub mod engine;
 pub mod error;
 pub mod job;
 pub mod manifest;
-pub mod postgres;
 pub mod prune;
-pub mod restore;
+pub mod raw_text;
 pub mod retention;
+pub mod row_hash;
 pub mod schedule;
 pub mod seal;
 pub mod shelf;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    snapback::command::main()
+    snapback::cli::main()
 }

@@ -7,9 +7,9 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::engine::postgres::spelling::Spelling;
 use crate::error::{Exit, Fail};
-use crate::postgres::row_hash::RowHash;
-use crate::postgres::spelling::Spelling;
+use crate::row_hash::RowHash;
 
 mod sealed;
 
@@ -334,7 +334,7 @@ pub struct Table {
     pub rows: u64,
     /// Bytes of COPY text.
     pub bytes: u64,
-    /// Multiset hash of the COPY rows, 32 hex digits (see [`crate::postgres::row_hash`]).
+    /// Multiset hash of the COPY rows, 32 hex digits (see [`crate::row_hash`]).
     pub hash: String,
 }
 
@@ -345,7 +345,7 @@ pub struct LargeObjects {
     pub count: u64,
     /// Bytes of their contents.
     pub bytes: u64,
-    /// Multiset hash of their OIDs and contents, 32 hex digits (see [`crate::postgres::row_hash`]).
+    /// Multiset hash of their OIDs and contents, 32 hex digits (see [`crate::row_hash`]).
     pub hash: String,
 }
 

@@ -18,7 +18,7 @@ use crate::seal::age::{Identities, MAGIC, Opener, locked};
 use crate::shelf::Shelf;
 use crate::store::Store;
 
-pub use sealing::{Sealing, Slip};
+pub use sealing::{Receipt, Sealing};
 
 struct Object {
     store: Arc<dyn Store>,

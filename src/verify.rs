@@ -10,11 +10,11 @@ use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
 use crate::archive::script::{Kind, Piece, Reading};
 use crate::archive::toc::Entry;
+use crate::engine::postgres::dump::{count, schema_hash};
 use crate::error::{Exit, Fail, Result, damage, exit_of};
 use crate::job::Keys;
 use crate::manifest::{BackupId, Contents, Depth, LargeObjects, Manifest, Table};
-use crate::postgres::dump::{count, schema_hash};
-use crate::postgres::row_hash::{ObjectHash, RowHash};
+use crate::row_hash::{ObjectHash, RowHash};
 use crate::shelf::{Copy, Shelf};
 use crate::stored;
 

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::Header;
 use super::options::RestoreOptions;
 use super::plain::sanitize;
 use super::required::required;
 use super::toc::Entry;
-use super::{Header, raw};
+use crate::raw_text;
 use crate::seal::Algorithm;
 
 /// The facts about an archive that the head of a list shows and that [`Header`] does not have.
@@ -74,7 +75,7 @@ pub fn render(header: &Header, facts: &Facts, entries: &[Entry], options: &Resto
             out.push('\n');
         }
     }
-    raw::encode(&out).into_owned()
+    raw_text::encode(&out).into_owned()
 }
 
 fn line(out: &mut String, entry: &Entry) {

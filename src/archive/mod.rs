@@ -9,7 +9,7 @@ pub mod directory;
 pub mod list;
 pub mod options;
 pub mod plain;
-pub mod raw;
+
 pub mod reader;
 pub mod required;
 pub mod script;

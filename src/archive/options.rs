@@ -2,7 +2,7 @@
 
 use super::selection::Selection;
 use super::toc::Section;
-use crate::postgres::options::DumpOptions;
+use crate::engine::postgres::options::DumpOptions;
 
 /// pg_restore's options; the default is plain `pg_restore -f -`. pg_dump's plain format obeys the same.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ pub enum Section {
     PostData = 4,
 }
 
-/// One entry of the table of contents. Text is as [`crate::archive::raw`] keeps it.
+/// One entry of the table of contents. Text is as [`crate::raw_text`] keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Number of the entry.

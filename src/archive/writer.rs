@@ -26,8 +26,8 @@ use super::options::RestoreOptions;
 use super::required::required;
 use super::toc::{DumpId, Entry};
 use super::{Format, Header, custom, directory, plain, tar};
+use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail, Result};
-use crate::postgres::quote::Quote;
 use crate::seal::{Chunks, Codec, Compression, Frame, Joiner, SegmentCompressor, SegmentEnd};
 
 /// What a [`Writer`] wants to be carried away.

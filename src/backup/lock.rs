@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::engine::postgres::connect::{self, Dsn};
+use crate::engine::postgres::identity;
+use crate::engine::postgres::session::{NEVER_TIMED_OUT, Query, Session};
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::Source;
-use crate::postgres::connect::{self, Dsn};
-use crate::postgres::identity;
-use crate::postgres::session::{NEVER_TIMED_OUT, Query, Session};
 
 /// First half of the lock's key: the bytes `SBJB`.
 const CLASS: i32 = 0x5342_4A42;

@@ -9,7 +9,7 @@ use crate::manifest::{Encryption, Manifest, Part};
 use crate::seal::age::{Recipients, seal_bytes};
 use crate::shelf::Shelf;
 use crate::store::Upload;
-use crate::stored::{self, Sealing, Slip};
+use crate::stored::{self, Receipt, Sealing};
 
 /// Whom the files of a run are sealed for, if they are.
 pub struct Seal(Option<Sealed>);
@@ -58,12 +58,12 @@ impl Seal {
     ///
     /// # Errors
     /// The recipients cannot be combined.
-    pub fn upload(&self, upload: Box<dyn Upload>) -> Result<(Box<dyn Upload>, Slip)> {
+    pub fn upload(&self, upload: Box<dyn Upload>) -> Result<(Box<dyn Upload>, Receipt)> {
         match &self.0 {
-            None => Ok((upload, Slip::default())),
+            None => Ok((upload, Receipt::default())),
             Some(sealed) => {
-                let (sealing, slip) = Sealing::new(upload, &sealed.recipients)?;
-                Ok((Box::new(sealing), slip))
+                let (sealing, receipt) = Sealing::new(upload, &sealed.recipients)?;
+                Ok((Box::new(sealing), receipt))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The named steps of a backup, and who is told when one is reached.
 
+use crate::engine::postgres::progress::Progress;
 use crate::manifest;
-use crate::postgres::progress::Progress;
 use crate::watch::{self, steps};
 
 steps! {

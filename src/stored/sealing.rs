@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::engine::postgres::output::Written;
 use crate::error::Result;
-use crate::postgres::output::Written;
 use crate::seal::Digest;
 use crate::seal::age::{Recipients, Sealer};
 use crate::store::{ObjectMeta, Upload};
@@ -15,7 +15,7 @@ use crate::store::{ObjectMeta, Upload};
 pub struct Sealing {
     sealer: Sealer,
     out: Out,
-    slip: Slip,
+    receipt: Receipt,
 }
 
 /// What was sealed so far, and where it goes.
@@ -30,9 +30,9 @@ struct Out {
 
 /// What was written of a sealed object, by which it is recognised when it is read back. Known when it is finished.
 #[derive(Clone, Default)]
-pub struct Slip(Arc<Mutex<Option<Written>>>);
+pub struct Receipt(Arc<Mutex<Option<Written>>>);
 
-impl Slip {
+impl Receipt {
     /// Takes it.
     #[must_use]
     pub fn take(&self) -> Option<Written> {
@@ -41,13 +41,13 @@ impl Slip {
 }
 
 impl Sealing {
-    /// Seals for `recipients` what goes to `inner`; the slip will say what that was.
+    /// Seals for `recipients` what goes to `inner`; the receipt will say what that was.
     ///
     /// # Errors
     /// The recipients cannot be combined.
-    pub fn new(inner: Box<dyn Upload>, recipients: &Recipients) -> Result<(Self, Slip)> {
+    pub fn new(inner: Box<dyn Upload>, recipients: &Recipients) -> Result<(Self, Receipt)> {
         let sealer = Sealer::new(recipients)?;
-        let slip = Slip::default();
+        let receipt = Receipt::default();
         let out = Out {
             inner,
             place: sealer.header().len() as u64,
@@ -57,9 +57,9 @@ impl Sealing {
         let sealing = Sealing {
             sealer,
             out,
-            slip: slip.clone(),
+            receipt: receipt.clone(),
         };
-        Ok((sealing, slip))
+        Ok((sealing, receipt))
     }
 }
 
@@ -94,7 +94,11 @@ impl Upload for Sealing {
     }
 
     async fn finish(self: Box<Self>, head: Bytes) -> Result<ObjectMeta> {
-        let Sealing { sealer, mut out, slip } = *self;
+        let Sealing {
+            sealer,
+            mut out,
+            receipt,
+        } = *self;
         let sealed = sealer.finish(&head)?;
         if out.bytes == 0 {
             // All of it fits into the chunks of the head.
@@ -110,7 +114,7 @@ impl Upload for Sealing {
             body_sha256: out.body.hex(),
         };
         let meta = out.inner.finish(sealed.head).await?;
-        *slip.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
+        *receipt.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
         Ok(meta)
     }
 

@@ -43,22 +43,22 @@ fn layers_know_only_what_lies_below() {
         (
             "src/store",
             &[
-                "crate::postgres",
+                "crate::engine::postgres",
                 "crate::archive",
                 "crate::backup",
-                "crate::restore",
-                "crate::command",
+                "crate::engine::postgres::restore",
+                "crate::cli",
                 "crate::daemon",
             ],
         ),
         (
             "src/seal",
             &[
-                "crate::postgres",
+                "crate::engine::postgres",
                 "crate::store",
                 "crate::backup",
-                "crate::restore",
-                "crate::command",
+                "crate::engine::postgres::restore",
+                "crate::cli",
                 "crate::daemon",
             ],
         ),
@@ -67,23 +67,17 @@ fn layers_know_only_what_lies_below() {
             &[
                 "crate::store",
                 "crate::backup",
-                "crate::restore",
-                "crate::command",
+                "crate::engine::postgres::restore",
+                "crate::cli",
                 "crate::daemon",
             ],
         ),
         (
-            "src/postgres",
-            &[
-                "crate::backup",
-                "crate::restore",
-                "crate::command",
-                "crate::daemon",
-                "crate::retention",
-            ],
+            "src/engine/postgres",
+            &["crate::cli", "crate::daemon", "crate::retention"],
         ),
-        ("src/restore", &["crate::command", "crate::daemon"]),
-        ("src/daemon", &["crate::command"]),
+        ("src/engine/postgres/restore", &["crate::cli", "crate::daemon"]),
+        ("src/daemon", &["crate::cli"]),
     ];
     for (dir, forbidden) in rules {
         for path in rust_files(dir) {

@@ -17,12 +17,13 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use chrono::NaiveDateTime;
 
+use super::Header;
 use super::options::RestoreOptions;
 use super::required::{Pass, Required, pass, required};
 use super::toc::{DumpId, Entry};
-use super::{Header, raw};
+use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
-use crate::postgres::quote::Quote;
+use crate::raw_text;
 
 /// `name` on one line: a line feed in it must not end a comment.
 #[must_use]
@@ -91,7 +92,7 @@ impl Script {
     /// Takes what was printed since the last call, as bytes of the archive's encoding.
     pub fn take(&mut self) -> Bytes {
         let text = std::mem::take(&mut self.out);
-        match raw::encode(&text) {
+        match raw_text::encode(&text) {
             Cow::Borrowed(_) => Bytes::from(text.into_bytes()),
             Cow::Owned(bytes) => Bytes::from(bytes),
         }

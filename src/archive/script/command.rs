@@ -1,8 +1,8 @@
 //! psql's own commands, as far as dumps have them.
 
 use super::REFUSED;
+use crate::engine::postgres::connect::params;
 use crate::error::{Exit, Fail, Result};
-use crate::postgres::connect::params;
 
 /// A command between statements.
 #[derive(Debug, PartialEq, Eq)]

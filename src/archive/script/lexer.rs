@@ -1,8 +1,8 @@
 //! Where the statements of a script end, by the rules of psql: a semicolon that stands in no quotes, no
 //! comment, no parentheses and no body of `BEGIN ATOMIC … END`.
 
+use crate::engine::postgres::encoding::Characters;
 use crate::error::{Exit, Fail, Result};
-use crate::postgres::encoding::Characters;
 
 /// Finds the end of one statement after the other in text that comes bit by bit.
 #[derive(Debug, Default)]
@@ -374,7 +374,7 @@ mod tests {
             end = (end + step).min(text.len());
             while let Some(len) = lexer.end(&text[begin..end], end == text.len())? {
                 let statement = &text[begin..begin + len];
-                statements.push(crate::archive::raw::decode(statement).trim().to_owned());
+                statements.push(crate::raw_text::decode(statement).trim().to_owned());
                 begin += len;
             }
         }
@@ -383,7 +383,7 @@ mod tests {
 
     fn assert_split(make: impl Fn() -> Lexer, statements: &[&[u8]]) {
         let text = statements.join(&b'\n');
-        let wanted: Vec<_> = statements.iter().map(|one| crate::archive::raw::decode(one)).collect();
+        let wanted: Vec<_> = statements.iter().map(|one| crate::raw_text::decode(one)).collect();
         for step in [1, 2, 3, 7, text.len()] {
             assert_eq!(
                 split(&mut make(), &text, step).unwrap(),

@@ -14,10 +14,10 @@ use anyhow::Context as _;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::data::Rows;
-use super::raw;
 use super::toc::Entry;
+use crate::engine::postgres::encoding::Characters;
 use crate::error::{Exit, Fail, Result};
-use crate::postgres::encoding::Characters;
+use crate::raw_text;
 use command::Command;
 use lexer::Lexer;
 
@@ -117,12 +117,12 @@ impl Reading {
                 [0xEF, 0xBB, 0xBF, ..] if self.line == 1 => self.buffer.advance(3),
                 [b'-', b'-', ..] => {
                     let line = self.take_line().await?;
-                    let comment = raw::decode(line.get(2..).unwrap_or_default());
+                    let comment = raw_text::decode(line.get(2..).unwrap_or_default());
                     return Ok(Some(Piece::Comment(comment.trim().to_owned())));
                 }
                 [b'\\', ..] => {
                     let line = self.line;
-                    let text = raw::decode(&self.take_line().await?);
+                    let text = raw_text::decode(&self.take_line().await?);
                     let command = command::parse(&text).with_context(|| format!("line {line}"))?;
                     match command {
                         Command::Connect(database) => {

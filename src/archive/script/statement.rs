@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::tokens::{Token, Tokens};
-use crate::archive::raw;
+use crate::raw_text;
 
 /// A statement as it stands in the file, in the client encoding of its place, with its semicolon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Statement {
     /// What it is about.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        let start = raw::decode(&self.text[..self.text.len().min(START)]);
+        let start = raw_text::decode(&self.text[..self.text.len().min(START)]);
         match Tokens::new(&start).next().map(Token::upper).as_deref() {
             Some("COPY") => return self.copy(&start),
             Some("INSERT") => return Kind::Insert(name_after(&start, "INTO")),
@@ -87,7 +87,7 @@ impl Statement {
     /// Its text, for looking at it: see [`raw`].
     #[must_use]
     pub fn decoded(&self) -> String {
-        raw::decode(&self.text)
+        raw_text::decode(&self.text)
     }
 
     /// How messages name it: the start of its first line, up to anything that may be data.
@@ -116,7 +116,7 @@ impl Statement {
             .map(Token::upper)
             .any(|word| word == "STDIN" || word == "STDOUT");
         // A long list of columns ends in the same words.
-        let tail = raw::decode(&self.text[self.text.len().saturating_sub(20)..]).to_ascii_uppercase();
+        let tail = raw_text::decode(&self.text[self.text.len().saturating_sub(20)..]).to_ascii_uppercase();
         match tail
             .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
             .ends_with(" FROM STDIN")

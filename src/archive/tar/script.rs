@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::file_name;
+use crate::archive::Header;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain;
 use crate::archive::toc::Entry;
-use crate::archive::{Header, raw};
+use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
-use crate::postgres::quote::Quote;
+use crate::raw_text;
 
 /// The name of the script.
 pub(super) const NAME: &str = "restore.sql";
@@ -43,7 +44,7 @@ pub(super) fn text(
             out.extend_from_slice(load(entry, &file_name(entry)).as_bytes());
         } else {
             out.extend_from_slice(&before);
-            out.extend_from_slice(&raw::encode(&load(entry, &file_name(entry))));
+            out.extend_from_slice(&raw_text::encode(&load(entry, &file_name(entry))));
             out.extend_from_slice(&after);
         }
     }

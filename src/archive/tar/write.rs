@@ -15,8 +15,8 @@ use crate::archive::directory::{self, TOC};
 use crate::archive::options::RestoreOptions;
 use crate::archive::toc::{DumpId, Entry};
 use crate::archive::writer::{Output, Pending};
+use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
-use crate::postgres::quote::Quote;
 use crate::seal::{Codec, SegmentEnd};
 
 /// What stays in memory of one file.

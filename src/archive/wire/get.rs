@@ -3,8 +3,9 @@
 use chrono::{NaiveDate, NaiveDateTime};
 
 use super::{FormatCode, MAGIC, Place};
+use crate::archive::Header;
 use crate::archive::toc::{Entry, Section};
-use crate::archive::{Header, raw};
+use crate::raw_text;
 use crate::seal::Algorithm;
 
 /// Why bytes cannot be read as what they should be.
@@ -107,7 +108,7 @@ impl<'a> Input<'a> {
     /// Its length is beyond the input.
     pub fn text(&mut self) -> Result<Option<String>> {
         match usize::try_from(self.int()?) {
-            Ok(len) => Ok(Some(raw::decode(self.take(len)?))),
+            Ok(len) => Ok(Some(raw_text::decode(self.take(len)?))),
             Err(_) => Ok(None),
         }
     }

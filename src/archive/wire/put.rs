@@ -3,8 +3,9 @@
 use chrono::{Datelike as _, NaiveDateTime, Timelike as _};
 
 use super::{FormatCode, MAGIC, Place};
+use crate::archive::Header;
 use crate::archive::toc::Entry;
-use crate::archive::{Header, raw};
+use crate::raw_text;
 use crate::seal::{Algorithm, Compression};
 
 /// Appends an integer.
@@ -17,7 +18,7 @@ pub fn put_int(out: &mut Vec<u8>, value: i32) {
 pub fn put_text(out: &mut Vec<u8>, text: Option<&str>) {
     match text {
         Some(text) => {
-            let bytes = raw::encode(text);
+            let bytes = raw_text::encode(text);
             put_int(out, i32::try_from(bytes.len()).unwrap_or(i32::MAX));
             out.extend_from_slice(&bytes);
         }

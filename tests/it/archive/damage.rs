@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use snapback::archive::source::Source;
 use snapback::archive::toc::{Entry, Section};
 use snapback::archive::{Format, Header, Output, Reader, RestoreOptions, Writer};
-use snapback::postgres::quote::Quote;
+use snapback::engine::postgres::quote::Quote;
 use snapback::seal::{Chunks, SegmentCompressor};
 
 /// Data beyond this is not read to its end: a few bytes may well expand to gigabytes.

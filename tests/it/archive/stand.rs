@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use snapback::archive::toc::DumpId;
 use snapback::archive::{Format, Output, Reader, RestoreOptions, Writer};
-use snapback::postgres::quote::Quote;
+use snapback::engine::postgres::quote::Quote;
 use snapback::seal::{Chunks, Compression, SegmentCompressor};
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use snapback::postgres::connect::{Dsn, connect};
+use snapback::engine::postgres::connect::{Dsn, connect};
 
 use super::Site;
 use crate::support::Server;

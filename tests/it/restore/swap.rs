@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use snapback::postgres::connect::Dsn;
-use snapback::restore::marker::{Marker, State, VERSION};
-use snapback::restore::swap::{Aside, Swap, Swapped, swap};
-use snapback::restore::target::Target;
-use snapback::restore::watch::{Step, Watch};
-use snapback::restore::{kept, live::Live, recover, undo};
+use snapback::engine::postgres::connect::Dsn;
+use snapback::engine::postgres::restore::marker::{Marker, State, VERSION};
+use snapback::engine::postgres::restore::swap::{Aside, Swap, Swapped, swap};
+use snapback::engine::postgres::restore::target::Target;
+use snapback::engine::postgres::restore::watch::{Step, Watch};
+use snapback::engine::postgres::restore::{kept, live::Live, recover, undo};
 
 use crate::support::Server;
 

@@ -1,0 +1,117 @@
+//! The verbs of the command line: each asks the library, and prints for people or as JSON.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::raw_text;
+use arguments::{Cli, Command};
+
+use crate::error::{Exit, Result, exit_of, hint_of};
+pub use arguments::Globals;
+
+mod arguments;
+pub mod backup;
+pub mod completions;
+pub mod config;
+pub mod copy;
+pub mod dump;
+mod job_and_backup;
+pub mod keygen;
+pub mod list;
+pub mod output;
+pub mod pin;
+pub mod progress;
+pub mod prune;
+pub mod restore;
+pub mod serve;
+mod setup;
+pub mod show;
+pub mod undo;
+pub mod verify;
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let linked = dump::linked::is_linked(&args);
+    if linked {
+        args.insert(1, "dump".into());
+    }
+    if args.get(1).is_some_and(|verb| verb == "dump") {
+        args.iter_mut().for_each(dump::as_text);
+    }
+    let mut command = Cli::command().mut_subcommand("dump", dump::like_getopt);
+    let parsed = command.try_get_matches_from_mut(&args);
+    let mut cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) if linked && error.use_stderr() => return dump::linked::refuse(&command, &args, &error),
+        Err(error) => error.exit(),
+    };
+    let mut program = "snapback";
+    if let Command::Dump(args) = &mut cli.command {
+        args.linked = linked;
+        program = dump::PROGRAM;
+    }
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            tell(program, &error);
+            let exit = exit_of(&error);
+            code(if linked { dump::linked::exit(exit) } else { exit })
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(verb(&cli.globals, cli.command));
+    // What still runs in the background has nothing left to say.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Backup(args) => backup::run(globals, args).await,
+        Command::List(args) => list::run(globals, args).await,
+        Command::Show(args) => show::run(globals, args).await,
+        Command::Restore(args) => restore::run(globals, *args).await,
+        Command::Undo(args) => undo::run(globals, args).await,
+        Command::Copy(args) => copy::run(globals, args).await,
+        Command::Prune(args) => prune::run(globals, args).await,
+        Command::Pin(args) => pin::pin(globals, args).await,
+        Command::Unpin(args) => pin::unpin(globals, args).await,
+        Command::Verify(args) => verify::run(globals, args).await,
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Serve(args) => serve::run(globals, args).await,
+        Command::Config(args) => config::run(globals, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Dump(args) => dump::run(*args).await,
+    }
+}
+
+/// Tells a person what failed, why, and what to do about it.
+fn tell(program: &str, error: &anyhow::Error) {
+    to_stderr(&format!("{program}: error: {error:#}"));
+    if let Some(hint) = hint_of(error) {
+        to_stderr(&format!("{program}: hint: {hint}"));
+    }
+}
+
+/// Writes a line whose names may be in any encoding. When nobody can read it, nothing is left to be done.
+fn to_stderr(line: &str) {
+    let line = [&raw_text::encode(line), b"\n".as_slice()].concat();
+    let _ = std::io::stderr().lock().write_all(&line);
+}
+
+/// The process's exit code of `exit`.
+#[must_use]
+pub fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}

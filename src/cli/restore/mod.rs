@@ -1,0 +1,392 @@
+//! `snapback restore`: shows the plan, asks, restores, and says how to undo it.
+
+mod choice;
+mod plan;
+
+use std::borrow::Cow;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chrono::Utc;
+use clap::ValueEnum;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use self::choice::Choice;
+use super::backup::cancel_by_signals;
+use super::job_and_backup::JobAndBackup;
+use super::output;
+use super::progress::Progress;
+use crate::archive::options::RestoreOptions;
+use crate::archive::selection::Selection;
+use crate::cli::Globals;
+use crate::clock::Clock;
+use crate::config::{Config, environment};
+use crate::engine::postgres::restore::location::Location;
+use crate::engine::postgres::restore::origin::Origin;
+use crate::engine::postgres::restore::outcome::Outcome;
+use crate::engine::postgres::restore::plan::{self as plan_of, Plan, Subject};
+use crate::engine::postgres::restore::run::{Prepared, Request};
+use crate::engine::postgres::restore::selection::is_whole;
+use crate::engine::postgres::restore::watch::{Event, Step, Watch};
+use crate::error::{Exit, Fail, Result};
+use crate::job::Job;
+
+/// Options of `snapback restore`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: JobAndBackup,
+    /// Restore a dump that anybody made: a custom, directory or tar archive, or plain SQL, also compressed; a path,
+    /// or s3://BUCKET/KEY
+    #[arg(long, value_name = "FILE")]
+    from: Option<String>,
+    /// Which database to take from a dump of several (pg_dumpall)
+    #[arg(long, value_name = "NAME", requires = "from")]
+    database: Option<String>,
+    /// Restore to another database: a connection string, or a job's
+    #[arg(long, value_name = "URL|JOB")]
+    to: Option<String>,
+    /// How the backup becomes a database
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
+    /// Name of the new database (with --mode new)
+    #[arg(long = "as", value_name = "NAME", required_if_eq("mode", "new"))]
+    as_new: Option<String>,
+    /// Only show the plan
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// Take no safety snapshot of what is replaced
+    #[arg(long)]
+    no_safety: bool,
+    /// Try it also on a server that is older than the backup's
+    #[arg(long)]
+    force: bool,
+    /// Connections that load at the same time [default: as many as the job's backups use]
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: Option<u8>,
+    /// Stop for ever at a step: for tests, which kill the restore there
+    #[arg(long, hide = true, value_name = "STEP")]
+    pause_at: Option<Step>,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// How a backup becomes a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Load beside the live database, then swap the names; the replaced one is kept
+    #[default]
+    Swap,
+    /// Load into a database that does not exist yet
+    New,
+    /// Replace what is in the live database, in one transaction: where no database may be created
+    InPlace,
+}
+
+/// What programs read.
+#[derive(Serialize)]
+struct Report<'a> {
+    plan: &'a Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a Outcome>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The restore cannot be done, was not confirmed, or failed.
+pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+    let options = args.choice.options()?;
+    fits(&args, &options)?;
+    let config = globals.config()?;
+    let asked = asked(&config, &args)?;
+    let progress = Progress::new(!globals.json);
+    let cancel = CancellationToken::new();
+    let mut prepared = Prepared::new(Request {
+        origin: asked.origin,
+        job: &asked.job,
+        mode: mode(&args)?,
+        options,
+        back: false,
+        safety: !args.no_safety,
+        force: args.force,
+        jobs: args.jobs.map(usize::from),
+        clock: Clock::system(),
+        watch: watch(&progress, args.pause_at),
+        cancel: cancel.clone(),
+    })
+    .await?;
+    let how = Go {
+        dry_run: args.dry_run,
+        confirm: (!args.yes).then_some("restore"),
+        cancel,
+    };
+    go(globals, &mut prepared, &progress, how).await
+}
+
+/// How a planned restore goes on.
+pub struct Go {
+    /// It only shows its plan.
+    pub dry_run: bool,
+    /// What a person is asked to confirm; without it nobody is asked.
+    pub confirm: Option<&'static str>,
+    /// What signals cancel from the confirmation on. Before, they end the program as ever: nothing was begun.
+    pub cancel: CancellationToken,
+}
+
+/// Shows the plan of a restore, asks, does it and reports.
+///
+/// # Errors
+/// As [`run`].
+pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progress, how: Go) -> Result<ExitCode> {
+    let plan = &prepared.plan;
+    if how.dry_run {
+        show(globals, plan)?;
+        plan.check()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !globals.json {
+        eprint(&plan::text(plan))?;
+    }
+    plan.check()?;
+    if let Some(verb) = how.confirm {
+        confirm(&plan.database, verb)?;
+    }
+    cancel_by_signals(&how.cancel)?;
+    let outcome = prepared.run().await;
+    progress.end();
+    report(globals, &prepared.plan, &outcome?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
+    match (args.mode, args.as_new.as_deref()) {
+        (Mode::New, Some(name)) => Ok(plan_of::Mode::New(name)),
+        (Mode::Swap, None) => Ok(plan_of::Mode::Swap),
+        (Mode::InPlace, None) => Ok(plan_of::Mode::InPlace),
+        (Mode::New, None) => Err(Fail::new(Exit::Usage, "a new database needs a name").hint("add --as NAME")),
+        (Mode::Swap | Mode::InPlace, Some(_)) => Err(Fail::new(
+            Exit::Usage,
+            "--as names a new database, and this mode replaces the live one",
+        )
+        .hint("add --mode new")),
+    }
+}
+
+/// Makes sure that the mode can do what the other options ask for.
+fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
+    let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
+    match args.mode {
+        Mode::InPlace if !is_whole(options) && !is_tables(options) => refuse(
+            "in place, a part of a backup is tables: only --table and --schema say which",
+            "restore the part beside with --mode new --as NAME",
+        ),
+        Mode::Swap if !is_whole(options) => refuse(
+            "a part of a backup cannot replace the live database: the rest of it would be gone",
+            "restore it beside with --mode new --as NAME, and copy from there what is missed",
+        ),
+        Mode::New if !options.schema || !options.sections.pre_data => refuse(
+            "a new database has no tables that rows or indexes could go into",
+            "restore definitions too: leave out --data-only, or add --section pre-data",
+        ),
+        Mode::Swap | Mode::New | Mode::InPlace => Ok(()),
+    }
+}
+
+/// Whether only names of tables, and schemas of these, leave something out.
+fn is_tables(options: &RestoreOptions) -> bool {
+    let names = Selection {
+        schemas: Vec::new(),
+        tables: Vec::new(),
+        ..options.selection.clone()
+    };
+    let rest = RestoreOptions {
+        selection: names,
+        ..options.clone()
+    };
+    !options.selection.tables.is_empty() && is_whole(&rest)
+}
+
+/// What the command line names.
+struct Asked<'a> {
+    origin: Origin<'a>,
+    /// Whose database it becomes.
+    job: Cow<'a, Job>,
+}
+
+fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
+    let to = args.to.as_deref();
+    let Some(file) = &args.from else {
+        let (job, id) = args.which.find(config)?;
+        let origin = Origin::Backup { job, id };
+        let job = match to {
+            Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
+            None => Cow::Borrowed(job),
+        };
+        return Ok(Asked { origin, job });
+    };
+    let unused = args
+        .which
+        .backup
+        .as_ref()
+        .or(args.which.job.as_ref().filter(|_| to.is_some()));
+    if let Some(unused) = unused {
+        let message = format!("{unused:?} says what to restore, and so does --from");
+        return Err(Fail::new(Exit::Usage, message)
+            .hint("with --from only the job is named, or the target by --to")
+            .into());
+    }
+    let job = match to {
+        Some(to) => config.destination(to, None, &environment(), Utc::now())?,
+        None => Cow::Borrowed(config.job(args.which.job.as_deref())?),
+    };
+    Ok(Asked {
+        origin: Origin::File {
+            place: location(config, file)?,
+            database: args.database.as_deref(),
+        },
+        job,
+    })
+}
+
+/// Where `--from` says that the file is.
+fn location(config: &Config, from: &str) -> Result<Location> {
+    let Some(object) = from.strip_prefix("s3://") else {
+        return Ok(Location::Local(from.into()));
+    };
+    match object.split_once('/') {
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') => Ok(Location::Object {
+            store: Arc::new(config.bucket(bucket)?),
+            name: key.to_owned(),
+        }),
+        _ => Err(Fail::new(Exit::Usage, format!("{from} names no object"))
+            .hint("write s3://BUCKET/KEY")
+            .into()),
+    }
+}
+
+/// Shows steps and bytes as a bar, warnings above it.
+pub fn watch(progress: &Progress, pause_at: Option<Step>) -> Watch {
+    let shown = progress.clone();
+    let watch = Watch::new(move |event| match event {
+        Event::Step(step) => {
+            shown.step(step.describe());
+            if pause_at == Some(step) {
+                // Whoever pauses it waits for this.
+                shown.warn(&format!("paused at {step}"));
+            }
+        }
+        Event::Total(bytes) => shown.total(bytes),
+        Event::Done(bytes) => shown.add(bytes),
+        Event::Warning(text) => shown.warn(&text),
+    });
+    watch.pausing_at(pause_at)
+}
+
+/// Asks a person to type the name of the database, and refuses where there is none to ask.
+///
+/// # Errors
+/// [`Exit::Refused`]: the name was not typed.
+pub fn confirm(database: &str, verb: &str) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Fail::new(
+            Exit::Refused,
+            format!("nobody is there to confirm the {verb} of {database:?}"),
+        )
+        .hint("add --yes to go ahead without being asked")
+        .into());
+    }
+    eprint(&format!("Type the name of the database to go ahead ({database}): "))?;
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed)?;
+    if typed.trim_end_matches(['\n', '\r']) == database {
+        return Ok(());
+    }
+    Err(Fail::new(
+        Exit::Refused,
+        format!("the {verb} was not confirmed, and nothing was changed"),
+    )
+    .into())
+}
+
+fn eprint(text: &str) -> Result<()> {
+    let mut err = std::io::stderr().lock();
+    err.write_all(text.as_bytes())?;
+    Ok(err.flush()?)
+}
+
+fn show(globals: &Globals, plan: &Plan) -> Result<()> {
+    if globals.json {
+        return output::json(&Report { plan, outcome: None });
+    }
+    output::line(plan::text(plan).trim_end())
+}
+
+fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
+    if globals.json {
+        return output::json(&Report {
+            plan,
+            outcome: Some(outcome),
+        });
+    }
+    let proof = &outcome.proof;
+    let (what, said) = match &plan.what {
+        Subject::File(file) if proof.statements > 0 => (
+            file.name.clone(),
+            format!(
+                "{} statements were run without an error, and {} tables have the {} rows of the file",
+                proof.statements,
+                proof.tables,
+                output::count(proof.rows)
+            ),
+        ),
+        Subject::File(file) => (file.name.clone(), there(outcome, "are there, as many as in the file")),
+        Subject::Backup(backup) => (
+            format!("the backup {}", backup.id),
+            there(outcome, "equal what was backed up"),
+        ),
+    };
+    let is = if plan.part { "has a part of" } else { "is" };
+    output::line(&format!(
+        "{} {is} {what} now: {said} ({})",
+        outcome.database,
+        output::seconds(outcome.seconds)
+    ))?;
+    if let Some(safety) = outcome.safety {
+        output::line(&format!("safety snapshot of what was live: {safety}"))?;
+    }
+    if plan.mode == "in-place" {
+        output::line(&format!(
+            "nobody could write for {} ms, {} sessions ended",
+            outcome.away_ms, outcome.ended
+        ))?;
+        if outcome.safety.is_some() {
+            output::line(&format!("to take it back: snapback undo {}", plan.job))?;
+        }
+    }
+    if let Some(kept) = &outcome.kept {
+        output::line(&format!(
+            "replaced in {} ms, {} sessions ended; what was live is kept as {kept}",
+            outcome.away_ms, outcome.ended
+        ))?;
+        output::line(&format!("to take it back: snapback undo {}", plan.job))?;
+    }
+    Ok(())
+}
+
+/// What of an archive was compared, and how it is.
+fn there(outcome: &Outcome, equal: &str) -> String {
+    let proof = &outcome.proof;
+    format!(
+        "{} tables with {} rows, {} objects and {} sequences {equal}",
+        proof.tables,
+        output::count(proof.rows),
+        proof.objects,
+        proof.sequences
+    )
+}

@@ -1,0 +1,151 @@
+//! The plan of a restore, for people.
+
+use chrono::Utc;
+
+use crate::cli::output::{ago, bytes, count, seconds};
+use crate::engine::postgres::restore::plan::{Backup, File, Plan, Replaces, Subject};
+use crate::engine::postgres::restore::survey::Changes;
+
+/// The plan as text.
+pub fn text(plan: &Plan) -> String {
+    let mut lines = match &plan.what {
+        Subject::Backup(backup) => of_backup(backup),
+        Subject::File(file) => of_file(file),
+    };
+    match &plan.replaces {
+        Some(replaced) => lines.extend(replaces(plan, replaced)),
+        None => lines.push(format!("as the new database {} on {}", plan.database, plan.server)),
+    }
+    let free = plan.space.free.map_or("unknown".to_owned(), bytes);
+    lines.push(format!("Room: about {} needed, {free} free", bytes(plan.space.needed)));
+    for (what, names) in [
+        ("roles", &plan.needs.roles),
+        ("extensions", &plan.needs.extensions),
+        ("tablespaces", &plan.needs.tablespaces),
+    ] {
+        if !names.is_empty() {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            lines.push(format!("Needs {what}: {}", names.join(", ")));
+        }
+    }
+    for role in &plan.missing_roles {
+        lines.push(format!("Missing role {}; the backup has:", role.name));
+        lines.extend(role.statements.iter().map(|statement| format!("    {statement}")));
+    }
+    lines.push("Steps:".to_owned());
+    for (number, step) in (1..).zip(&plan.steps) {
+        #[allow(clippy::cast_precision_loss)] // an estimate
+        let time = seconds(step.seconds as f64);
+        lines.push(format!("{number:>4}. {} (about {time})", step.what));
+    }
+    lines.extend(plan.warnings.iter().map(|warning| format!("Note: {warning}")));
+    for obstacle in &plan.obstacles {
+        lines.push(format!("In the way: {}", obstacle.what));
+        lines.push(format!("    {}", obstacle.hint));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn of_backup(backup: &Backup) -> Vec<String> {
+    let label = backup
+        .label
+        .as_ref()
+        .map(|label| format!(" \"{label}\""))
+        .unwrap_or_default();
+    let head = format!(
+        "Restore backup {}{label} of job {} ({}, {}) from PostgreSQL {}:",
+        backup.id,
+        backup.job,
+        backup.kind,
+        ago(backup.id.time(), Utc::now()),
+        backup.server_version,
+    );
+    let facts = format!(
+        "  {} tables, {} rows, {} in the archive, {}",
+        backup.tables,
+        count(backup.rows),
+        bytes(backup.bytes),
+        backup
+            .verified
+            .as_ref()
+            .map_or("never verified".to_owned(), |check| format!("verified ({check})")),
+    );
+    vec![head, facts]
+}
+
+fn of_file(file: &File) -> Vec<String> {
+    let mut head = format!("Restore {} ({} format, {})", file.name, file.format, bytes(file.bytes));
+    if let Some(database) = &file.database {
+        head.push_str(&format!(", made of database {database}"));
+    }
+    if !file.server_version.is_empty() {
+        head.push_str(&format!(", from PostgreSQL {}", file.server_version));
+    }
+    if let Some(created) = file.created {
+        head.push_str(&format!(", at {created}"));
+    }
+    let mut lines = vec![head];
+    if let (Some(tables), Some(rows)) = (file.tables, file.rows) {
+        lines.push(format!("  rows for {tables} tables: {}", count(rows)));
+    }
+    lines
+}
+
+fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {
+    let size = live
+        .bytes
+        .and_then(|size| u64::try_from(size).ok())
+        .map_or("unknown size".to_owned(), bytes);
+    let rows = live
+        .rows
+        .and_then(|rows| u64::try_from(rows).ok())
+        .map_or("unknown".to_owned(), count);
+    let mut lines = vec![format!(
+        "in place of the live database {} on {} ({size}, about {rows} rows, owner {})",
+        plan.database, plan.server, live.owner
+    )];
+    if let Some(newest) = live.newest_activity {
+        lines.push(format!("  newest activity of its clients: {}", ago(newest, Utc::now())));
+    }
+    lines.extend(changes(&live.changes));
+    for clients in &live.clients {
+        let name = match clients.application.as_str() {
+            "" => "without a name",
+            name => name,
+        };
+        let then = match plan.mode {
+            "in-place" => "waits, and is cut off if it holds a table",
+            _ => "will be cut off",
+        };
+        lines.push(format!(
+            "  connected: {} × {name} ({}), {then}",
+            clients.count, clients.user
+        ));
+    }
+    lines
+}
+
+fn changes(changes: &Changes) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(rows) = changes.rows.and_then(|rows| u64::try_from(rows).ok()) {
+        let since = changes
+            .counted_since
+            .map_or("as far as the server has counted".to_owned(), |at| {
+                format!("since {}", at.format("%Y-%m-%d %H:%M UTC"))
+            });
+        lines.push(format!(
+            "  rows changed {since}, its catalogs' among them: {}",
+            count(rows)
+        ));
+    }
+    for (what, when) in [
+        (
+            "last vacuumed or analyzed, as the server does after changes",
+            changes.maintained,
+        ),
+        ("newest commit on the server, in any database", changes.newest_commit),
+    ] {
+        lines.extend(when.map(|when| format!("  {what}: {}", ago(when, Utc::now()))));
+    }
+    lines
+}

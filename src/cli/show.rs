@@ -1,0 +1,215 @@
+//! `snapback show`: all that is known of one backup.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::job_and_backup::JobAndBackup;
+use super::output::{self, Table};
+use crate::archive::{RestoreOptions, list};
+use crate::cli::Globals;
+use crate::engine::postgres::restore::origin::{Body, Content, Origin};
+use crate::error::{Exit, Result, exit_of};
+use crate::job::{Job, Keys};
+use crate::manifest::Manifest;
+use crate::seal::age::brief;
+use crate::shelf::{Check, Copy, Pin, Stock};
+use crate::stored;
+
+/// Options of `snapback show`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: JobAndBackup,
+    /// Print the table of contents of its archive, as `pg_restore -l` does
+    #[arg(long)]
+    list: bool,
+}
+
+/// What programs read: the manifest, and what is known of its copies.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    copies: Vec<InStore<'a>>,
+}
+
+/// One copy.
+#[derive(Serialize)]
+struct InStore<'a> {
+    store: &'a str,
+    archive: String,
+    present: bool,
+    pin: Option<&'a Pin>,
+    /// How it did whenever it was looked at, the newest last.
+    checks: Vec<Check>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// There is no such backup.
+pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+    let config = globals.config()?;
+    let (job, which) = args.which.find(&config)?;
+    if args.list {
+        return list_entries(job, which).await;
+    }
+    let stock = Stock::read(job).await?;
+    stock.warn();
+    let copies = stock.find(which)?;
+    let Some(first) = copies.first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let manifest = opened(&first.backup.manifest, &job.keys)?;
+    let mut shown = Shown {
+        manifest: &manifest,
+        copies: Vec::new(),
+    };
+    for copy in &copies {
+        shown.copies.push(in_store(copy).await?);
+    }
+    if globals.json {
+        output::json(&shown)?;
+    } else {
+        output::line(&render(&shown))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The manifest with its details, if they are sealed and there is a key.
+fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
+    let mut opened = manifest.clone();
+    match stored::unseal(&mut opened, keys) {
+        Err(error) if exit_of(&error) == Exit::NoKey => {
+            if !keys.is_empty() {
+                tracing::warn!("{error:#}");
+            }
+            Ok(manifest.clone())
+        }
+        outcome => outcome.map(|()| opened),
+    }
+}
+
+/// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
+async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
+    let content = Content::open(&Origin::Backup { job, id }, &job.keys).await?;
+    for warning in &content.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Body::Archive(reader) = &content.body {
+        let all = RestoreOptions::default();
+        let text = list::render(reader.header(), &reader.facts(), reader.entries(), &all);
+        output::raw(&text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
+    let Copy { shelf, backup } = copy;
+    let mut checks = Vec::new();
+    for mark in &backup.checks {
+        checks.push(shelf.check_record(backup.manifest.id, *mark).await?);
+    }
+    let path = shelf.file_path(&backup.manifest.archive.name);
+    Ok(InStore {
+        store: shelf.place(),
+        archive: format!("{}/{path}", shelf.store()),
+        present: backup.present,
+        pin: backup.pin.as_ref(),
+        checks,
+    })
+}
+
+fn render(shown: &Shown<'_>) -> String {
+    let manifest = shown.manifest;
+    let mut facts = Table::new(&["", ""]);
+    let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
+    let Manifest { source, archive, .. } = manifest;
+    fact("backup", format!("{} ({})", manifest.id, manifest.kind));
+    if let Some(label) = &manifest.label {
+        fact("label", label.clone());
+    }
+    if let Some(pin) = shown.copies.iter().find_map(|copy| copy.pin) {
+        let reason = pin.reason.as_deref().unwrap_or("retention leaves it alone");
+        fact("pinned", reason.to_owned());
+    }
+    fact(
+        "database",
+        format!("{} on {} port {}", source.database, source.host, source.port),
+    );
+    fact("server", format!("PostgreSQL {}", source.server_version));
+    fact("started", manifest.started.to_rfc3339());
+    fact("took", output::seconds(manifest.seconds()));
+    for copy in &shown.copies {
+        let missing = if copy.present { "" } else { " (MISSING or cut)" };
+        fact("archive", format!("{}{missing}", copy.archive));
+    }
+    fact(
+        "size",
+        format!("{} ({})", output::bytes(archive.bytes), manifest.compression),
+    );
+    match &archive.head {
+        None => fact("sha256", archive.sha256.clone()),
+        Some(head) => {
+            fact("sha256", format!("{} of the first {} bytes", head.sha256, head.bytes));
+            fact("", format!("{} of the rest", archive.sha256));
+        }
+    }
+    fact(
+        "globals",
+        manifest
+            .globals
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |file| file.name.clone()),
+    );
+    for recipient in manifest.encryption.iter().flat_map(|it| &it.recipients) {
+        fact("encrypted for", brief(recipient));
+    }
+    if !manifest.is_sealed() {
+        fact("schema", manifest.schema_hash.clone());
+    }
+    fact("snapback", manifest.snapback.clone());
+    for check in &manifest.verified {
+        fact("verified", format!("{} ({})", check.at.to_rfc3339(), check.how));
+    }
+    for copy in &shown.copies {
+        for check in &copy.checks {
+            let (at, depth, by, store) = (check.at.to_rfc3339(), check.depth, &check.by, copy.store);
+            match check.problems.is_empty() {
+                true => fact("verified", format!("{at} ({depth}, {by}, {store})")),
+                false => fact(
+                    "DAMAGED",
+                    format!("{at} ({depth}, {by}, {store}): {}", check.problems.join("; ")),
+                ),
+            }
+        }
+    }
+    for warning in &manifest.warnings {
+        fact("warning", warning.clone());
+    }
+    if manifest.is_sealed() {
+        fact(
+            "tables",
+            format!(
+                "{}, {} rows (the rest is encrypted)",
+                manifest.table_count(),
+                output::count(manifest.rows())
+            ),
+        );
+        return facts.render().trim_start().to_owned();
+    }
+    let entries: Vec<String> = manifest.entries.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    fact("entries", entries.join(", "));
+
+    let mut tables = Table::new(&["TABLE", ">ROWS", ">BYTES", "HASH"]);
+    for table in &manifest.tables {
+        tables.row([
+            format!("{}.{}", table.schema, table.name),
+            output::count(table.rows),
+            output::bytes(table.bytes),
+            table.hash.clone(),
+        ]);
+    }
+    format!("{}\n\n{}", facts.render().trim_start(), tables.render())
+}

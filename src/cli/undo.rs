@@ -1,0 +1,129 @@
+//! `snapback undo`: the database that a restore replaced is live again.
+
+use std::process::ExitCode;
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+
+use super::output;
+use super::progress::Progress;
+use super::restore::{Go, confirm, go, watch};
+use crate::archive::options::RestoreOptions;
+use crate::cli::Globals;
+use crate::clock::Clock;
+use crate::engine::postgres::restore::kept::Kept;
+use crate::engine::postgres::restore::origin::Origin;
+use crate::engine::postgres::restore::plan::Mode;
+use crate::engine::postgres::restore::run::{Prepared, Request};
+use crate::engine::postgres::restore::target::Target;
+use crate::engine::postgres::restore::undo::{self, Way};
+use crate::engine::postgres::restore::watch::Step;
+use crate::error::Result;
+use crate::job::Job;
+
+/// Options of `snapback undo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Job whose restore to undo; may be left out when there is only one
+    #[arg(value_name = "JOB")]
+    job: Option<String>,
+    /// The kept database to take back [default: the newest]
+    #[arg(long, value_name = "DATABASE")]
+    kept: Option<String>,
+    /// Only show what would be done
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// Stop for ever at a step: for tests, which kill the undo there
+    #[arg(long, hide = true, value_name = "STEP")]
+    pause_at: Option<Step>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// There is nothing to take back, it was not confirmed, or the swap failed.
+pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+    let config = globals.config()?;
+    let job = config.job(args.job.as_deref())?;
+    let dsn = job.source.dsn()?;
+    let database = dsn.database.clone();
+    let target = Target::new(dsn);
+    match undo::way(&target, job, &database, args.kept.as_deref()).await? {
+        Way::Swap(kept) => swap(globals, &args, &target, &database, kept).await,
+        Way::InPlace(safety) => in_place(globals, &args, job, &safety.to_string()).await,
+    }
+}
+
+/// Takes a restore in place back: its safety snapshot is restored in place.
+async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Result<ExitCode> {
+    if !globals.json {
+        output::line(&format!(
+            "the last restore of job {} was made in place; its safety snapshot {safety} takes it back, in place too",
+            job.name
+        ))?;
+    }
+    let progress = Progress::new(!globals.json);
+    let cancel = CancellationToken::new();
+    let request = Request {
+        origin: Origin::Backup { job, id: safety },
+        job,
+        mode: Mode::InPlace,
+        options: RestoreOptions::default(),
+        back: true,
+        safety: true,
+        force: false,
+        jobs: None,
+        clock: Clock::system(),
+        watch: watch(&progress, args.pause_at),
+        cancel: cancel.clone(),
+    };
+    let mut prepared = Prepared::new(request).await?;
+    let how = Go {
+        dry_run: args.dry_run,
+        confirm: (!args.yes).then_some("undo"),
+        cancel,
+    };
+    go(globals, &mut prepared, &progress, how).await
+}
+
+/// Takes a restore by swap back.
+async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, kept: Kept) -> Result<ExitCode> {
+    if args.dry_run && globals.json {
+        output::json(&kept)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !globals.json {
+        output::line(&format!(
+            "{} on {target} is replaced by {}, which was live until {}; what is live now is kept",
+            database,
+            kept.name,
+            output::ago(kept.since, Utc::now())
+        ))?;
+    }
+    if args.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !args.yes {
+        confirm(database, "undo")?;
+    }
+    let progress = Progress::new(!globals.json);
+    let watch = watch(&progress, args.pause_at);
+    let undone = undo::undo(target, database, &kept.name, Utc::now(), &watch).await;
+    progress.end();
+    let undone = undone?;
+    if globals.json {
+        output::json(&undone)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(&format!(
+        "{} is what it was before, back in {} ms",
+        undone.database, undone.away_ms
+    ))?;
+    if let Some(kept) = &undone.kept {
+        output::line(&format!("what was live is kept as {kept}; undo again takes it back"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

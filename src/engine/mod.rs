@@ -1,0 +1,3 @@
+//! The engines: what knows a kind of database from inside.
+
+pub mod postgres;

@@ -1,0 +1,238 @@
+//! The byte stream under a session: a Unix or TCP socket, with or without TLS, that lets statements of any
+//! encoding through.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+
+use super::greeting::{self, Greeting};
+use crate::raw_text;
+
+/// A connected socket; it has no TLS layer yet, or never gets one.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+macro_rules! on_socket {
+    ($self:ident, $socket:ident => $call:expr) => {
+        match $self.get_mut() {
+            Socket::Tcp($socket) => $call,
+            Socket::Unix($socket) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => Pin::new(socket).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        on_socket!(self, socket => Pin::new(socket).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_socket!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
+impl TlsStream for Socket {
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+/// What carries a session: a socket, or a TLS layer on one.
+pub(super) type Carrier = Box<dyn TlsStream + Send + Unpin>;
+
+/// A carrier on which statements are put back into the database's encoding.
+///
+/// The driver takes statements as UTF-8 only, while names may be in any encoding and are kept as
+/// [`raw`] keeps them. So messages that hold a statement are encoded here, with their length, on their way
+/// out. Everything else passes unchanged; a parameter is bytes already.
+pub(super) struct Stream {
+    inner: Carrier,
+    /// What the server says before it is ready, where that may be in any encoding.
+    greeting: Option<Greeting>,
+    /// What the driver wrote and is not sent yet: first whole messages, then the start of one.
+    partial: BytesMut,
+    ready: BytesMut,
+    /// The first message has no type byte.
+    started: bool,
+}
+
+impl Stream {
+    pub(super) fn new(inner: Carrier) -> Self {
+        Stream {
+            inner,
+            greeting: None,
+            partial: BytesMut::new(),
+            ready: BytesMut::new(),
+            started: false,
+        }
+    }
+
+    /// The same for a session that takes its encoding from the server's settings, as libpq's do: the driver always
+    /// asks for UTF-8.
+    pub(super) fn encoding_as_set(inner: Carrier) -> Self {
+        Stream {
+            greeting: Some(Greeting::default()),
+            ..Stream::new(inner)
+        }
+    }
+
+    /// Moves whole messages from `partial` to `ready`.
+    fn take_messages(&mut self) {
+        loop {
+            let type_bytes = usize::from(self.started);
+            let Some(length) = self.partial.get(type_bytes..type_bytes + 4) else {
+                return;
+            };
+            let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
+            if self.partial.len() < type_bytes + length {
+                return;
+            }
+            let message = self.partial.split_to(type_bytes + length);
+            if self.started && matches!(message[0], b'Q' | b'P') && has_kept(&message) {
+                self.ready.extend_from_slice(&encode(&message));
+            } else if !self.started {
+                let message = greeting::startup(&message, self.greeting.is_some());
+                self.ready.extend_from_slice(&message);
+            } else {
+                self.ready.extend_from_slice(&message);
+            }
+            self.started = true;
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.ready.is_empty() {
+            let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.ready))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.ready.advance(sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Whether a kept byte (U+10FF00 and up, see [`raw`]) may be in there.
+fn has_kept(message: &[u8]) -> bool {
+    message.windows(2).any(|pair| pair == [0xF4, 0x8F])
+}
+
+/// The message with its text in its own encoding: a query, or the name and statement of a parse message,
+/// whose parameter types follow the second NUL and are not text.
+fn encode(message: &[u8]) -> Vec<u8> {
+    let body = &message[5..];
+    let strings = if message[0] == b'Q' { 1 } else { 2 };
+    let end = body
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == 0)
+        .nth(strings - 1)
+        .map_or(body.len(), |(at, _)| at + 1);
+    let (text, rest) = body.split_at(end);
+    let text = String::from_utf8_lossy(text);
+    let text = raw_text::encode(&text);
+    let length = u32::try_from(4 + text.len() + rest.len()).unwrap_or(u32::MAX);
+    [&message[..1], &length.to_be_bytes(), &text, rest].concat()
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if let Some(greeting) = &mut self.greeting {
+            greeting.pass(&mut buf.filled_mut()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        // Bounded: what was taken before is sent before more is taken.
+        ready!(self.poll_send(cx))?;
+        self.partial.extend_from_slice(buf);
+        self.take_messages();
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+impl TlsStream for Stream {
+    fn channel_binding(&self) -> ChannelBinding {
+        self.inner.channel_binding()
+    }
+}
+
+/// Hands the driver a stream that is complete already: hosts, timeouts and TLS are decided before.
+pub(super) struct Ready;
+
+impl TlsConnect<Stream> for Ready {
+    type Stream = Stream;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<Stream>>;
+
+    fn connect(self, stream: Stream) -> Self::Future {
+        std::future::ready(Ok(stream))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn statements_leave_in_their_own_encoding() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::new(Box::new(Socket::Unix(ours)));
+        let startup = [0, 0, 0, 8, 0, 3, 0, 0];
+        let kept = raw_text::decode(b"caf\xe9");
+        let message = |kind: u8, body: &[u8]| {
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            [&[kind][..], &length, body].concat()
+        };
+        let query = message(b'Q', format!("SELECT {kept}\0").as_bytes());
+        let parse = message(b'P', format!("\0SELECT {kept}\0\0\u{1}ABCD").as_bytes());
+        let copy = message(b'd', kept.as_bytes());
+        // In pieces, as the driver may write them.
+        for piece in [&startup[..], &query, &parse, &copy].concat().chunks(7) {
+            stream.write_all(piece).await.unwrap();
+        }
+        stream.shutdown().await.unwrap();
+        let mut sent = Vec::new();
+        theirs.read_to_end(&mut sent).await.unwrap();
+        let expected = [
+            &startup[..],
+            &message(b'Q', b"SELECT caf\xe9\0"),
+            &message(b'P', b"\0SELECT caf\xe9\0\0\x01ABCD"),
+            &copy,
+        ];
+        assert_eq!(sent, expected.concat());
+    }
+}

@@ -1,0 +1,456 @@
+//! One dump, from connection to finished archive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use super::catalog::object::{Oid, class};
+use super::catalog::sessions::Sessions;
+use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, table_data};
+use super::connect::{self, Dsn};
+use super::options::{DumpOptions, Inserts};
+use super::output::{Target, Written};
+use super::progress::{Progress, Silent};
+use super::quote::Quote;
+use super::server::Server;
+use super::session::{Query, Session};
+use super::snapshot::{self, Encoding, SessionOptions};
+use super::spelling::Spelling;
+use super::warning::Warning;
+use super::workers::{self, Workers};
+use super::{identity, order, preflight, rows, watch};
+use crate::archive::options::Sections;
+use crate::archive::toc::{DumpId, Entry};
+use crate::archive::{Format, Header, RestoreOptions, Writer};
+use crate::error::Result;
+use crate::manifest::{self, Source};
+use crate::raw_text;
+use crate::seal::Compression;
+use crate::store::Upload;
+
+/// What to dump, how, and in which form. The default is `pg_dump -Fc`.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// What to dump.
+    pub options: DumpOptions,
+    /// How its sessions are set up.
+    pub session: SessionOptions,
+    /// The form of the archive.
+    pub format: Format,
+    /// `-Z`.
+    pub compress: Compression,
+    /// `--section`.
+    pub sections: Sections,
+    /// `-S`, `--superuser`: who disables triggers in the plain format.
+    pub superuser: Option<String>,
+    /// `--restrict-key`: a fixed key instead of a random one.
+    pub restrict_key: Option<String>,
+    /// `-v`: more comments in the plain format.
+    pub verbose: bool,
+    /// Connections were asked for, as many as pg_dump opens: `-v` tells of them, and of each item that is finished.
+    pub parallel: bool,
+    /// Connections that read rows at the same time; 0 counts as 1.
+    pub jobs: usize,
+    /// Cancels the dump when its locks make others wait for longer.
+    pub max_lock_wait: Option<Duration>,
+}
+
+impl Request {
+    /// The key of `\restrict`, for formats in which the pg_dump of the server's release writes one.
+    #[must_use]
+    pub fn key(&self, server: &Server) -> Option<String> {
+        let restricts = match self.format {
+            Format::Plain => server.has_restrict(),
+            Format::Tar => server.has_restrict_in_tar(),
+            Format::Custom | Format::Directory => false,
+        };
+        restricts.then(|| self.restrict_key.clone().unwrap_or_else(random_key))
+    }
+
+    /// How sessions to `dsn` are set up: where the request names no encoding, the connection may.
+    #[must_use]
+    pub fn session_options(&self, dsn: &Dsn) -> SessionOptions {
+        let mut options = self.session.clone();
+        if options.encoding == Encoding::Own {
+            options.encoding = match &dsn.client_encoding {
+                Some(encoding) => Encoding::Named(encoding.clone()),
+                None if dsn.encoding_as_set => Encoding::AsSet,
+                None => Encoding::Own,
+            };
+        }
+        options
+    }
+}
+
+/// What a finished dump says of itself.
+#[derive(Clone, Debug)]
+pub struct Dumped {
+    /// The database that was dumped.
+    pub source: Source,
+    /// How its values are written.
+    pub spelling: Spelling,
+    /// `none`, `gzip`, `lz4` or `zstd`.
+    pub compression: String,
+    /// How many entries of each type the archive has.
+    pub entries: BTreeMap<String, u64>,
+    /// The tables whose rows it has.
+    pub tables: Vec<manifest::Table>,
+    /// The large objects that it has, all together.
+    pub large_objects: manifest::LargeObjects,
+    /// SHA-256 (hex) of all definitions.
+    pub schema_hash: String,
+    /// What the dump warned of.
+    pub warnings: Vec<Warning>,
+    /// Size and digests of what was written, to compare with what is read back.
+    pub written: Written,
+}
+
+/// Tables whose details are worth more sessions: to connect them takes as long as to read a few hundred tables.
+const WORTH_HELP: usize = 500;
+/// Dumps the database of `dsn` into `upload` as one object, and makes it durable.
+///
+/// # Errors
+/// Anything that keeps the archive from being complete and right. The upload is aborted then: nothing
+/// appears under its name.
+pub async fn dump(dsn: &Dsn, request: &Request, upload: Box<dyn Upload>, progress: &dyn Progress) -> Result<Dumped> {
+    dump_to(dsn, request, Target::one(upload), progress).await
+}
+
+/// The same into any target; the directory format needs a folder.
+///
+/// # Errors
+/// As [`dump`].
+pub async fn dump_to(dsn: &Dsn, request: &Request, mut target: Target, progress: &dyn Progress) -> Result<Dumped> {
+    match run(dsn, request, &mut target, progress).await {
+        Ok((head, dumped)) => {
+            let written = target.finish(head).await.context("finishing the archive")?;
+            Ok(Dumped { written, ..dumped })
+        }
+        Err(error) => {
+            if let Err(also) = target.abort().await {
+                tracing::warn!("what was written of the failed dump could not be removed: {also:#}");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn run(
+    dsn: &Dsn,
+    request: &Request,
+    target: &mut Target,
+    progress: &dyn Progress,
+) -> Result<(bytes::Bytes, Dumped)> {
+    progress.step("connecting");
+    let leader = Arc::new(connect::connect(dsn).await?);
+    let setup = request.session_options(dsn);
+    let server = snapshot::begin(&leader, &setup).await?;
+    let watch = match request.max_lock_wait {
+        Some(limit) => Some(watch::start(dsn, &leader, limit).await?),
+        None => None,
+    };
+    let run = Run {
+        dsn,
+        leader: &leader,
+        setup,
+        request,
+        progress,
+    };
+    let work = run.read(server, target);
+    match &watch {
+        Some(watch) => watch.guard(work).await,
+        None => work.await,
+    }
+}
+
+/// Dumps over one session that is in a transaction, and so sees what that has done. Its settings are as before then.
+///
+/// # Errors
+/// As [`dump`]; the transaction has failed then.
+pub async fn dump_within(
+    session: &Arc<Session>,
+    dsn: &Dsn,
+    request: &Request,
+    upload: Box<dyn Upload>,
+) -> Result<Dumped> {
+    let request = Request {
+        jobs: 1,
+        ..request.clone()
+    };
+    let mut target = Target::one(upload);
+    let (run, server) = within(session, dsn, &request, request.session_options(dsn)).await?;
+    let (head, dumped) = run.read(server, &mut target).await?;
+    session.run(LEAVE).await?;
+    let written = target.finish(head).await?;
+    Ok(Dumped { written, ..dumped })
+}
+
+/// Ends the settings and locks of a dump inside a transaction.
+const LEAVE: &str = "ROLLBACK TO SAVEPOINT dump; RELEASE SAVEPOINT dump";
+
+/// The entries of the database that a session is in, as its transaction sees it, with the dependencies that an archive
+/// has, and how their text is quoted; in the encoding of the database.
+///
+/// # Errors
+/// As [`dump_within`].
+pub async fn entries_within(session: &Arc<Session>, dsn: &Dsn) -> Result<(Vec<Entry>, Quote)> {
+    let request = Request::default();
+    let (run, server) = within(session, dsn, &request, SessionOptions::default()).await?;
+    let (cat, _, mut entries) = run.entries(server, &mut Workers::new(dsn, &run.setup, 1)).await?;
+    dependency::reduce(&cat, &mut entries, &restore_options(&cat, &request));
+    session.run(LEAVE).await?;
+    Ok((entries, cat.quote()))
+}
+
+/// Begins what [`LEAVE`] ends.
+async fn within<'a>(
+    session: &'a Arc<Session>,
+    dsn: &'a Dsn,
+    request: &'a Request,
+    setup: SessionOptions,
+) -> Result<(Run<'a>, Server)> {
+    session.run("SAVEPOINT dump").await?;
+    let server = snapshot::join(session, &setup).await?;
+    let run = Run {
+        dsn,
+        leader: session,
+        setup,
+        request,
+        progress: &Silent,
+    };
+    Ok((run, server))
+}
+
+/// A dump whose leading session is in its transaction.
+struct Run<'a> {
+    dsn: &'a Dsn,
+    leader: &'a Arc<Session>,
+    setup: SessionOptions,
+    request: &'a Request,
+    progress: &'a dyn Progress,
+}
+
+impl Run<'_> {
+    /// Reads the catalogs, and which database it is. Nothing waits that can be asked for at the same time.
+    async fn entries(&self, server: Server, workers: &mut Workers<'_>) -> Result<(Catalog, Source, Vec<Entry>)> {
+        let leader: &Session = self.leader;
+        let mut cat = Catalog::new(server, options(self.request));
+        let (source, (), ()) = futures_util::try_join!(
+            identity::read(leader, self.dsn),
+            workers.export(leader),
+            cat.read_identities(leader, self.progress)
+        )?;
+        let tables = cat.tables().filter(|(_, table)| table.interesting).count();
+        let sessions = if tables < WORTH_HELP { 1 } else { workers.jobs };
+        futures_util::try_join!(
+            lock::tables(&cat, leader, self.request.sections.data),
+            workers.connect(sessions)
+        )?;
+        let helpers = workers.connected.as_slice();
+        cat.read_details(Sessions { leader, helpers }, self.progress).await?;
+        let sorted = order::sort(&mut cat)?;
+        self.progress.known(&cat);
+        let entries = emit::entries(&cat, &sorted)?;
+        Ok((cat, source, entries))
+    }
+
+    async fn read(&self, server: Server, target: &mut Target) -> Result<(bytes::Bytes, Dumped)> {
+        let (leader, request, progress) = (self.leader, self.request, self.progress);
+        progress.step("reading the catalogs");
+        let mut workers = Workers::new(self.dsn, &self.setup, request.jobs);
+        let (mut cat, source, mut entries) = self.entries(server, &mut workers).await?;
+        let restore = restore_options(&cat, request);
+        if request.format != Format::Plain {
+            dependency::reduce(&cat, &mut entries, &restore);
+        }
+        let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
+        let spelling = cat.server.spelling.within(&cat, &entries);
+        let mut writer = writer(&cat, entries, request, &restore)?;
+        progress.step("reading rows");
+        let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, progress), async {
+            workers.early_for_rows(writer.data().len()).await
+        })?;
+        let sessions = workers.for_rows(leader, &plan).await?;
+        // All that the rows need of the catalogs is in the plan.
+        let warnings = std::mem::take(&mut cat.warnings);
+        drop(cat);
+        writer.begin()?;
+        progress.notes(writer.notes());
+        target.expect(&writer.head(), plan.bytes);
+        target.carry(&mut writer).await?;
+        if !writer.head().is_empty() {
+            target.head_ends();
+        }
+        let contents = rows::run(plan, &sessions, &mut writer, target, progress).await;
+        let contents = match contents {
+            Ok(contents) => contents,
+            Err(error) => {
+                workers::cancel(&sessions).await;
+                return Err(error);
+            }
+        };
+        progress.step("finishing");
+        writer.finish(chrono::Local::now().naive_local())?;
+        progress.notes(writer.notes());
+        target.carry(&mut writer).await?;
+        let dumped = Dumped {
+            source,
+            spelling,
+            compression: request.compress.algorithm.name().to_owned(),
+            entries: counts,
+            tables: contents.tables,
+            large_objects: contents.large_objects,
+            schema_hash,
+            warnings,
+            written: Written::default(),
+        };
+        Ok((writer.head(), dumped))
+    }
+}
+
+/// An archive always can restore the database itself; text only when that is asked for.
+fn options(request: &Request) -> DumpOptions {
+    let mut options = request.options.clone();
+    options.create |= request.format != Format::Plain;
+    options
+}
+
+/// What the archive holds of the database, and how its text is printed.
+fn restore_options(cat: &Catalog, request: &Request) -> RestoreOptions {
+    RestoreOptions {
+        sections: request.sections,
+        superuser: request.superuser.clone(),
+        restrict_key: request.key(&cat.server),
+        verbose: request.verbose,
+        finished_items: request.parallel,
+        ..RestoreOptions::for_dump(&cat.options)
+    }
+}
+
+fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request, options: &RestoreOptions) -> Result<Writer> {
+    let header = Header {
+        created: chrono::Local::now().naive_local(),
+        database: cat.server.database.clone(),
+        server_version: cat.server.version.clone(),
+        dumper_version: format!("{} (Snapback {})", cat.server.number(), env!("CARGO_PKG_VERSION")),
+    };
+    Writer::new(request.format, header, entries, options, cat.quote(), request.compress)
+}
+
+/// A key for `\restrict` that nobody who wrote into the database could have known.
+#[must_use]
+pub fn random_key() -> String {
+    use std::hash::BuildHasher as _;
+    let random = || std::hash::RandomState::new().hash_one(std::process::id());
+    (0..4).map(|_| format!("{:016x}", random())).collect()
+}
+
+/// What is to be read for each entry that has data, in the order of the archive.
+async fn plan(leader: &Session, cat: &Catalog, writer: &Writer, progress: &dyn Progress) -> Result<rows::Plan> {
+    let mut data = Vec::new();
+    for id in writer.data() {
+        let object = cat.get(id).context("rows of an unknown object")?;
+        let one = match &object.kind {
+            Kind::TableData(it) => rows::Data::Rows(Box::new(table_data::source(cat, it)?), 0),
+            Kind::LargeObjectData => rows::Data::Objects(large_object::data_oids(cat, object)),
+            _ => anyhow::bail!("entry {id} has no rows"),
+        };
+        data.push((id, one));
+    }
+    let tables: Vec<Oid> = data.iter().filter_map(|(_, data)| table_oid(data)).collect();
+    preflight::unchanged(leader, &tables).await?;
+    // A superuser may do everything.
+    let objects: Vec<Oid> = data.iter().flat_map(|(_, data)| large_objects(data)).copied().collect();
+    if !objects.is_empty() && !cat.server.superuser {
+        preflight::large_objects(leader, cat.server.major(), &objects).await?;
+    }
+    let bytes = measure(leader, &mut data).await?;
+    progress.expect(bytes);
+    Ok(rows::Plan {
+        data,
+        bytes,
+        inserts: cat.options.inserts.map(|inserts| Inserts {
+            rows: inserts.rows.max(1),
+            ..inserts
+        }),
+        quote: cat.quote(),
+    })
+}
+
+fn large_objects(data: &rows::Data) -> &[Oid] {
+    match data {
+        rows::Data::Rows(..) => &[],
+        rows::Data::Objects(oids) => oids,
+    }
+}
+
+fn table_oid(data: &rows::Data) -> Option<Oid> {
+    match data {
+        rows::Data::Rows(source, _) => Some(source.oid),
+        rows::Data::Objects(_) => None,
+    }
+}
+
+/// Finds out how many pages each table really has: statistics may be old, or never have been taken.
+async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)]) -> Result<u64> {
+    // All large objects lie in one table, however many entries they have.
+    let tables: BTreeSet<Oid> = data
+        .iter()
+        .map(|(_, data)| table_oid(data).unwrap_or(class::PG_LARGEOBJECT))
+        .collect();
+    let query = Query::new(
+        "SELECT t.oid, pg_catalog.pg_table_size(t.oid) AS bytes, \
+                pg_catalog.pg_relation_size(t.oid) / pg_catalog.current_setting('block_size')::int8 AS pages \
+         FROM pg_catalog.unnest($1) AS t(oid)",
+    )
+    .oids(tables);
+    let mut sizes = BTreeMap::new();
+    let mut total = 0;
+    for row in leader.rows(&query).await? {
+        // A table that is gone has no size; reading it will say so.
+        total += row.opt_long("bytes")?.unwrap_or(0);
+        sizes.insert(row.oid("oid")?, row.opt_long("pages")?.unwrap_or(0));
+    }
+    for (_, data) in data.iter_mut() {
+        if let rows::Data::Rows(source, pages) = data {
+            let measured = sizes.get(&source.oid).copied().unwrap_or(0);
+            *pages = u64::try_from(measured).unwrap_or(0);
+        }
+    }
+    Ok(u64::try_from(total).unwrap_or(0))
+}
+
+/// How many entries of each type there are.
+#[must_use]
+pub fn count(entries: &[Entry]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for entry in entries {
+        *counts.entry(entry.desc.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// Of everything that says how the database is built, and of nothing that its rows change.
+#[must_use]
+pub fn schema_hash(entries: &[Entry]) -> String {
+    let mut hasher = Sha256::new();
+    let data = [
+        "SEQUENCE SET",
+        "TABLE DATA",
+        "BLOB",
+        "BLOBS",
+        "BLOB METADATA",
+        "STATISTICS DATA",
+    ];
+    for entry in entries.iter().filter(|entry| !data.contains(&entry.desc.as_str())) {
+        let namespace = entry.namespace.as_deref().unwrap_or_default();
+        for text in [&entry.desc, namespace, &entry.tag, &entry.owner, &entry.defn] {
+            hasher.update(raw_text::encode(text));
+            hasher.update([0]);
+        }
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

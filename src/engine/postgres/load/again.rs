@@ -1,0 +1,44 @@
+//! What was dropped is made again from its own entries, inside the transaction that dropped it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::name_of;
+use super::session::Encoding;
+use crate::archive::options::RestoreOptions;
+use crate::archive::plain::Script;
+use crate::archive::required::{Pass, pass};
+use crate::archive::toc::Entry;
+use crate::engine::postgres::quote::Quote;
+use crate::engine::postgres::session::Session;
+use crate::error::Result;
+
+/// Runs the statements of `entries`, which were read of the database that `session` is in: definitions, then
+/// privileges, then what needs these. Planner statistics are left to an ANALYZE.
+///
+/// # Errors
+/// Something cannot be made any more: the error names it, and the transaction has failed.
+pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> Result<()> {
+    let client = session.client();
+    let encoding = Encoding::of_server(client).await?;
+    // They were written as the session writes of itself, and not as what was loaded since.
+    client.batch_execute("RESET lc_monetary").await?;
+    let options = RestoreOptions {
+        comments: false,
+        ..RestoreOptions::default()
+    };
+    let entries = Arc::new(entries.to_vec());
+    let mut script = Script::new(Arc::clone(&entries), options, quote);
+    for turn in [Pass::Main, Pass::Acl, Pass::PostAcl] {
+        for (at, entry) in entries.iter().enumerate() {
+            if pass(entry) != turn || entry.desc == "STATISTICS DATA" {
+                continue;
+            }
+            let sql = encoding.text(client, &script.definition(at)).await?;
+            let made = client.batch_execute(&sql).await;
+            made.with_context(|| format!("making {} again", name_of(entry)))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! An archive becomes a database again: definitions one after the other, then rows over several connections
+//! with indexes and constraints as soon as their tables are ready, then privileges.
+//!
+//! Every statement must succeed. The few whose failure loses nothing are named in `session` and told.
+
+mod again;
+mod binary;
+pub mod graph;
+mod inserts;
+mod remove;
+mod rows;
+pub mod script;
+mod search_path;
+mod session;
+mod stream;
+mod work;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::archive::options::RestoreOptions;
+use crate::archive::reader::Reader;
+use crate::archive::required::{Pass, Required, pass, required};
+use crate::archive::toc::{DumpId, Entry, Section};
+use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::session::Session;
+use crate::engine::postgres::spelling::Spelling;
+use crate::error::Result;
+pub use again::make_again;
+use graph::Graph;
+pub use remove::remove;
+use session::Loader;
+use work::{Spread, Work};
+
+/// Hears how a load goes on; called from several tasks.
+pub trait Progress: Send + Sync {
+    /// So many more bytes of rows were sent.
+    fn loaded(&self, bytes: u64);
+    /// A statement failed that loses nothing.
+    fn tolerated(&self, what: String);
+    /// Something was restored in another way than it should have been.
+    fn told(&self, what: String);
+}
+
+/// One archive on its way into one database.
+pub struct Load {
+    archive: Archive,
+    serial: Vec<usize>,
+    parallel: Vec<usize>,
+    privileges: Vec<usize>,
+    last: Vec<usize>,
+    /// Bytes of COPY text per entry, where they are known.
+    weights: HashMap<DumpId, u64>,
+}
+
+/// What every session of a load shares.
+#[derive(Clone)]
+struct Archive {
+    reader: Arc<Reader>,
+    options: RestoreOptions,
+    required: Arc<[Required]>,
+    dsn: Dsn,
+    /// Connections at once.
+    jobs: usize,
+    progress: Arc<dyn Progress>,
+    /// How its values are written.
+    spelling: Option<Spelling>,
+    /// The only session, when all is done in its transaction.
+    within: Option<Arc<Session>>,
+}
+
+impl Load {
+    /// Prepares to load what `options` want of the archive into the database of `dsn`, with up to `jobs`
+    /// connections at once.
+    pub fn new(
+        reader: Arc<Reader>,
+        options: RestoreOptions,
+        dsn: Dsn,
+        jobs: usize,
+        weights: HashMap<DumpId, u64>,
+        progress: Arc<dyn Progress>,
+    ) -> Self {
+        let options = RestoreOptions {
+            comments: false,
+            ..options
+        };
+        let required = required(reader.entries(), &options);
+        let mut load = Load {
+            serial: Vec::new(),
+            parallel: Vec::new(),
+            privileges: Vec::new(),
+            last: Vec::new(),
+            weights,
+            archive: Archive {
+                reader,
+                options,
+                required: required.into(),
+                dsn,
+                jobs: jobs.max(1),
+                progress,
+                spelling: None,
+                within: None,
+            },
+        };
+        load.sort_out();
+        load
+    }
+
+    /// Says how the values are written, which the settings of the database and the role may not be.
+    #[must_use]
+    pub fn spelled(mut self, spelling: Option<Spelling>) -> Self {
+        self.archive.spelling = spelling;
+        self
+    }
+
+    /// Loads over this one session, inside the transaction that it is in, and leaves out what is there already.
+    #[must_use]
+    pub fn within(mut self, session: &Arc<Session>, there: &HashSet<DumpId>) -> Self {
+        self.archive.within = Some(Arc::clone(session));
+        let entries = Arc::clone(self.archive.reader.entries());
+        let missing = |at: &usize| !there.contains(&entries[*at].dump_id);
+        for list in [
+            &mut self.serial,
+            &mut self.parallel,
+            &mut self.privileges,
+            &mut self.last,
+        ] {
+            list.retain(missing);
+        }
+        self
+    }
+
+    /// What runs when. Comments and the like have no section: those that stand before all rows run where they
+    /// stand, later ones when what they are about is there.
+    fn sort_out(&mut self) {
+        let mut after_rows = false;
+        let entries = Arc::clone(self.archive.reader.entries());
+        for at in self.archive.options.selection.order(&entries) {
+            let entry = &entries[at];
+            if !self.archive.required[at].wanted() {
+                continue;
+            }
+            after_rows |= matches!(entry.section, Section::Data | Section::PostData);
+            let list = match (pass(entry), entry.section) {
+                (Pass::Acl, _) => &mut self.privileges,
+                (Pass::PostAcl, _) => &mut self.last,
+                (Pass::Main, Section::PreData) => &mut self.serial,
+                (Pass::Main, Section::None) if !after_rows => &mut self.serial,
+                (Pass::Main, _) => &mut self.parallel,
+            };
+            list.push(at);
+        }
+        // Refreshing a materialized view would fire them.
+        self.last
+            .sort_by_key(|at| entries[*at].desc != "MATERIALIZED VIEW DATA");
+    }
+
+    /// Creates everything that must exist before rows do.
+    ///
+    /// # Errors
+    /// A statement failed.
+    pub async fn definitions(&self) -> Result<()> {
+        Loader::open(&self.archive).await?.run_all(&self.serial).await
+    }
+
+    /// Loads rows, and builds what needs them.
+    ///
+    /// # Errors
+    /// A statement failed, or the archive is damaged.
+    pub async fn rows(&self) -> Result<()> {
+        if self.archive.within.is_some() {
+            return self.rows_in_order().await;
+        }
+        let entries = self.archive.reader.entries();
+        let graph = Graph::new(entries, &self.parallel, |at| self.weight(&entries[at]));
+        let spread = Spread {
+            jobs: self.archive.jobs as u64,
+            total: self.weights.values().sum(),
+            minimal_wal: session::has_minimal_wal(&self.archive).await?,
+        };
+        let work = Arc::new(Work::new(graph, spread, self.weights.clone()));
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..work.connections(self.parallel.len()) {
+            let (archive, work) = (self.archive.clone(), Arc::clone(&work));
+            workers.spawn(async move { work.run(&archive).await });
+        }
+        // The set ends the others when it is dropped at the first error.
+        while let Some(outcome) = workers.join_next().await {
+            outcome.context("a task of the load ended")??;
+        }
+        Ok(())
+    }
+
+    fn weight(&self, entry: &Entry) -> u64 {
+        self.weights.get(&entry.dump_id).copied().unwrap_or(0)
+    }
+
+    /// One after the other, in the archive's order.
+    async fn rows_in_order(&self) -> Result<()> {
+        let mut loader = Loader::open(&self.archive).await?;
+        let mut late = Vec::new();
+        for at in &self.parallel {
+            let entry = &self.archive.reader.entries()[*at];
+            if self.archive.required[*at].data && entry.has_data {
+                match loader.load(*at, self.weight(entry)).await {
+                    Err(error) if loader.may_go_later(entry, &error) => late.push(*at),
+                    loaded => loaded?,
+                }
+                continue;
+            }
+            if entry.section == Section::PostData {
+                self.late_rows(&mut loader, &mut late).await?;
+            }
+            loader.run_all(&[*at]).await?;
+        }
+        self.late_rows(&mut loader, &mut late).await
+    }
+
+    /// Loads rows that may need those of other tables, for as long as some go.
+    async fn late_rows(&self, loader: &mut Loader, late: &mut Vec<usize>) -> Result<()> {
+        while !late.is_empty() {
+            let (mut still, mut why) = (Vec::new(), None);
+            for at in late.iter().copied() {
+                let entry = &self.archive.reader.entries()[at];
+                match loader.load(at, self.weight(entry)).await {
+                    Err(error) if loader.may_go_later(entry, &error) => {
+                        still.push(at);
+                        why.get_or_insert(error);
+                    }
+                    loaded => loaded?,
+                }
+            }
+            if let Some(error) = why.filter(|_| still.len() == late.len()) {
+                return Err(error);
+            }
+            *late = still;
+        }
+        Ok(())
+    }
+
+    /// Grants privileges, then refreshes materialized views and creates event triggers.
+    ///
+    /// # Errors
+    /// A statement failed.
+    pub async fn privileges(&self) -> Result<()> {
+        let mut loader = Loader::open(&self.archive).await?;
+        loader.run_all(&self.privileges).await?;
+        for at in &self.last {
+            loader.run_all(&[*at]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An entry as messages name it.
+fn name_of(entry: &Entry) -> String {
+    match &entry.namespace {
+        Some(schema) => format!("{} {schema}.{}", entry.desc, entry.tag),
+        None => format!("{} {}", entry.desc, entry.tag),
+    }
+}

@@ -1,0 +1,277 @@
+//! Rows and large objects on their way to the server.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Column, CopyInSink};
+
+use super::binary::Columns;
+use super::name_of;
+use super::search_path;
+use super::session::Loader;
+use super::stream::Stream;
+use crate::archive::required::LOAD_VIA_ROOT;
+use crate::archive::toc::{DumpId, Entry};
+use crate::error::Result;
+use crate::raw_text;
+
+/// Tables with less than this many bytes of rows are not worth the statements that prepare for them.
+const WORTH_PREPARING: u64 = 1 << 20;
+
+impl Loader {
+    /// Loads the rows or large objects of the entry at `at`, which are about `weight` bytes, all by itself.
+    pub(super) async fn load(&mut self, at: usize, weight: u64) -> Result<()> {
+        let entries = Arc::clone(self.archive.reader.entries());
+        let entry = &entries[at];
+        let loaded = if entry.is_large_objects() {
+            self.large_objects(entry.dump_id).await
+        } else if entry.copy_stmt.is_empty() {
+            self.inserts(&entries, entry).await
+        } else {
+            self.table(&entries, entry, weight).await
+        };
+        loaded.with_context(|| format!("restoring {}", name_of(entry)))
+    }
+
+    async fn table(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
+        let worth = weight >= WORTH_PREPARING;
+        let columns = if worth { self.columns(entry).await? } else { None };
+        let own = match worth && self.archive.within.is_none() {
+            true => own_table(entries, entry),
+            false => None,
+        };
+        let (begin, end, back) = match (&own, &self.archive.within) {
+            // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
+            // has to go over them again, and with wal_level = minimal they are not even logged.
+            (Some(table), _) => {
+                let table = self.text(&raw_text::encode(table)).await?;
+                (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK")
+            }
+            (None, Some(_)) => (
+                "SAVEPOINT rows".to_owned(),
+                "RELEASE SAVEPOINT rows",
+                "ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows",
+            ),
+            // One statement is a transaction already.
+            (None, None) if columns.is_none() => (String::new(), "", ""),
+            (None, None) => ("BEGIN".to_owned(), "COMMIT", "ROLLBACK"),
+        };
+        let copied = self
+            .copy_between(entry, own.is_some(), columns.clone(), (&begin, end))
+            .await;
+        let Err(error) = copied else { return Ok(()) };
+        if self.client().is_closed() {
+            return Err(error);
+        }
+        if !search_path::is_lost(&error) {
+            // Where this fails too, the first error says more.
+            let _ = self.client().batch_execute(back).await;
+            return Err(error);
+        }
+        self.client()
+            .batch_execute(&format!("{back}; {}", search_path::OF_DATABASE))
+            .await?;
+        let again = self.copy_between(entry, own.is_some(), columns, (&begin, end)).await;
+        if again.is_err() {
+            let back = format!("{back}; {}", search_path::NONE);
+            let _ = self.client().batch_execute(&back).await;
+            return Err(error);
+        }
+        self.client().batch_execute(search_path::NONE).await?;
+        self.tell_search_path(entry, &error);
+        Ok(())
+    }
+
+    /// Whether the rows of `entry`, none of which were taken, may be taken when those of other tables are there: a check or
+    /// a generated column calls a function, of which no dependency tells what it reads.
+    pub(super) fn may_go_later(&self, entry: &Entry, error: &anyhow::Error) -> bool {
+        let mut causes = error.chain();
+        let server = causes.find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>()?.as_db_error());
+        !entry.copy_stmt.is_empty()
+            && !self.client().is_closed()
+            && server.is_some_and(|it| {
+                *it.code() == SqlState::CHECK_VIOLATION || it.where_().is_some_and(|at| at.contains("function "))
+            })
+    }
+
+    /// Loads all rows of a table between two statements; either may be empty.
+    async fn copy_between(
+        &self,
+        entry: &Entry,
+        freeze: bool,
+        columns: Option<Columns>,
+        (begin, end): (&str, &str),
+    ) -> Result<()> {
+        if !begin.is_empty() {
+            self.client().batch_execute(begin).await?;
+        }
+        let rows = Stream::open(Arc::clone(&self.archive.reader), entry.dump_id);
+        self.copy(entry, freeze, columns, &rows).await?;
+        if !end.is_empty() {
+            self.client().batch_execute(end).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads rows of the entry at `at` for as long as `rows` has some; others may do the same at the same time.
+    pub(super) async fn share(&mut self, at: usize, rows: &Stream) -> Result<()> {
+        let entries = Arc::clone(self.archive.reader.entries());
+        let entry = &entries[at];
+        let shared = async {
+            let columns = self.columns(entry).await?;
+            self.copy(entry, false, columns, rows).await
+        };
+        shared.await.with_context(|| format!("restoring {}", name_of(entry)))
+    }
+
+    /// What the rows of `entry` are made of, if they can be sent in binary. That format has no encoding of its
+    /// own, so the archive's must be the session's.
+    async fn columns(&self, entry: &Entry) -> Result<Option<Columns>> {
+        if self.encoding.name != "UTF8" || self.encoding.any_bytes {
+            return Ok(None);
+        }
+        let Some((table, columns)) = target(entry) else {
+            return Ok(None);
+        };
+        let statement = self.client().prepare(&format!("SELECT {columns} FROM {table}")).await?;
+        Ok(Columns::of(statement.columns().iter().map(Column::type_)))
+    }
+
+    async fn copy_statement(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<String> {
+        let copy = self.text(&raw_text::encode(&entry.copy_stmt)).await?;
+        let Some(copy) = copy.trim_end().strip_suffix(';') else {
+            bail!("its rows are INSERT statements, which only pg_restore loads");
+        };
+        let mut options = Vec::new();
+        if self.encoding.name != "UTF8" {
+            options.push(format!("ENCODING '{}'", self.encoding.name));
+        }
+        if freeze {
+            options.push("FREEZE".to_owned());
+        }
+        if binary {
+            options.push("FORMAT binary".to_owned());
+        }
+        Ok(match options.as_slice() {
+            [] => copy.to_owned(),
+            options => format!("{copy} WITH ({})", options.join(", ")),
+        })
+    }
+
+    /// Sends rows for as long as there are some: in binary where their `columns` are known, but as text from the
+    /// first block on that has a value which only the server can read.
+    async fn copy(&self, entry: &Entry, freeze: bool, columns: Option<Columns>, rows: &Stream) -> Result<()> {
+        let mut next = rows.next().await?;
+        if next.is_some()
+            && let Some(columns) = columns
+        {
+            let mut sink = self.copy_in(entry, freeze, true).await?;
+            sink.send(Columns::header()).await?;
+            while let Some(block) = &next
+                && let Some(translated) = columns.translate(block)
+            {
+                self.archive.progress.loaded(block.len() as u64);
+                sink.send(translated).await?;
+                next = rows.next().await?;
+            }
+            sink.send(Columns::trailer()).await?;
+            sink.as_mut().finish().await?;
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+        let mut sink = self.copy_in(entry, freeze, false).await?;
+        while let Some(block) = next {
+            self.archive.progress.loaded(block.len() as u64);
+            sink.send(block).await?;
+            next = rows.next().await?;
+        }
+        sink.as_mut().finish().await?;
+        Ok(())
+    }
+
+    async fn copy_in(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<Pin<Box<CopyInSink<Bytes>>>> {
+        let statement = self.copy_statement(entry, freeze, binary).await?;
+        Ok(Box::pin(self.client().copy_in(&statement).await?))
+    }
+
+    async fn large_objects(&mut self, id: DumpId) -> Result<()> {
+        let mut objects = self.archive.reader.large_objects(id).await?;
+        let own = self.archive.within.is_none();
+        if own {
+            self.client().batch_execute("BEGIN").await?;
+        }
+        let put = self.client().prepare("SELECT pg_catalog.lo_put($1, $2, $3)").await?;
+        while let Some(oid) = objects.next_object().await? {
+            let mut offset: i64 = 0;
+            while let Some(piece) = objects.next().await? {
+                self.client().query(&put, &[&oid, &offset, &piece.as_ref()]).await?;
+                self.archive.progress.loaded(piece.len() as u64);
+                offset += i64::try_from(piece.len())?;
+            }
+        }
+        if own {
+            self.client().batch_execute("COMMIT").await?;
+        }
+        Ok(())
+    }
+}
+
+/// The table whose rows `entry` are, quoted, when this very archive created it: only then it may be emptied.
+/// Rows that go through the root of a partition tree do not belong to one table alone.
+fn own_table(entries: &[Entry], entry: &Entry) -> Option<String> {
+    if entry.defn.starts_with(LOAD_VIA_ROOT) {
+        return None;
+    }
+    let created = |id: &DumpId| {
+        entries
+            .iter()
+            .any(|table| table.dump_id == *id && table.desc == "TABLE" && table.tag == entry.tag)
+    };
+    if !entry.dependencies.iter().any(created) {
+        return None;
+    }
+    Some(target(entry)?.0.to_owned())
+}
+
+/// The table and the columns of an entry's COPY statement, quoted; a table without columns has none.
+fn target(entry: &Entry) -> Option<(&str, &str)> {
+    let name = entry.copy_stmt.strip_prefix("COPY ")?;
+    let (table, rest) = name.split_at(end_of_name(name)?);
+    let columns = rest.strip_prefix(" (")?.trim_end().strip_suffix(") FROM stdin;")?;
+    Some((table, columns))
+}
+
+/// Where a qualified name ends that a statement starts with: at the first space outside of quotes.
+fn end_of_name(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    text.find(|c| {
+        quoted ^= c == '"';
+        c == ' ' && !quoted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::toc::Section;
+
+    #[test]
+    fn only_a_table_of_this_archive_may_be_emptied() {
+        let table = Entry::new(1, "TABLE", "odd \"name", Section::PreData);
+        let mut rows = Entry::new(2, "TABLE DATA", "odd \"name", Section::Data);
+        rows.copy_stmt = "COPY public.\"odd \"\"name\" (a, b) FROM stdin;\n".to_owned();
+        assert_eq!(own_table(std::slice::from_ref(&table), &rows), None);
+        rows.dependencies = vec![1];
+        assert_eq!(
+            own_table(std::slice::from_ref(&table), &rows).as_deref(),
+            Some("public.\"odd \"\"name\"")
+        );
+        rows.defn = format!("{LOAD_VIA_ROOT}public.root");
+        assert_eq!(own_table(&[table], &rows), None);
+    }
+}

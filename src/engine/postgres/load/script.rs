@@ -1,0 +1,354 @@
+//! A script becomes a database: its statements one after the other on one connection, as psql runs them with
+//! `ON_ERROR_STOP`, its rows counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use tokio::sync::mpsc;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::Progress;
+use super::session::{Encoding, SETTINGS, code, index_settings};
+use crate::archive::script::{Kind, Piece, Script, Statement};
+use crate::engine::postgres::connect::{Dsn, connect};
+use crate::error::{Exit, Fail, Result};
+
+/// What of a script is run, and where.
+pub struct ScriptLoad {
+    /// The script.
+    pub script: Script,
+    /// The database whose statements are run; `None`: those before any `\connect`.
+    pub section: Option<String>,
+    /// The database that they are run in.
+    pub dsn: Dsn,
+    /// Hears how it goes on.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// What was run.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Statements.
+    pub statements: u64,
+    /// Rows that the server took in, by the OID of the table.
+    pub rows: BTreeMap<u32, u64>,
+    /// Tables some of whose rows the server could not count.
+    pub uncounted: Vec<u32>,
+}
+
+/// Pieces that wait for the server, at most.
+const AHEAD: usize = 16;
+/// Bytes of INSERT statements that are sent together, about.
+const BATCH_BYTES: usize = 256 << 10;
+
+impl ScriptLoad {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// A statement failed, with its line; or the script is damaged.
+    pub async fn run(self) -> Result<Loaded> {
+        let (sender, mut pieces) = mpsc::channel(AHEAD);
+        let (script, section) = (self.script, self.section);
+        let runtime = tokio::runtime::Handle::current();
+        // Decompressing and splitting keeps a thread busy while the server works.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = runtime.block_on(pump(&script, section.as_deref(), &sender)) {
+                // Nobody listens any more when the load has failed already.
+                let _ = runtime.block_on(sender.send(Err(error)));
+            }
+        });
+        let mut session = Session::open(&self.dsn, self.progress).await?;
+        while let Some(piece) = pieces.recv().await {
+            let (encoding, piece) = piece?;
+            match piece {
+                Piece::Statement(statement, Kind::Copy(table)) => {
+                    session.flush().await?;
+                    session.use_encoding(encoding);
+                    session.copy(&statement, &table, &mut pieces).await?;
+                }
+                Piece::Statement(statement, kind) => {
+                    session.use_encoding(encoding);
+                    session.statement(statement, kind).await?;
+                }
+                Piece::Connect(_) => session.begin_again().await?,
+                Piece::Comment(_) | Piece::Rows(..) | Piece::EndOfRows => {}
+            }
+        }
+        session.flush().await?;
+        Ok(session.loaded)
+    }
+}
+
+/// A piece, and the client encoding that it is in.
+type InEncoding = (Option<Arc<str>>, Piece);
+
+/// Reads the script and hands on what is of the `wanted` database.
+async fn pump(script: &Script, wanted: Option<&str>, sender: &mpsc::Sender<Result<InEncoding>>) -> Result<()> {
+    let mut reading = script.read()?;
+    let (mut section, mut encoding): (Option<String>, Option<Arc<str>>) = (None, None);
+    while let Some(piece) = reading.next().await? {
+        if let Piece::Connect(database) = &piece {
+            section = Some(database.clone());
+        }
+        if section.as_deref() != wanted || !is_run(&piece) {
+            continue;
+        }
+        if encoding.as_deref() != reading.encoding() {
+            encoding = reading.encoding().map(Arc::from);
+        }
+        if sender.send(Ok((encoding.clone(), piece))).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Statements about what all databases share, and about the database itself, are not run: it is there already,
+/// under another name, and others are not to be touched.
+fn is_run(piece: &Piece) -> bool {
+    !matches!(
+        piece,
+        Piece::Comment(_) | Piece::Statement(_, Kind::Cluster | Kind::Database(_))
+    )
+}
+
+/// The one connection.
+struct Session {
+    client: Client,
+    progress: Arc<dyn Progress>,
+    server_encoding: String,
+    encoding: Encoding,
+    loaded: Loaded,
+    /// The script has created nothing yet.
+    untouched: bool,
+    /// INSERTs for one table that wait to be sent together.
+    inserts: Vec<Statement>,
+    /// Bytes of them.
+    waiting: usize,
+    /// The table that is being filled, by its name in the script.
+    table: Option<(String, u32)>,
+}
+
+impl Session {
+    async fn open(dsn: &Dsn, progress: Arc<dyn Progress>) -> Result<Session> {
+        let client = connect(dsn).await?.into_client();
+        let row = client
+            .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
+            .await?;
+        let server_encoding: String = row.try_get(0)?;
+        let session = Session {
+            encoding: Encoding {
+                any_bytes: server_encoding == "SQL_ASCII",
+                name: server_encoding.clone(),
+            },
+            client,
+            progress,
+            server_encoding,
+            loaded: Loaded::default(),
+            untouched: true,
+            inserts: Vec::new(),
+            waiting: 0,
+            table: None,
+        };
+        session.prepare().await?;
+        Ok(session)
+    }
+
+    async fn prepare(&self) -> Result<()> {
+        // A script of pg_dump sets these itself; the role's or the database's own may be others.
+        let timeouts = "SET statement_timeout = 0; SET lock_timeout = 0";
+        let settings = format!("{SETTINGS}; {timeouts}; {}", index_settings(1));
+        let prepared = self.client.batch_execute(&settings).await;
+        prepared.context("preparing the session of the load")
+    }
+
+    /// What `\connect` to the same database does: a session without a past.
+    async fn begin_again(&mut self) -> Result<()> {
+        self.flush().await?;
+        self.client.batch_execute("DISCARD ALL").await?;
+        self.prepare().await
+    }
+
+    fn use_encoding(&mut self, encoding: Option<Arc<str>>) {
+        let name = encoding.as_deref().unwrap_or(&self.server_encoding);
+        if self.encoding.name != name {
+            self.encoding.name = name.to_owned();
+        }
+    }
+
+    async fn statement(&mut self, statement: Statement, kind: Kind) -> Result<()> {
+        self.progress.loaded(statement.text.len() as u64);
+        self.loaded.statements += 1;
+        match kind {
+            Kind::Insert(table) => return self.insert(statement, table).await,
+            // It says what the bytes of the script are; this session always sends UTF-8.
+            Kind::Setting { name, .. } if name == "client_encoding" => return self.flush().await,
+            _ => {}
+        }
+        self.flush().await?;
+        // A table may mean another one from here on.
+        self.table = None;
+        // A view that others need is made empty before it is dropped.
+        let creates = |what: &[u8]| statement.text.starts_with(what);
+        self.untouched &= !creates(b"CREATE ") || creates(b"CREATE OR REPLACE VIEW ");
+        let outcome = self.send(&statement.text).await;
+        outcome.or_else(|error| self.pass_over(&statement, &kind, error))
+    }
+
+    async fn send(&self, sql: &[u8]) -> Result<()> {
+        let sql = self.encoding.text(&self.client, sql).await?;
+        Ok(self.client.batch_execute(&sql).await?)
+    }
+
+    /// Takes a failure for none where the statement was not needed.
+    fn pass_over(&self, statement: &Statement, kind: &Kind, error: anyhow::Error) -> Result<()> {
+        let code = code(&error);
+        let missing = [
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_COLUMN,
+            SqlState::INVALID_SCHEMA_NAME,
+        ];
+        // `pg_dump --clean` begins by dropping what a new database does not have.
+        if self.untouched && *kind == Kind::Drop && code.is_some_and(|code| missing.contains(code)) {
+            return Ok(());
+        }
+        let newer_setting = matches!(kind, Kind::Setting { .. }) && code == Some(&SqlState::UNDEFINED_OBJECT);
+        let comment =
+            statement.text.starts_with(b"COMMENT ON EXTENSION ") && code == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+        let error = error.context(place(statement));
+        if newer_setting || comment {
+            self.progress.tolerated(format!("{error:#}"));
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Keeps an INSERT back until there are enough for the same table.
+    async fn insert(&mut self, statement: Statement, table: String) -> Result<()> {
+        if self.table.as_ref().is_none_or(|(name, _)| *name != table) {
+            self.flush().await?;
+            self.find(&table).await.with_context(|| place(&statement))?;
+        }
+        self.waiting += statement.text.len();
+        self.inserts.push(statement);
+        if self.waiting < BATCH_BYTES {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    /// Finds out which table a name means now.
+    async fn find(&mut self, table: &str) -> Result<()> {
+        let name = crate::raw_text::encode(table);
+        let found = match self.encoding.any_bytes && std::str::from_utf8(&name).is_err() {
+            true => bail!("the name of the table is not UTF-8 text"),
+            false => self.encoding.text(&self.client, &name).await?,
+        };
+        let row = self
+            .client
+            .query_one("SELECT $1::text::pg_catalog.regclass::pg_catalog.oid", &[&found])
+            .await?;
+        self.table = Some((table.to_owned(), row.try_get(0)?));
+        Ok(())
+    }
+
+    /// Sends the INSERTs that wait.
+    async fn flush(&mut self) -> Result<()> {
+        self.waiting = 0;
+        let waiting = std::mem::take(&mut self.inserts);
+        let (Some(first), Some(last)) = (waiting.first(), waiting.last()) else {
+            return Ok(());
+        };
+        let together: Vec<u8> = waiting.iter().flat_map(|insert| insert.text.iter().copied()).collect();
+        let Err(error) = self.send_inserts(&together).await else {
+            return Ok(());
+        };
+        if self.client.is_closed() {
+            return Err(error);
+        }
+        // They failed and were rolled back as a whole: one by one it shows which it is.
+        for insert in &waiting {
+            if let Err(error) = self.send_inserts(&insert.text).await {
+                if code(&error) == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) {
+                    break;
+                }
+                return Err(error.context(place(insert)));
+            }
+        }
+        Err(error.context(format!("lines {} to {}", first.line, last.line)))
+    }
+
+    async fn send_inserts(&mut self, sql: &[u8]) -> Result<()> {
+        let sql = self.encoding.text(&self.client, sql).await?;
+        let rows = self.client.simple_query(&sql).await?;
+        let rows = rows.iter().filter_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        let rows = rows.sum();
+        let hidden = sql.starts_with("DO $snapback$");
+        self.took(rows, hidden);
+        Ok(())
+    }
+
+    /// Counts rows of the table that is being filled.
+    fn took(&mut self, rows: u64, hidden: bool) {
+        let Some((_, table)) = &self.table else { return };
+        *self.loaded.rows.entry(*table).or_default() += rows;
+        if hidden {
+            self.loaded.uncounted.push(*table);
+        }
+    }
+
+    async fn copy(
+        &mut self,
+        statement: &Statement,
+        table: &str,
+        pieces: &mut mpsc::Receiver<Result<InEncoding>>,
+    ) -> Result<()> {
+        self.loaded.statements += 1;
+        let rows = self.copy_rows(statement, table, pieces).await;
+        let rows = rows.with_context(|| place(statement))?;
+        self.took(rows, false);
+        Ok(())
+    }
+
+    async fn copy_rows(
+        &mut self,
+        statement: &Statement,
+        table: &str,
+        pieces: &mut mpsc::Receiver<Result<InEncoding>>,
+    ) -> Result<u64> {
+        self.find(table).await?;
+        let sql = self.encoding.text(&self.client, &statement.text).await?;
+        let copy = sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+        let copy = match self.encoding.name.as_str() {
+            "UTF8" => copy.to_owned(),
+            name => format!("{copy} WITH (ENCODING '{}')", name.replace('\'', "''")),
+        };
+        let sink = self.client.copy_in::<_, Bytes>(&copy).await?;
+        tokio::pin!(sink);
+        let mut sent = 0;
+        while let (_, Piece::Rows(text, rows)) = pieces.recv().await.context("the script ended")?? {
+            sent += rows;
+            self.progress.loaded(text.len() as u64);
+            sink.send(text).await?;
+        }
+        let rows = sink.finish().await?;
+        if rows == sent {
+            return Ok(rows);
+        }
+        let message = format!("the server took {rows} rows of {sent}");
+        Err(Fail::new(Exit::Damaged, message).into())
+    }
+}
+
+fn place(statement: &Statement) -> String {
+    format!("line {}: {}", statement.line, statement.name())
+}

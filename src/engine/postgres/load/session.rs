@@ -1,0 +1,285 @@
+//! One connection of a load: its settings, and the statements of entries.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::{Archive, name_of, search_path};
+use crate::archive::plain::Script;
+use crate::archive::toc::Entry;
+use crate::engine::postgres::connect::connect;
+use crate::engine::postgres::quote::Quote;
+use crate::engine::postgres::session::Session;
+use crate::error::{Exit, Fail, Result};
+use crate::raw_text;
+
+/// One connection of a load.
+pub(super) struct Loader {
+    pub(super) archive: Archive,
+    pub(super) session: Arc<Session>,
+    script: Script,
+    pub(super) encoding: Encoding,
+}
+
+/// The encoding of the archive, and whether the server knows how to convert it.
+#[derive(Clone, Debug)]
+pub(super) struct Encoding {
+    /// `client_encoding` of the dump.
+    pub(super) name: String,
+    /// The database takes any bytes.
+    pub(super) any_bytes: bool,
+}
+
+/// Statements that are sent together, at most.
+const BATCH: usize = 100;
+/// Bytes of statements that are sent together, about.
+const BATCH_BYTES: usize = 256 << 10;
+/// How often a statement is tried that lost to another of this same load.
+const ATTEMPTS: u32 = 4;
+
+/// Settings that no role's or database's own may change. Nothing of a database that is not live yet must be
+/// durable before the swap, whose commit is.
+pub(super) const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
+    SET idle_session_timeout = 0; \
+    SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
+    SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET array_nulls = on; SET transform_null_equals = off";
+
+/// Room and helpers for building indexes. What the server may have is not known but by what its administrator
+/// gave to `shared_buffers`: all connections together take about as much again. Nothing is set lower than it was.
+pub(super) fn index_settings(jobs: usize) -> String {
+    format!(
+        "SELECT pg_catalog.set_config('maintenance_work_mem', GREATEST(m.setting::int8, 131072, \
+         LEAST(pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')) / 1024 / {jobs}, \
+         1048576))::text || 'kB', false), \
+         pg_catalog.set_config('max_parallel_maintenance_workers', GREATEST(w.setting::int8, {})::text, false) \
+         FROM pg_catalog.pg_settings m, pg_catalog.pg_settings w \
+         WHERE m.name = 'maintenance_work_mem' AND w.name = 'max_parallel_maintenance_workers'",
+        jobs.min(8) - 1
+    )
+}
+
+/// Whether the server logs as little as it can.
+pub(super) async fn has_minimal_wal(archive: &Archive) -> Result<bool> {
+    let client = connect(&archive.dsn).await?.into_client();
+    let row = client
+        .query_one("SELECT pg_catalog.current_setting('wal_level')", &[])
+        .await?;
+    Ok(row.try_get::<_, &str>(0)? == "minimal")
+}
+
+impl Loader {
+    /// Connects.
+    pub(super) async fn open(archive: &Archive) -> Result<Loader> {
+        let session = match &archive.within {
+            Some(session) => Arc::clone(session),
+            None => Arc::new(connect(&archive.dsn).await?),
+        };
+        let row = session
+            .client()
+            .query_one(
+                "SELECT pg_catalog.current_setting('server_version_num'), \
+                 pg_catalog.current_setting('server_encoding')",
+                &[],
+            )
+            .await?;
+        let version: String = row.try_get(0)?;
+        let quote = Quote::standard(version.parse::<u32>()? / 10_000);
+        let entries = archive.reader.entries();
+        let mut loader = Loader {
+            script: Script::new(entries.clone(), archive.options.clone(), quote),
+            encoding: Encoding {
+                name: encoding(entries),
+                any_bytes: row.try_get::<_, &str>(1)? == "SQL_ASCII",
+            },
+            archive: archive.clone(),
+            session,
+        };
+        let settings = loader.script.session_settings();
+        let settings = raw_text::decode(&settings);
+        // A load inside a transaction ends with a commit that counts.
+        let durable = if archive.within.is_some() { "on" } else { "off" };
+        loader
+            .client()
+            .batch_execute(&format!(
+                "{settings}\n{SETTINGS}; SET synchronous_commit = {durable};\n{}",
+                index_settings(archive.jobs)
+            ))
+            .await
+            .context("preparing a session of the load")?;
+        loader.read_as_written().await?;
+        Ok(loader)
+    }
+
+    /// Lets the session read values as they were written.
+    async fn read_as_written(&self) -> Result<()> {
+        let spelling = self.archive.spelling.as_ref();
+        let Some(set) = spelling.and_then(|spelling| spelling.for_reading(&Quote::standard(14))) else {
+            return Ok(());
+        };
+        let Err(error) = self.client().batch_execute(&set).await else {
+            return Ok(());
+        };
+        let message = format!("the server lacks the locale that the values of the type money are written in: {set}");
+        let fail = Fail::new(Exit::Failure, message).hint(
+            "install the locale on the machine of the server (on Debian with locale-gen or localedef) and restart it",
+        );
+        Err(anyhow::Error::from(error).context(fail))
+    }
+
+    /// Runs the definitions of the entries at `all` in their order, many at a time.
+    pub(super) async fn run_all(&mut self, all: &[usize]) -> Result<()> {
+        let mut rest = all;
+        while !rest.is_empty() {
+            let (mut count, mut sql) = (0, Vec::new());
+            while count < rest.len() && count < BATCH && sql.len() < BATCH_BYTES {
+                sql.extend_from_slice(&self.script.definition(rest[count]));
+                count += 1;
+            }
+            let (batch, after) = rest.split_at(count);
+            rest = after;
+            if let Err(error) = self.run(&sql).await {
+                self.one_by_one(batch, error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs entries again whose batch failed, and was rolled back as a whole: this time it shows which it is.
+    async fn one_by_one(&mut self, batch: &[usize], first: anyhow::Error) -> Result<()> {
+        if self.client().is_closed() {
+            return Err(first);
+        }
+        for at in batch {
+            let mut attempt = 1;
+            while let Err(error) = self.run_one(*at).await {
+                let entry = &self.archive.reader.entries()[*at];
+                if is_tolerated(entry, &error) {
+                    self.archive
+                        .progress
+                        .tolerated(format!("{}: {error:#}", name_of(entry)));
+                    break;
+                }
+                if attempt == ATTEMPTS || code(&error) != Some(&SqlState::T_R_DEADLOCK_DETECTED) {
+                    return Err(error.context(format!("restoring {}", name_of(entry))));
+                }
+                attempt += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_one(&mut self, at: usize) -> Result<()> {
+        // Settings that the failed statement made were rolled back with it.
+        self.script.reconnected();
+        let sql = self.script.definition(at);
+        let ran = self.run(&sql).await;
+        let Err(error) = ran else { return Ok(()) };
+        if !search_path::is_lost(&error) || self.client().is_closed() {
+            return Err(error);
+        }
+        let sql = [
+            search_path::OF_DATABASE.as_bytes(),
+            b";\n",
+            &sql,
+            b";\n",
+            search_path::NONE.as_bytes(),
+        ]
+        .concat();
+        // What is told is the error of the first time.
+        if self.run(&sql).await.is_err() {
+            return Err(error);
+        }
+        self.tell_search_path(&self.archive.reader.entries()[at], &error);
+        Ok(())
+    }
+
+    async fn run(&self, sql: &[u8]) -> Result<()> {
+        let sql = self.text(sql).await?;
+        if self.archive.within.is_none() {
+            return Ok(self.client().batch_execute(&sql).await?);
+        }
+        // What failed must not take along what came before it: some of it is tried again, or tolerated.
+        let nested = format!("SAVEPOINT entries;\n{sql};\nRELEASE SAVEPOINT entries");
+        let ran = self.client().batch_execute(&nested).await;
+        if ran.is_err() && !self.client().is_closed() {
+            self.client()
+                .batch_execute("ROLLBACK TO SAVEPOINT entries; RELEASE SAVEPOINT entries")
+                .await?;
+        }
+        Ok(ran?)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.session.client()
+    }
+
+    /// A statement of the archive as this session sends it, which is always UTF-8.
+    pub(super) async fn text(&self, sql: &[u8]) -> Result<String> {
+        self.encoding.text(self.client(), sql).await
+    }
+}
+
+impl Encoding {
+    /// That of the database that a session is in.
+    pub(super) async fn of_server(client: &Client) -> Result<Encoding> {
+        let row = client
+            .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
+            .await?;
+        let name: String = row.try_get(0)?;
+        Ok(Encoding {
+            any_bytes: name == "SQL_ASCII",
+            name,
+        })
+    }
+
+    /// Text in this encoding as a session sends it, which is always UTF-8.
+    pub(super) async fn text(&self, client: &Client, sql: &[u8]) -> Result<String> {
+        let plain = sql.is_ascii() || self.name == "UTF8" || self.any_bytes;
+        if let (true, Ok(text)) = (plain, std::str::from_utf8(sql)) {
+            return Ok(text.to_owned());
+        }
+        if self.any_bytes {
+            // What is text in no encoding gets to the server as a number, and only there becomes a statement.
+            let mut digits = String::with_capacity(sql.len() * 2);
+            for byte in sql {
+                digits.push_str(&format!("{byte:02x}"));
+            }
+            return Ok(format!(
+                "DO $snapback$ BEGIN EXECUTE pg_catalog.convert_from('\\x{digits}'::pg_catalog.bytea, 'SQL_ASCII'); \
+                 END $snapback$"
+            ));
+        }
+        let row = client
+            .query_one(
+                "SELECT pg_catalog.convert_from($1, $2::text::name)",
+                &[&sql, &self.name],
+            )
+            .await
+            .with_context(|| format!("converting a statement from {}", self.name))?;
+        Ok(row.try_get(0)?)
+    }
+}
+
+/// The encoding that the archive says it is in.
+fn encoding(entries: &[Entry]) -> String {
+    let entry = entries.iter().find(|entry| entry.desc == "ENCODING");
+    let name = entry.and_then(|entry| entry.defn.split('\'').nth(1));
+    name.unwrap_or("UTF8").to_owned()
+}
+
+/// The statements whose failure loses nothing that a database needs: the comment on an extension, which only
+/// its owner may change, and which the extension brought along.
+fn is_tolerated(entry: &Entry, error: &anyhow::Error) -> bool {
+    entry.desc == "COMMENT"
+        && entry.tag.starts_with("EXTENSION ")
+        && code(error) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+pub(super) fn code(error: &anyhow::Error) -> Option<&SqlState> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())
+        .and_then(tokio_postgres::Error::code)
+}

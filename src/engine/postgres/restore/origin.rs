@@ -1,0 +1,417 @@
+//! Where what is restored comes from: a backup of a job, or a file that somebody has.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+
+use super::location::Location;
+use super::needs::Needs;
+use super::{plan, script};
+use crate::archive::reader::Reader;
+use crate::archive::script::Script;
+use crate::archive::toc::{DumpId, Entry};
+use crate::engine::postgres::dump;
+use crate::error::{Exit, Fail, Result, exit_of};
+use crate::job::{Job, Keys};
+use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Table};
+use crate::seal::Algorithm;
+use crate::shelf::{Check, Copy, Shelf, Stock};
+use crate::{stored, verify};
+
+/// What a person names.
+#[derive(Clone, Debug)]
+pub enum Origin<'a> {
+    /// A backup of a job.
+    Backup {
+        /// The job.
+        job: &'a Job,
+        /// `latest` or an id.
+        id: &'a str,
+    },
+    /// A dump that pg_dump or another program made.
+    File {
+        /// Where it is.
+        place: Location,
+        /// Which of the databases in it.
+        database: Option<&'a str>,
+    },
+}
+
+/// What is restored, opened but not yet read as a whole.
+pub struct Content {
+    /// Its definitions and its rows.
+    pub body: Body,
+    /// How the new database is dumped to compare it.
+    pub dump: dump::Request,
+    /// What a person should know of it before.
+    pub warnings: Vec<String>,
+    keys: Keys,
+    from: From,
+}
+
+/// How it says what is restored.
+pub enum Body {
+    /// An archive: a table of contents, and rows.
+    Archive(Arc<Reader>),
+    /// SQL text.
+    Script(Box<script::Contents>),
+}
+
+enum From {
+    /// A copy of a backup, and those to take instead should it be damaged, the nearest first.
+    Backup {
+        shelf: Shelf,
+        manifest: Box<Manifest>,
+        others: Vec<Copy>,
+    },
+    File {
+        place: Location,
+        bytes: u64,
+    },
+}
+
+/// What the new database must hold.
+pub struct Expected {
+    /// The rows of each table.
+    pub tables: Vec<Table>,
+    /// The large objects; unknown of backups whose manifest does not tell.
+    pub large_objects: Option<LargeObjects>,
+    /// Whether the hashes of the rows count: those of another server's text may differ for equal rows.
+    pub hashes: bool,
+}
+
+/// Globals files are small; a larger one is not read for the plan.
+const GLOBALS_LIMIT: u64 = 16 << 20;
+
+impl Content {
+    /// Opens what `origin` names; a file that is encrypted with `keys`, a backup with those of its job.
+    ///
+    /// # Errors
+    /// There is none such, or it cannot be read.
+    pub async fn open(origin: &Origin<'_>, keys: &Keys) -> Result<Content> {
+        match origin {
+            Origin::Backup { job, id } => Content::of_backup(job, id).await,
+            Origin::File { place, database } => Content::of_file(place, *database, keys).await,
+        }
+    }
+
+    async fn of_backup(job: &Job, id: &str) -> Result<Content> {
+        let stock = Stock::read(job).await?;
+        let mut warnings = Vec::new();
+        warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
+        let mut others = stock.find(id)?;
+        let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;
+        let mut dump = job.dump.clone();
+        dump.session.spelling.clone_from(&copy.backup.manifest.spelling);
+        Ok(Content {
+            body: Body::Archive(Arc::new(reader)),
+            dump,
+            warnings,
+            keys: job.keys.clone(),
+            from: From::Backup {
+                shelf: copy.shelf,
+                manifest: Box::new(copy.backup.manifest),
+                others,
+            },
+        })
+    }
+
+    async fn of_file(place: &Location, database: Option<&str>, keys: &Keys) -> Result<Content> {
+        let opened = Body::open(place, database, keys).await;
+        let (body, bytes) = opened.with_context(|| format!("reading {place}"))?;
+        Ok(Content {
+            body,
+            dump: dump::Request::default(),
+            warnings: Vec::new(),
+            keys: keys.clone(),
+            from: From::File {
+                place: place.clone(),
+                bytes,
+            },
+        })
+    }
+
+    /// The entries of its table of contents; of a script those of the database itself.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        match &self.body {
+            Body::Archive(reader) => reader.entries(),
+            Body::Script(script) => &script.entries,
+        }
+    }
+
+    /// The entries to choose a part from.
+    ///
+    /// # Errors
+    /// A script has none: its statements are run as they come.
+    pub fn selectable(&self) -> Result<&[Entry]> {
+        match &self.body {
+            Body::Archive(reader) => Ok(reader.entries()),
+            Body::Script(_) => Err(Fail::new(
+                Exit::Usage,
+                "of plain SQL no part can be chosen: it is restored as a whole",
+            )
+            .hint("restore it with --mode new, and take the part out of the new database")
+            .into()),
+        }
+    }
+
+    /// What it takes for granted.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match &self.body {
+            Body::Archive(reader) => Needs::of(reader.entries()),
+            Body::Script(script) => script.needs.clone(),
+        }
+    }
+
+    /// The backup that it is.
+    #[must_use]
+    pub fn backup(&self) -> Option<BackupId> {
+        match &self.from {
+            From::Backup { manifest, .. } => Some(manifest.id),
+            From::File { .. } => None,
+        }
+    }
+
+    /// The restore in place that it is the safety snapshot of.
+    #[must_use]
+    pub fn in_place(&self) -> Option<&InPlace> {
+        match &self.from {
+            From::Backup { manifest, .. } => manifest.in_place.as_ref(),
+            From::File { .. } => None,
+        }
+    }
+
+    /// What the plan says of it.
+    #[must_use]
+    pub fn describe(&self) -> plan::Subject {
+        match &self.from {
+            From::Backup { manifest, .. } => plan::Subject::Backup(plan::Backup::of(manifest)),
+            From::File { place, bytes } => plan::Subject::File(self.body.describe(place, *bytes)),
+        }
+    }
+
+    /// The globals file of a backup, where there is one, or what a script has like it: it only helps to say what
+    /// is missing.
+    pub async fn globals(&self) -> Option<String> {
+        if let Body::Script(script) = &self.body {
+            return Some(script.globals.clone());
+        }
+        let From::Backup { shelf, manifest, .. } = &self.from else {
+            return None;
+        };
+        let text = stored::globals(shelf, manifest, &self.keys, GLOBALS_LIMIT)
+            .await
+            .ok()??;
+        String::from_utf8(text.to_vec()).ok()
+    }
+
+    /// Takes note that all of it was restored and proven.
+    pub async fn proved(&self, now: DateTime<Utc>) {
+        if let From::Backup { shelf, manifest, .. } = &self.from {
+            remember(shelf, manifest.id, now, Vec::new()).await;
+        }
+    }
+
+    /// Reads it once as a whole, before anything is touched. A backup is kept from being pruned until `until`; where
+    /// a copy of it turns out to be damaged `now`, that is remembered, and the next one is taken with a warning.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub async fn check(
+        &mut self,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+        warn: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Expected> {
+        match &mut self.from {
+            From::Backup {
+                shelf,
+                manifest,
+                others,
+            } => {
+                while let Err(error) = check(shelf, manifest, until).await {
+                    if exit_of(&error) == Exit::Damaged {
+                        remember(shelf, manifest.id, now, vec![format!("{error:#}")]).await;
+                    }
+                    if others.is_empty() {
+                        return Err(error);
+                    }
+                    warn(format!("passing over the copy in {shelf}: {error:#}"));
+                    let (copy, reader) = nearest(others, &self.keys, &mut |text| warn(text)).await?;
+                    self.body = Body::Archive(Arc::new(reader));
+                    (*shelf, **manifest) = (copy.shelf, copy.backup.manifest);
+                }
+                Ok(Expected {
+                    tables: manifest.tables.clone(),
+                    large_objects: manifest.large_objects.clone(),
+                    hashes: true,
+                })
+            }
+            From::File { place, .. } => {
+                let expected = self.body.check().await;
+                expected.with_context(|| format!("reading {place}"))
+            }
+        }
+    }
+}
+
+impl Body {
+    /// Opens a file, whatever it is, and tells its size.
+    async fn open(place: &Location, database: Option<&str>, keys: &Keys) -> Result<(Body, u64)> {
+        if let Some(folder) = place.folder() {
+            let reader = Reader::open(folder).await?;
+            return Ok((Body::Archive(Arc::new(reader)), size(folder)));
+        }
+        let source = stored::opened(place.source().await?, &place.to_string(), keys).await?;
+        let bytes = source.len();
+        if Reader::is_archive(&source).await? {
+            let reader = Reader::from_source(source).await?;
+            return Ok((Body::Archive(Arc::new(reader)), bytes));
+        }
+        let script = Script::open(source).await?;
+        let contents = script::Contents::read(script, database).await?;
+        Ok((Body::Script(Box::new(contents)), bytes))
+    }
+
+    fn describe(&self, place: &Location, bytes: u64) -> plan::File {
+        let file = plan::File {
+            name: place.to_string(),
+            bytes,
+            ..plan::File::default()
+        };
+        match self {
+            Body::Archive(reader) => plan::File {
+                format: reader.facts().format.to_ascii_lowercase(),
+                database: Some(reader.header().database.clone()),
+                created: Some(reader.header().created),
+                server_version: reader.header().server_version.clone(),
+                ..file
+            },
+            Body::Script(script) => plan::File {
+                format: match script.script.algorithm() {
+                    Algorithm::None => "plain".to_owned(),
+                    algorithm => format!("plain, {}", algorithm.name()),
+                },
+                database: script.section.clone(),
+                server_version: script.server_version.clone(),
+                tables: Some(script.tables),
+                rows: Some(script.rows),
+                data_bytes: Some(script.bytes),
+                ..file
+            },
+        }
+    }
+
+    /// Reads an archive once as a whole; a script was read before the plan.
+    async fn check(&self) -> Result<Expected> {
+        let Body::Archive(reader) = self else {
+            return Ok(Expected {
+                tables: Vec::new(),
+                large_objects: None,
+                hashes: false,
+            });
+        };
+        let contents = verify::contents(reader).await?;
+        Ok(Expected {
+            tables: contents.tables,
+            large_objects: Some(contents.large_objects),
+            hashes: false,
+        })
+    }
+}
+
+/// Holds a copy and reads it whole: a restore takes no store's word for what will be loaded.
+async fn check(shelf: &Shelf, manifest: &Manifest, until: DateTime<Utc>) -> Result<()> {
+    shelf.hold(manifest.id, until).await?;
+    shelf.check(&manifest.archive, &|_| ()).await.map(drop)
+}
+
+/// Remembers what a restore found out about a copy: a restore that was proven has proven its backup.
+async fn remember(shelf: &Shelf, id: BackupId, at: DateTime<Utc>, problems: Vec<String>) {
+    let check = Check {
+        id,
+        at,
+        depth: if problems.is_empty() { Depth::Full } else { Depth::Quick },
+        problems,
+        by: "restore".to_owned(),
+        checksums: Vec::new(),
+    };
+    if let Err(error) = shelf.record_check(&check).await {
+        tracing::warn!("what was found cannot be remembered in {shelf}: {error:#}");
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.from {
+            From::Backup { manifest, .. } => manifest.id.fmt(f),
+            From::File { place, .. } => place.fmt(f),
+        }
+    }
+}
+
+impl Expected {
+    /// Bytes of rows by entry of the archive.
+    #[must_use]
+    pub fn weights(&self, entries: &[Entry]) -> HashMap<DumpId, u64> {
+        let table = |table: &Table| ((table.schema.clone(), table.name.clone()), table.bytes);
+        let tables: HashMap<_, _> = self.tables.iter().map(table).collect();
+        let weight = |entry: &Entry| {
+            let bytes = tables.get(&(entry.namespace.clone()?, entry.tag.clone()))?;
+            Some((entry.dump_id, *bytes))
+        };
+        let rows = entries.iter().filter(|entry| entry.desc == "TABLE DATA");
+        rows.filter_map(weight).collect()
+    }
+}
+
+/// Takes the nearest copy that can be opened out of `copies`, and those before it, of which it warns.
+async fn nearest(copies: &mut Vec<Copy>, keys: &Keys, warn: &mut (dyn FnMut(String) + Send)) -> Result<(Copy, Reader)> {
+    let mut failed = None;
+    while !copies.is_empty() {
+        let mut copy = copies.remove(0);
+        match open(&mut copy, keys).await {
+            Ok(reader) => return Ok((copy, reader)),
+            Err(error) => {
+                warn(format!("passing over the copy in {}: {error:#}", copy.shelf));
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| anyhow::anyhow!("the backup has no further copy")))
+}
+
+async fn open(copy: &mut Copy, keys: &Keys) -> Result<Reader> {
+    let manifest = &mut copy.backup.manifest;
+    stored::unseal(manifest, keys)?;
+    let source = stored::archive(&copy.shelf, manifest, keys).await?;
+    let path = copy.shelf.file_path(&manifest.archive.name);
+    let reader = Reader::from_source(source).await;
+    reader.with_context(|| format!("reading {path} in {}", copy.shelf.store()))
+}
+
+/// Bytes of all files of a folder.
+fn size(folder: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(folder) else { return 0 };
+    let sizes = files.flatten().filter_map(|file| Some(file.metadata().ok()?.len()));
+    sizes.sum()
+}
+
+/// Whether the backups of this job never have some of the database: a restore replaces the whole all the same.
+pub(super) fn is_partial(job: &Job) -> bool {
+    let options = &job.dump.options;
+    let patterns = [
+        &options.include_schemas,
+        &options.exclude_schemas,
+        &options.include_tables,
+        &options.exclude_tables,
+        &options.exclude_table_data,
+    ];
+    patterns.iter().any(|patterns| !patterns.is_empty())
+}

@@ -1,0 +1,306 @@
+//! The proof: the new database is dumped to nowhere by the same engine that made the backup, and what comes out
+//! is compared - every object, every sequence, the rows of every table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::null_sink::{Head, NullSink};
+use super::origin::Expected;
+use crate::archive::reader::Reader;
+use crate::archive::required::LOAD_VIA_ROOT;
+use crate::archive::source::Source;
+use crate::archive::toc::Entry;
+use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::dump::{Dumped, Request, dump, dump_within};
+use crate::engine::postgres::progress::Silent;
+use crate::engine::postgres::session::Session;
+use crate::error::{Exit, Fail, Result};
+use crate::manifest::{LargeObjects, Table};
+use crate::row_hash::RowHash;
+use crate::seal::Compression;
+
+/// What was compared and found equal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// Tables whose rows are as many as they should be, and of a backup the same by their content hashes.
+    pub tables: usize,
+    /// Their rows.
+    pub rows: u64,
+    /// Objects of the archive that are there.
+    pub objects: usize,
+    /// Sequences that stand where they stood.
+    pub sequences: usize,
+    /// Large objects whose contents are the manifest's.
+    pub large_objects: u64,
+    /// Statements of a script that were run, none of which failed.
+    pub statements: u64,
+}
+
+/// Differences that are named in a message, at most.
+const NAMED: usize = 5;
+
+/// Compares the database of `dsn` with the rows that are `expected` and with `entries`.
+///
+/// # Errors
+/// [`Exit::Damaged`]: something is missing or different. Or the database cannot be read.
+pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &Request) -> Result<Proof> {
+    let head = Head::default();
+    let dumped = dump(dsn, &forgetful(request), Box::new(NullSink::new(head.clone())), &Silent).await?;
+    let reader = Reader::from_source(Source::memory(head.take())).await?;
+    compare(&dumped, reader.entries(), expected, entries)
+}
+
+/// The same over a session, as its transaction sees the database. Says also what is there besides.
+///
+/// # Errors
+/// As [`prove`].
+pub async fn prove_within(
+    session: &Arc<Session>,
+    dsn: &Dsn,
+    expected: &Expected,
+    entries: &[Entry],
+    request: &Request,
+) -> Result<(Proof, Vec<String>)> {
+    let head = Head::default();
+    let sink = Box::new(NullSink::new(head.clone()));
+    let dumped = dump_within(session, dsn, &forgetful(request), sink).await?;
+    let reader = Reader::from_source(Source::memory(head.take())).await?;
+    let proof = compare(&dumped, reader.entries(), expected, entries)?;
+    let wanted: BTreeSet<_> = entries.iter().map(key).collect();
+    let besides = reader
+        .entries()
+        .iter()
+        .filter(|entry| counts(entry) && !wanted.contains(&key(entry)));
+    Ok((proof, besides.map(name_of).collect()))
+}
+
+/// A dump that nobody reads.
+fn forgetful(request: &Request) -> Request {
+    Request {
+        compress: Compression::NONE,
+        max_lock_wait: None,
+        ..request.clone()
+    }
+}
+
+fn compare(dumped: &Dumped, found: &[Entry], expected: &Expected, entries: &[Entry]) -> Result<Proof> {
+    let mut differences = tables(expected, &dumped.tables, entries);
+    differences.extend(large_objects(expected.large_objects.as_ref(), &dumped.large_objects));
+    differences.extend(objects(entries, found));
+    if differences.is_empty() {
+        return Ok(Proof {
+            tables: expected.tables.len(),
+            rows: expected.tables.iter().map(|table| table.rows).sum(),
+            objects: entries.iter().filter(|entry| counts(entry)).count(),
+            sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
+            large_objects: expected.large_objects.as_ref().map_or(0, |objects| objects.count),
+            statements: 0,
+        });
+    }
+    let more = match differences.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    differences.truncate(NAMED);
+    Err(Fail::new(
+        Exit::Damaged,
+        format!(
+            "the restored database is not what was backed up: {}{more}",
+            differences.join("; ")
+        ),
+    )
+    .hint("nothing was replaced; `snapback verify` checks the backup, an older one may be good")
+    .into())
+}
+
+/// Tables of the manifest that are not there or have other rows. Partitions whose rows were loaded through their
+/// root are compared as one, because which of them a row goes to may depend on the database (hashes of enums do).
+fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> {
+    let roots = roots(entries);
+    let found = contents(found, &roots);
+    let hashes = wanted.hashes;
+    let differ = |(name, wanted): (String, RowHash)| match found.get(&name) {
+        None => Some(format!("table {name} is missing")),
+        Some(it) if it.rows != wanted.rows => {
+            Some(format!("table {name} has {} rows instead of {}", it.rows, wanted.rows))
+        }
+        Some(it) if hashes && it.hash() != wanted.hash() => Some(format!("table {name} has other rows")),
+        Some(_) => None,
+    };
+    contents(&wanted.tables, &roots)
+        .into_iter()
+        .filter_map(differ)
+        .collect()
+}
+
+/// Whether the large objects are others; backups that do not tell what they were prove nothing of them.
+fn large_objects(wanted: Option<&LargeObjects>, found: &LargeObjects) -> Option<String> {
+    let wanted = wanted?;
+    if wanted.count != found.count {
+        return Some(format!(
+            "there are {} large objects instead of {}",
+            found.count, wanted.count
+        ));
+    }
+    (wanted.hash != found.hash).then(|| "large objects have other contents".to_owned())
+}
+
+type Name<'a> = (&'a str, &'a str);
+
+/// The root, as the archive names it, of each table whose rows go through one.
+fn roots(entries: &[Entry]) -> BTreeMap<Name<'_>, &str> {
+    let through_root = entries.iter().filter_map(|entry| {
+        let root = entry.defn.strip_prefix(LOAD_VIA_ROOT)?;
+        Some(((entry.namespace.as_deref()?, entry.tag.as_str()), root.trim_end()))
+    });
+    through_root.collect()
+}
+
+/// Rows and hashes by table, or by the root of tables that have one.
+fn contents(tables: &[Table], roots: &BTreeMap<Name<'_>, &str>) -> BTreeMap<String, RowHash> {
+    let mut contents: BTreeMap<String, RowHash> = BTreeMap::new();
+    for table in tables {
+        let name = match roots.get(&(table.schema.as_str(), table.name.as_str())) {
+            Some(root) => (*root).to_owned(),
+            None => format!("{}.{}", table.schema, table.name),
+        };
+        *contents.entry(name).or_default() += RowHash::known(table.rows, table.bytes, &table.hash);
+    }
+    contents
+}
+
+/// Objects of the archive that are not there, constraints that lost their validity, and sequences that stand
+/// elsewhere.
+fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
+    let found: BTreeMap<_, &Entry> = found.iter().map(|entry| (key(entry), entry)).collect();
+    let mut seen = BTreeSet::new();
+    let mut differences = Vec::new();
+    for entry in wanted.iter().filter(|entry| counts(entry) && seen.insert(key(entry))) {
+        let name = name_of(entry);
+        match found.get(&key(entry)) {
+            None => differences.push(format!("{name} is missing")),
+            Some(it) if entry.desc == "SEQUENCE SET" && it.defn != entry.defn => {
+                differences.push(format!("sequence {} stands elsewhere", entry.tag));
+            }
+            Some(it) if is_invalid(it) && !is_invalid(entry) => differences.push(format!("{name} is not valid")),
+            Some(_) => {}
+        }
+    }
+    differences
+}
+
+fn name_of(entry: &Entry) -> String {
+    match &entry.namespace {
+        Some(schema) => format!("{} {schema}.{}", entry.desc, entry.tag),
+        None => format!("{} {}", entry.desc, entry.tag),
+    }
+}
+
+type Key<'a> = (&'a str, Option<&'a str>, &'a str);
+
+fn key(entry: &Entry) -> Key<'_> {
+    (&entry.desc, entry.namespace.as_deref(), &entry.tag)
+}
+
+/// Whether the entry is about something in the database, and not about the database or the archive.
+fn counts(entry: &Entry) -> bool {
+    let about_archive = matches!(entry.desc.as_str(), "ENCODING" | "STDSTRINGS" | "SEARCHPATH");
+    // The planner's statistics are nobody's data, and change with every index that is built.
+    let statistics = entry.desc == "STATISTICS DATA";
+    // The comment on an extension is only its owner's to change, and privileges may have been the default's.
+    let tolerated = entry.desc == "COMMENT" && entry.tag.starts_with("EXTENSION ");
+    !about_archive
+        && !statistics
+        && !tolerated
+        && !entry.desc.starts_with("DATABASE")
+        && !entry.tag.starts_with("DATABASE ")
+}
+
+fn is_invalid(entry: &Entry) -> bool {
+    entry.desc.ends_with("CONSTRAINT") && entry.defn.trim_end().ends_with("NOT VALID;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::toc::Section;
+
+    fn exactly(tables: &[Table]) -> Expected {
+        Expected {
+            tables: tables.to_vec(),
+            large_objects: None,
+            hashes: true,
+        }
+    }
+
+    fn table(name: &str, rows: u64, hash: u128) -> Table {
+        Table {
+            schema: "public".to_owned(),
+            name: name.to_owned(),
+            partition_of: None,
+            rows,
+            bytes: 0,
+            hash: format!("{hash:032x}"),
+        }
+    }
+
+    #[test]
+    fn rows_that_differ_are_named() {
+        let wanted = [table("a", 1, 10), table("b", 2, 11), table("c", 3, 12)];
+        let found = [table("b", 1, 11), table("c", 3, 13)];
+        assert_eq!(
+            tables(&exactly(&wanted), &found, &[]),
+            [
+                "table public.a is missing",
+                "table public.b has 1 rows instead of 2",
+                "table public.c has other rows"
+            ]
+        );
+        assert!(tables(&exactly(&wanted), &wanted, &[]).is_empty());
+    }
+
+    #[test]
+    fn partitions_that_share_a_root_are_compared_as_one() {
+        let rows = |name: &str| {
+            let mut entry = Entry::new(1, "TABLE DATA", name, Section::Data);
+            entry.namespace = Some("public".to_owned());
+            entry.defn = format!("{LOAD_VIA_ROOT}public.root");
+            entry
+        };
+        let entries = [rows("a"), rows("b")];
+        let wanted = [table("a", 1, 10), table("b", 1, u128::MAX)];
+        assert!(tables(&exactly(&wanted), &[table("a", 2, 9), table("b", 0, 0)], &entries).is_empty());
+        let differ = tables(&exactly(&wanted), &[table("a", 2, 8), table("b", 0, 0)], &entries);
+        assert_eq!(differ, ["table public.root has other rows"]);
+    }
+
+    #[test]
+    fn objects_that_differ_are_named() {
+        let with = |desc: &str, defn: &str| {
+            let mut entry = Entry::new(1, desc, "it", Section::PostData);
+            entry.defn = defn.to_owned();
+            entry
+        };
+        let wanted = [
+            with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 4, true);\n"),
+            with("INDEX", ""),
+            with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it;\n"),
+            with("DATABASE", ""),
+        ];
+        assert!(objects(&wanted, &wanted).is_empty());
+        let found = [
+            with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 1, true);\n"),
+            with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it NOT VALID;\n"),
+        ];
+        assert_eq!(
+            objects(&wanted, &found),
+            [
+                "sequence it stands elsewhere",
+                "INDEX it is missing",
+                "FK CONSTRAINT it is not valid"
+            ]
+        );
+    }
+}

@@ -1,0 +1,491 @@
+//! The restore from end to end, as named steps. Everything is decided before anything is done; until the swap
+//! the live database is not touched.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::advice::explain;
+use super::create::{Archived, create};
+use super::in_place::Name;
+use super::live::{self, Live};
+use super::loading::Teller;
+use super::lock::{self, Lock};
+use super::marker::{self, Marker, State};
+use super::needs::Needs;
+use super::origin::{Body, Content, Expected, Origin, is_partial};
+use super::outcome::Outcome;
+use super::plan::{Goal, Mode, Plan, Wishes};
+use super::prove::{Proof, prove};
+use super::selection::{chosen, is_whole, narrow, provable};
+use super::survey::survey;
+use super::swap::{Aside, Swap, Unknown, swap};
+use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
+use super::watch::{Event, Step, Watch};
+use super::{analyse, in_place, pooled, properties, recover, script};
+use crate::archive::options::RestoreOptions;
+use crate::archive::reader::Reader;
+use crate::archive::toc::Entry;
+use crate::backup;
+use crate::clock::Clock;
+use crate::engine::postgres::load::script::ScriptLoad;
+use crate::error::{Exit, Fail, Result};
+use crate::job::Job;
+use crate::manifest::{BackupId, InPlace, Kind};
+use crate::shelf::Shelf;
+
+/// What a person asks for.
+pub struct Request<'a> {
+    /// What is restored.
+    pub origin: Origin<'a>,
+    /// The job whose database is restored to, and whose store gets the safety snapshot.
+    pub job: &'a Job,
+    /// How it becomes a database.
+    pub mode: Mode<'a>,
+    /// What of it is restored, and how: not all of it only into a new database.
+    pub options: RestoreOptions,
+    /// It takes a restore in place back: of the safety snapshot only the tables are taken that were replaced then.
+    pub back: bool,
+    /// Whether the live database is backed up first.
+    pub safety: bool,
+    /// Whether an older server is tried.
+    pub force: bool,
+    /// Connections of the load; `None` takes as many as the job's dumps.
+    pub jobs: Option<usize>,
+    /// The time.
+    pub clock: Clock,
+    /// Whom it tells what it does.
+    pub watch: Watch,
+    /// Cancels it, until the swap.
+    pub cancel: CancellationToken,
+}
+
+/// A restore that is decided and not begun.
+pub struct Prepared<'a> {
+    pub(super) request: Request<'a>,
+    /// What will happen.
+    pub plan: Plan,
+    pub(super) target: Target,
+    pub(super) database: String,
+    pub(super) content: Content,
+    /// The entries that are restored, when they are not all.
+    pub(super) chosen: Option<Vec<Entry>>,
+    /// Tables that were not there before the restore in place that is taken back.
+    pub(super) new_tables: BTreeSet<Name>,
+}
+
+/// The database that is being made.
+struct New<'a> {
+    name: &'a str,
+    marker: &'a Marker,
+    expected: &'a Expected,
+}
+
+/// A restore that nobody else can disturb any more.
+struct Alone {
+    /// A session in another database.
+    client: Client,
+    /// What is replaced.
+    live: Option<Live>,
+    lock: Lock,
+}
+
+impl<'a> Prepared<'a> {
+    /// Reads what is to be restored and the server, and plans.
+    ///
+    /// # Errors
+    /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
+    /// the restore itself is in the plan.
+    pub async fn new(mut request: Request<'a>) -> Result<Prepared<'a>> {
+        let content = Content::open(&request.origin, &request.job.keys).await?;
+        let warnings = content.warnings.clone();
+        let new_tables = match request.back {
+            true => in_place::take_back(&content, &mut request.options),
+            false => BTreeSet::new(),
+        };
+        let dsn = request.job.source.dsn()?;
+        let database = match request.mode {
+            Mode::New(name) => name.to_owned(),
+            Mode::Swap | Mode::InPlace => dsn.database.clone(),
+        };
+        let target = Target::new(dsn);
+        let chosen = match is_whole(&request.options) {
+            true => None,
+            // Then there is nothing to restore, but something to drop.
+            false if !new_tables.is_empty() && request.options.selection.list == Some(Vec::new()) => Some(Vec::new()),
+            false => Some(chosen(content.selectable()?, &request.options)?),
+        };
+        let mut needs = match &chosen {
+            Some(chosen) => Needs::of(chosen),
+            None => content.needs(),
+        };
+        let client = match request.mode {
+            Mode::InPlace => target.session(&database).await?,
+            Mode::Swap | Mode::New(_) => target.outside(&database).await?,
+        };
+        pooled::refuse(&target, &client).await?;
+        if request.mode != Mode::InPlace && !live::names(&client).await?.contains(&database) {
+            let entries = chosen.as_deref().unwrap_or(content.entries());
+            needs.add(Archived::find(entries)?.needs());
+        }
+        let survey = survey(&target, &client, &database, &needs).await?;
+        let goal = Goal {
+            job: &request.job.name,
+            server: &target.to_string(),
+            database: &database,
+            needs: &needs,
+            wishes: Wishes {
+                mode: request.mode,
+                safety: request.safety,
+                force: request.force,
+            },
+        };
+        let globals = content.globals().await;
+        let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
+        plan.warnings.extend(warnings);
+        plan.part = chosen.is_some();
+        match request.mode {
+            Mode::InPlace => {
+                plan.obstacles
+                    .extend(in_place::event_triggers::at_login(&client).await?);
+                match &chosen {
+                    None => plan
+                        .obstacles
+                        .extend(in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?),
+                    Some(chosen) => {
+                        let dsn = target.dsn(&database);
+                        in_place::survey::tables(&dsn, chosen, content.entries(), &new_tables, &mut plan).await?;
+                    }
+                }
+                plan.obstacles.extend(in_place::survey::refused(&content, request.job));
+            }
+            Mode::Swap if is_partial(request.job) => plan.warnings.push(PARTIAL.to_owned()),
+            Mode::Swap | Mode::New(_) => {}
+        }
+        Ok(Prepared {
+            request,
+            plan,
+            target,
+            database,
+            content,
+            chosen,
+            new_tables,
+        })
+    }
+
+    fn is_new(&self) -> bool {
+        matches!(self.request.mode, Mode::New(_))
+    }
+
+    /// The entries that are restored.
+    fn entries(&self) -> &[Entry] {
+        self.chosen.as_deref().unwrap_or(self.content.entries())
+    }
+
+    /// Does what was planned.
+    ///
+    /// # Errors
+    /// Whatever keeps the backup from being restored. Before the swap nothing has changed then, and the
+    /// unfinished database is removed.
+    pub async fn run(&mut self) -> Result<Outcome> {
+        self.plan.check()?;
+        if self.request.mode == Mode::InPlace {
+            return self.run_in_place().await;
+        }
+        let begun = Instant::now();
+        let begin = async {
+            let alone = self.until(self.lock()).await?;
+            let expected = self.check().await?;
+            let safety = match &alone.live {
+                Some(_) if !self.is_new() => self.until(self.back_up(None)).await?,
+                _ => None,
+            };
+            let taken = live::names(&alone.client).await?;
+            Ok::<_, anyhow::Error>((alone, expected, safety, taken))
+        };
+        let (Alone { client, live, lock }, expected, safety, taken) =
+            begin.await.map_err(|error| explain(error, "nothing was changed"))?;
+
+        let now = self.request.clock.now();
+        let marker = self.marker(State::Unfinished, now, safety, None);
+        let incoming = marker::name(&self.database, "restoring", now, |name| taken.contains(name));
+        let aside = marker::name(&self.database, "before", now, |name| taken.contains(name));
+        let new = New {
+            name: &incoming,
+            marker: &marker,
+            expected: &expected,
+        };
+        let build = async {
+            let proof = self.build(&client, live.as_ref(), &new).await?;
+            lock.assert_held().await?;
+            Ok(proof)
+        };
+        let built = self.until(build).await;
+        let finished = match built {
+            Ok(proof) => self
+                .swap_in(live.as_ref(), &incoming, &aside, safety)
+                .await
+                .map(|swapped| (proof, swapped)),
+            Err(error) => Err(error),
+        };
+        let (proof, swapped) = match finished {
+            Ok(finished) => finished,
+            // Then nothing can be said of what is live, and nothing may be removed.
+            Err(error) if error.is::<Unknown>() => return Err(error),
+            Err(error) => return Err(self.give_up(&incoming, error).await),
+        };
+        // A part proves nothing of the rest.
+        if self.chosen.is_none() {
+            self.content.proved(self.request.clock.now()).await;
+        }
+        self.request.watch.step(Step::Done).await;
+        Ok(Outcome {
+            database: self.database.clone(),
+            backup: self.content.backup(),
+            safety,
+            kept: live.map(|_| aside),
+            away_ms: u64::try_from(swapped.away.as_millis()).unwrap_or(u64::MAX),
+            ended: swapped.ended,
+            proof,
+            seconds: begun.elapsed().as_secs_f64(),
+            steps: self.request.watch.times(),
+        })
+    }
+
+    /// Keeps others from restoring the same database, cleans up behind those who were killed, and looks at what
+    /// is live.
+    async fn lock(&self) -> Result<Alone> {
+        let watch = &self.request.watch;
+        let lock = lock::take(self.target.outside(&self.database).await?, &self.database).await?;
+        let client = self.target.outside(&self.database).await?;
+        watch.step(Step::Recover).await;
+        for leftover in recover::clean(&self.target, &client, &self.database).await? {
+            watch.warn(leftover.to_string());
+        }
+        // It idles while the rows are loaded.
+        run(&client, UNTIMED).await?;
+        run(&client, READ_WRITE).await?;
+        let live = Live::read(&client, &self.database).await?;
+        if live.is_some() && self.is_new() {
+            let message = format!("database {:?} was created meanwhile", self.database);
+            return Err(Fail::new(Exit::Failure, message)
+                .hint("choose another name with --as")
+                .into());
+        }
+        Ok(Alone { client, live, lock })
+    }
+
+    /// Runs a part of the restore unless it is cancelled meanwhile.
+    pub(super) async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        unless(&self.request.cancel, work).await
+    }
+
+    /// For as long as people may want to go back, no pruning takes what this restore is made of.
+    fn held_until(&self) -> chrono::DateTime<chrono::Utc> {
+        self.request.clock.now() + self.request.job.keep_replaced
+    }
+
+    /// Makes sure that what is restored is whole.
+    pub(super) async fn check(&mut self) -> Result<Expected> {
+        let (now, until) = (self.request.clock.now(), self.held_until());
+        let watch = &self.request.watch;
+        let warn = |text| watch.warn(text);
+        let check = async {
+            watch.step(Step::Check).await;
+            self.content.check(now, until, &warn).await
+        };
+        let expected = unless(&self.request.cancel, check).await?;
+        Ok(match &self.chosen {
+            Some(chosen) => narrow(expected, chosen, self.content.entries()),
+            None => expected,
+        })
+    }
+
+    /// Backs up what is live: before a swap, or before a restore in place.
+    pub(super) async fn back_up(&self, in_place: Option<InPlace>) -> Result<Option<BackupId>> {
+        let watch = &self.request.watch;
+        if !self.request.safety {
+            tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
+            return Ok(None);
+        }
+        watch.step(Step::Safety).await;
+        let request = backup::Request {
+            label: Some(format!("before the restore of {}", self.content)),
+            in_place,
+            protect: self.content.backup().into_iter().collect::<BTreeSet<_>>(),
+            clock: self.request.clock.clone(),
+            cancel: self.request.cancel.clone(),
+            ..backup::Request::new(self.request.job, Kind::Safety)
+        };
+        let report = backup::run(&request).await.context("the safety snapshot failed")?;
+        let safety = report.manifest.id;
+        for (store, why) in report.lacking() {
+            watch.warn(format!("the safety snapshot {safety} has no copy in {store}: {why}"));
+        }
+        for store in report.stores() {
+            let shelf = Shelf::new(self.request.job, self.request.job.destination(store)?);
+            shelf.hold(safety, self.held_until()).await?;
+        }
+        Ok(Some(safety))
+    }
+
+    fn marker(
+        &self,
+        state: State,
+        at: chrono::DateTime<chrono::Utc>,
+        safety: Option<BackupId>,
+        comment: Option<String>,
+    ) -> Marker {
+        Marker {
+            snapback: marker::VERSION,
+            state,
+            of: self.database.clone(),
+            at,
+            job: self.request.job.name.clone(),
+            backup: self.content.backup(),
+            safety,
+            comment,
+        }
+    }
+
+    /// Creates, loads, analyses and proves the new database.
+    async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<Proof> {
+        let watch = &self.request.watch;
+        watch.step(Step::Create).await;
+        let live = live.filter(|_| !self.is_new());
+        create(client, new.name, live, self.entries())
+            .await
+            .with_context(|| format!("creating the database {:?}", new.name))?;
+        run(client, &new.marker.statement(&quoted(new.name))).await?;
+        let properties = match live {
+            Some(live) => live.properties(&quoted(new.name)),
+            // Nobody knows better than the archive what the database was like.
+            None => Archived::find(self.entries())?.properties(new.name),
+        };
+        properties::apply(client, &properties.settings, watch).await?;
+        let silent = self.entries().iter().any(|entry| entry.desc == "EVENT TRIGGER");
+        if silent {
+            set_event_triggers(client, new.name, "SET event_triggers TO off").await?;
+        }
+
+        let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
+        let proof = match &self.content.body {
+            Body::Archive(reader) => self.load(reader, new, jobs).await?,
+            Body::Script(script) => self.run_script(script, new.name, jobs).await?,
+        };
+        watch.step(Step::Properties).await;
+        if silent {
+            set_event_triggers(client, new.name, "RESET event_triggers").await?;
+        }
+        properties::apply(client, &properties.rest, watch).await?;
+        Ok(proof)
+    }
+
+    /// Loads an archive by its sections, over several connections, and proves it.
+    async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<Proof> {
+        let watch = &self.request.watch;
+        let dsn = self.target.dsn(new.name);
+        let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
+        self.load_all(&load).await?;
+        watch.step(Step::Analyse).await;
+        let brought = analyse::brought(self.entries());
+        analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
+        watch.step(Step::Prove).await;
+        match &self.chosen {
+            Some(chosen) => {
+                let entries = provable(chosen, &self.request.options);
+                prove(&dsn, new.expected, &entries, &self.content.dump).await
+            }
+            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump).await,
+        }
+    }
+
+    /// Runs a script from its first statement to its last, and proves it.
+    async fn run_script(&self, script: &script::Contents, database: &str, jobs: usize) -> Result<Proof> {
+        let watch = &self.request.watch;
+        watch.tell(Event::Total(script.bytes));
+        watch.step(Step::Data).await;
+        let load = ScriptLoad {
+            script: script.script.clone(),
+            section: script.section.clone(),
+            dsn: self.target.dsn(database),
+            progress: Arc::new(Teller(watch.clone())),
+        };
+        let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
+        watch.step(Step::Analyse).await;
+        analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
+        watch.step(Step::Prove).await;
+        script.prove(&loaded, &self.target, database).await
+    }
+
+    async fn swap_in(
+        &self,
+        live: Option<&Live>,
+        incoming: &str,
+        aside: &str,
+        safety: Option<BackupId>,
+    ) -> Result<super::swap::Swapped> {
+        let kept = live.map(|live| self.marker(State::Kept, self.request.clock.now(), safety, live.comment.clone()));
+        let then = match live {
+            Some(_) => None,
+            None => Archived::find(self.entries())?.comment(&self.database),
+        };
+        let request = Swap {
+            live: &self.database,
+            incoming,
+            comment: live.and_then(|live| live.comment.as_deref()),
+            aside: live.zip(kept.as_ref()).map(|(live, marker)| Aside {
+                oid: live.oid,
+                name: aside,
+                marker,
+            }),
+            then: then.as_deref(),
+        };
+        swap(&self.target, &request, &self.request.watch).await
+    }
+
+    /// Removes the unfinished database and says how things stand.
+    async fn give_up(&self, incoming: &str, error: anyhow::Error) -> anyhow::Error {
+        let removed = async {
+            let client = self.target.outside(&self.database).await?;
+            recover::drop_unfinished(&self.target, &client, incoming).await
+        };
+        match removed.await {
+            Ok(()) => explain(error, "the restore failed, and nothing was changed"),
+            Err(also) => {
+                let left = format!("{incoming:?} could not be removed ({also:#}): the next restore will");
+                explain(
+                    error,
+                    format!("the restore failed; {:?} is as it was; {left}", self.database),
+                )
+            }
+        }
+    }
+}
+
+/// Keeps event triggers that were restored from firing at what follows, until all is proven: those of PostgreSQL 17 and
+/// later may fire at each login, and change what is proven. Only superusers have some.
+async fn set_event_triggers(client: &Client, database: &str, how: &str) -> Result<()> {
+    let query = "SELECT 1 WHERE pg_catalog.current_setting('is_superuser') = 'on' AND \
+                 pg_catalog.current_setting('server_version_num')::int >= 170000";
+    if client.query_opt(query, &[]).await?.is_none() {
+        return Ok(());
+    }
+    run(client, &format!("ALTER DATABASE {} {how}", quoted(database))).await
+}
+
+/// Of a swap, when the backups of the job lack some of the database.
+const PARTIAL: &str = "this job backs up only a part of the database: what is not in the backup will only be in the database \
+    that is kept";
+
+/// Does `work` unless it is cancelled meanwhile.
+pub(super) async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        result = work => result,
+        () = cancel.cancelled() => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
+    }
+}

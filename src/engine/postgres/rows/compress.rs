@@ -1,0 +1,201 @@
+//! The thread of a worker: hashes rows, turns them into what the archive holds, compresses them.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::gate::Gate;
+use super::inserts::InsertWriter;
+use super::unit::{Piece, Unit, Work};
+use crate::engine::postgres::options::Inserts;
+use crate::engine::postgres::quote::Quote;
+use crate::error::Result;
+use crate::row_hash::{ObjectHash, RowHash};
+use crate::seal::{Chunks, Codec, SegmentCompressor};
+
+/// What the connection hands to the thread.
+pub(super) enum Read {
+    /// What follows belongs to this unit.
+    Begin(Unit),
+    /// Whole rows of COPY text, and how many they are by the server's messages.
+    Rows(Bytes, u64),
+    BeginObject(u32),
+    /// Bytes of a large object.
+    Bytes(Bytes),
+    EndObject,
+    /// The unit is complete.
+    End,
+}
+
+/// How rows become what the archive holds.
+#[derive(Clone)]
+pub(super) struct Form {
+    pub(super) codec: Codec,
+    /// Where the compressed bytes are.
+    pub(super) chunks: Chunks,
+    pub(super) inserts: Option<Inserts>,
+    pub(super) quote: Quote,
+}
+
+/// What ends the rows of a table in an archive.
+const END_OF_COPY: &[u8] = b"\\.\n\n\n";
+const END_OF_INSERTS: &[u8] = b"\n\n";
+
+/// Runs until the connection's side is closed.
+///
+/// # Errors
+/// Compression fails, counts differ, or the dump was given up.
+pub(super) fn run(mut reads: mpsc::Receiver<Read>, form: &Form, gate: &Arc<Gate>) -> Result<()> {
+    while let Some(read) = reads.blocking_recv() {
+        let Read::Begin(unit) = read else {
+            anyhow::bail!("data without a unit");
+        };
+        let mut current = Current::new(unit, form, gate)?;
+        loop {
+            // The connection's side tells why it stopped in the middle of a unit.
+            let Some(read) = reads.blocking_recv() else {
+                return Ok(());
+            };
+            if matches!(read, Read::End) {
+                current.finish()?;
+                break;
+            }
+            current.take(read)?;
+        }
+    }
+    Ok(())
+}
+
+/// The unit under way.
+struct Current<'a> {
+    unit: Unit,
+    form: &'a Form,
+    gate: &'a Gate,
+    compressor: Option<SegmentCompressor>,
+    inserts: Option<InsertWriter>,
+    text: Vec<u8>,
+    hash: RowHash,
+    /// Of the large object under way.
+    object: Option<ObjectHash>,
+    /// Rows by the server's messages.
+    rows: u64,
+}
+
+impl<'a> Current<'a> {
+    fn new(unit: Unit, form: &'a Form, gate: &'a Gate) -> Result<Self> {
+        let (compressor, inserts) = match &unit.work {
+            Work::Rows { source, .. } => (
+                Some(SegmentCompressor::new(&form.codec, &form.chunks)?),
+                form.inserts
+                    .map(|options| InsertWriter::new(source, options, &form.quote)),
+            ),
+            Work::Objects(_) => (None, None),
+        };
+        Ok(Current {
+            unit,
+            form,
+            gate,
+            compressor,
+            inserts,
+            text: Vec::new(),
+            hash: RowHash::default(),
+            object: None,
+            rows: 0,
+        })
+    }
+
+    fn take(&mut self, read: Read) -> Result<()> {
+        match read {
+            Read::Rows(block, rows) => {
+                self.hash.update(&block);
+                self.rows += rows;
+                let Some(inserts) = &mut self.inserts else {
+                    return self.push(&block);
+                };
+                let mut text = std::mem::take(&mut self.text);
+                text.clear();
+                inserts.rows(&block, &mut text)?;
+                self.push(&text)?;
+                self.text = text;
+                Ok(())
+            }
+            Read::BeginObject(oid) => {
+                self.compressor = Some(SegmentCompressor::new(&self.form.codec, &self.form.chunks)?);
+                self.object = Some(ObjectHash::new(oid));
+                self.send(Piece::BeginObject(oid))
+            }
+            Read::Bytes(bytes) => {
+                if let Some(object) = &mut self.object {
+                    object.update(&bytes);
+                }
+                self.push(&bytes)
+            }
+            Read::EndObject => {
+                if let Some(object) = self.object.take() {
+                    self.hash += object.finish();
+                }
+                self.end_segment()?;
+                self.send(Piece::EndObject)
+            }
+            Read::Begin(_) | Read::End => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        if let Work::Rows { source, .. } = &self.unit.work {
+            // Every row came in a message of its own: a row more or less means that something was lost.
+            ensure!(
+                self.hash.rows == self.rows,
+                "table {}: {} rows were sent, but {} were read",
+                source.qualified,
+                self.rows,
+                self.hash.rows
+            );
+            let mut text = Vec::new();
+            if let Some(inserts) = &mut self.inserts {
+                inserts.finish(&mut text);
+            }
+            if self.unit.last {
+                text.extend_from_slice(if self.inserts.is_some() {
+                    END_OF_INSERTS
+                } else {
+                    END_OF_COPY
+                });
+            }
+            self.push(&text)?;
+            self.end_segment()?;
+        }
+        let hash = self.hash;
+        self.send(Piece::Done(hash))
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        let compressor = self.compressor.as_mut().context("data without a segment")?;
+        compressor.push(bytes)?;
+        while let Some(chunk) = self.compressor.as_mut().and_then(SegmentCompressor::chunk) {
+            self.chunk(chunk)?;
+        }
+        Ok(())
+    }
+
+    fn end_segment(&mut self) -> Result<()> {
+        let compressor = self.compressor.take().context("the end of no segment")?;
+        let (rest, end) = compressor.finish()?;
+        for chunk in rest {
+            self.chunk(chunk)?;
+        }
+        self.send(Piece::EndSegment(end))
+    }
+
+    fn chunk(&self, chunk: Bytes) -> Result<()> {
+        self.gate.enter(self.unit.index, chunk.len())?;
+        self.send(Piece::Chunk(chunk))
+    }
+
+    fn send(&self, piece: Piece) -> Result<()> {
+        // Nobody listens any more when the dump was given up.
+        self.unit.to.send(piece).map_err(|_| super::gate::Closed.into())
+    }
+}

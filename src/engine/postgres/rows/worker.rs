@@ -1,0 +1,250 @@
+//! A worker: one connection that reads units, and the thread that compresses what it reads.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+
+use super::compress::{self, Form, Read};
+use super::gate::Gate;
+use super::unit::{Unit, Work};
+use crate::engine::postgres::catalog::table_data::Source;
+use crate::engine::postgres::session::{Query, Session};
+use crate::error::{Exit, Fail, Result};
+
+/// Rows are handed on in blocks of this size: a message for each row would cost more than the row.
+const BLOCK: usize = 256 << 10;
+/// Blocks that may wait for the thread.
+const BLOCKS: usize = 4;
+/// Bytes of a large object that are read at a time: a multiple of what one `lowrite` of a text writes.
+const OBJECT_PIECE: i32 = 256 << 10;
+/// Large objects that are asked for at a time: together no more than 4 MiB.
+const OBJECTS_AT_ONCE: usize = 16;
+
+/// The units that no worker has taken yet, in order.
+pub(super) type Queue = Mutex<VecDeque<Unit>>;
+
+/// What all workers share.
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) gate: Arc<Gate>,
+    pub(super) form: Form,
+    /// What was read and not reported yet.
+    pub(super) read_bytes: AtomicU64,
+    pub(super) read_rows: AtomicU64,
+}
+
+impl Shared {
+    fn count(&self, bytes: usize, rows: u64) {
+        self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.read_rows.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Bytes and rows that were read since the last call.
+    pub(super) fn take_counts(&self) -> (u64, u64) {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        (take(&self.read_bytes), take(&self.read_rows))
+    }
+}
+
+/// Reads units until there are none. `leader`: the session holds the locks on all tables already.
+///
+/// # Errors
+/// A unit could not be read as a whole.
+pub(super) async fn run(session: Arc<Session>, leader: bool, shared: Arc<Shared>) -> Result<()> {
+    let (reads, receiver) = mpsc::channel(BLOCKS);
+    let thread = tokio::task::spawn_blocking({
+        let shared = Arc::clone(&shared);
+        move || compress::run(receiver, &shared.form, &shared.gate)
+    });
+    let worker = Worker {
+        session,
+        leader,
+        reads,
+        shared,
+    };
+    let outcome = worker.units().await;
+    drop(worker);
+    // When the thread failed, the connection's side only knows that nobody listens.
+    thread.await.context("a compressing thread ended")??;
+    outcome
+}
+
+struct Worker {
+    session: Arc<Session>,
+    leader: bool,
+    reads: mpsc::Sender<Read>,
+    shared: Arc<Shared>,
+}
+
+/// A unit with what could be asked of the server before its turn.
+struct Ready {
+    unit: Unit,
+    /// For rows: the table and its COPY.
+    copy: Option<(Arc<Source>, Statement)>,
+}
+
+impl Worker {
+    async fn units(&self) -> Result<()> {
+        let mut ahead = self.ready(self.next()).await?;
+        while let Some(ready) = ahead {
+            // The next table is asked for together with a small one, so that many of them cost a round trip each.
+            // What is large is worth one more, and others may be free earlier to read what comes behind it.
+            let next = if ready.unit.small { self.next() } else { None };
+            let early = next.is_some();
+            let (done, prepared) = futures_util::join!(self.unit(ready), self.ready(next));
+            done?;
+            ahead = match prepared? {
+                None if !early => self.ready(self.next()).await?,
+                prepared => prepared,
+            };
+        }
+        // The end of a COPY is not yet its success: an error that came after it shows in the next statement.
+        self.session.run("SELECT 1").await.context("finishing the rows")
+    }
+
+    fn next(&self) -> Option<Unit> {
+        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.pop_front()
+    }
+
+    /// Locks the table of a unit and prepares its COPY, both at once.
+    async fn ready(&self, unit: Option<Unit>) -> Result<Option<Ready>> {
+        let Some(unit) = unit else { return Ok(None) };
+        let Work::Rows { source, pages } = &unit.work else {
+            return Ok(Some(Ready { unit, copy: None }));
+        };
+        let sql = match *pages {
+            None => source.copy_out.clone(),
+            Some((from, to)) => range(source, from, to),
+        };
+        let (lock, statement) = futures_util::join!(self.lock(source), self.session.client().prepare(&sql));
+        let prepared = lock.and_then(|()| Ok(statement?));
+        let statement = prepared.with_context(|| dumping(source))?;
+        let copy = Some((Arc::clone(source), statement));
+        Ok(Some(Ready { unit, copy }))
+    }
+
+    async fn unit(&self, Ready { unit, copy }: Ready) -> Result<()> {
+        if let Some((source, statement)) = copy {
+            let rows = self.rows(unit, &statement).await;
+            rows.with_context(|| dumping(&source))?;
+        } else if let Work::Objects(oids) = &unit.work {
+            let oids = oids.clone();
+            self.send(Read::Begin(unit)).await?;
+            self.objects(&oids).await.context("dumping large objects")?;
+        }
+        self.send(Read::End).await
+    }
+
+    async fn rows(&self, unit: Unit, copy: &Statement) -> Result<()> {
+        // COPY goes first: it must not wait until there is room for its rows.
+        let (stream, begun) = futures_util::join!(self.session.client().copy_out(copy), self.send(Read::Begin(unit)));
+        begun?;
+        let mut stream = std::pin::pin!(stream?);
+        let mut block = BytesMut::with_capacity(BLOCK);
+        let mut rows = 0;
+        while let Some(row) = stream.next().await {
+            let row = row?;
+            if block.len() + row.len() > BLOCK && !block.is_empty() {
+                let full = std::mem::replace(&mut block, BytesMut::with_capacity(BLOCK));
+                self.send_rows(full.freeze(), rows).await?;
+                rows = 0;
+            }
+            block.extend_from_slice(&row);
+            rows += 1;
+        }
+        self.send_rows(block.freeze(), rows).await
+    }
+
+    /// Takes the leader's lock too. If someone waits for a stronger lock, waiting behind them would be a
+    /// deadlock that the server cannot see: they wait for the leader, and the leader for us.
+    async fn lock(&self, source: &Source) -> Result<()> {
+        if self.leader || source.relkind == 'f' {
+            return Ok(());
+        }
+        let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", source.qualified);
+        let Err(error) = self.session.run(&sql).await else {
+            return Ok(());
+        };
+        let taken = error
+            .downcast_ref::<tokio_postgres::Error>()
+            .and_then(tokio_postgres::Error::code)
+            == Some(&SqlState::LOCK_NOT_AVAILABLE);
+        if !taken {
+            return Err(error);
+        }
+        Err(Fail::new(
+            Exit::Failure,
+            format!("another session waits to change table {}", source.qualified),
+        )
+        .hint("run the dump again when nothing alters that table, or with one job (-j 1)")
+        .into())
+    }
+
+    async fn objects(&self, oids: &[u32]) -> Result<()> {
+        for oids in oids.chunks(OBJECTS_AT_ONCE) {
+            let query = Query::new(format!(
+                "SELECT o.oid, pg_catalog.lo_get(o.oid, 0, {OBJECT_PIECE}) AS data \
+                 FROM pg_catalog.unnest($1) WITH ORDINALITY AS o(oid, n) ORDER BY o.n"
+            ))
+            .oids(oids.iter().copied());
+            for row in self.session.rows(&query).await? {
+                let oid = row.oid("oid")?;
+                self.send(Read::BeginObject(oid)).await?;
+                let mut data = row.bytes("data")?;
+                let mut offset = 0i64;
+                loop {
+                    let complete = i32::try_from(data.len())? < OBJECT_PIECE;
+                    offset += i64::try_from(data.len())?;
+                    self.shared.count(data.len(), 0);
+                    self.send(Read::Bytes(data)).await?;
+                    if complete {
+                        break;
+                    }
+                    data = self.object_piece(oid, offset).await?;
+                }
+                self.send(Read::EndObject).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn object_piece(&self, oid: u32, offset: i64) -> Result<Bytes> {
+        let query = Query::new(format!(
+            "SELECT pg_catalog.lo_get(o, {offset}, {OBJECT_PIECE}) AS data FROM pg_catalog.unnest($1) AS o"
+        ))
+        .oids([oid]);
+        let rows = self.session.rows(&query).await?;
+        rows.first().context("a large object is gone")?.bytes("data")
+    }
+
+    async fn send_rows(&self, block: Bytes, rows: u64) -> Result<()> {
+        self.shared.count(block.len(), rows);
+        self.send(Read::Rows(block, rows)).await
+    }
+
+    async fn send(&self, read: Read) -> Result<()> {
+        self.reads.send(read).await.context("the compressing thread ended")
+    }
+}
+
+fn dumping(source: &Source) -> String {
+    format!("dumping the rows of table {}", source.qualified)
+}
+
+/// COPY of a range of the heap's pages.
+fn range(source: &Source, from: u64, to: Option<u64>) -> String {
+    let columns = source.column_list.trim_start_matches('(').trim_end_matches(')');
+    let end = to.map_or_else(String::new, |to| format!(" AND ctid < '({to},0)'"));
+    format!(
+        "COPY (SELECT {columns} FROM ONLY {} WHERE ctid >= '({from},0)'{end}) TO stdout",
+        source.qualified
+    )
+}
