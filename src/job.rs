@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use crate::config::store::Opened;
 use crate::config::value::{List, Span};
 use crate::config::{Environment, about, impossible, raw};
-use crate::engine::postgres::connect::{Dsn, Secret};
+use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
 use crate::engine::postgres::options::DumpOptions;
 use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
@@ -21,6 +21,7 @@ use crate::error::{Exit, Fail, Result};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
+use crate::secret::Secret;
 use crate::store::Store;
 
 mod encryption;
