@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::store::Opened;
-use super::value::{List, Span};
+use super::value::{ConnectionString, List, Span};
 use super::{Environment, about, encryption, impossible, raw};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
@@ -44,12 +44,21 @@ pub fn job(
     let schedule = schedule.transpose().map_err(about(&key("schedule")))?;
     let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
     policy.check().map_err(about(&key("retention")))?;
+    if raw.attempts == 0 {
+        return Err(impossible(&key("attempts"), "must be at least 1"));
+    }
+    let source = |url: &ConnectionString, name: &str| -> Result<SourceConfig> {
+        Ok(SourceConfig {
+            url: Dsn::parse(url.expose()).with_context(|| format!("configuration: {}", key(name)))?,
+            password: password(raw, environment, &key)?,
+        })
+    };
+    let restore_source = raw.restore_url.as_ref().map(|url| source(url, "restore_url"));
     Ok(Job {
         name: name.to_owned(),
-        source: SourceConfig {
-            url: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
-            password: password(raw, environment, &key)?,
-        },
+        source: source(&raw.url, "url")?,
+        restore_source: restore_source.transpose()?,
+        attempts: raw.attempts,
         destinations: destinations(&raw.stores, stores, &policy).map_err(about(&key("stores")))?,
         schedule,
         zone,

@@ -24,6 +24,7 @@ mod retention_random;
 mod s3;
 mod scenarios;
 mod sealed;
+mod standby;
 mod store;
 mod stores;
 mod support;

@@ -227,7 +227,7 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
         let origin = Origin::Backup { job, id };
         let job = match to {
             Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
-            None => Cow::Borrowed(job),
+            None => job.for_restores(),
         };
         return Ok(Asked { origin, job });
     };
@@ -244,7 +244,7 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     }
     let job = match to {
         Some(to) => config.destination(to, None, &environment(), Utc::now())?,
-        None => Cow::Borrowed(config.job(args.which.job.as_deref())?),
+        None => config.job(args.which.job.as_deref())?.for_restores(),
     };
     Ok(Asked {
         origin: Origin::File {

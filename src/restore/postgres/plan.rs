@@ -372,8 +372,8 @@ fn obstacles(what: &Subject, goal: &Goal<'_>, survey: &Survey) -> Vec<Obstacle> 
     if survey.in_recovery {
         found.push(Obstacle::new(
             Exit::Failure,
-            "the server is a standby, which is read-only",
-            "connect to the primary",
+            format!("the server {} is a standby, which is read-only", goal.server),
+            "set restore_url of the job to the primary, or name it with --to",
         ));
     }
     if let Some(from) = what.major()

@@ -222,7 +222,9 @@ fn a_standby_is_not_restored_to() {
     assert!(plan.stderr.contains("the server is a standby"), "{}", plan.stderr);
     let failed = site.run(&["restore", "app", "--yes"]).code(FAILURE);
     assert!(
-        failed.stderr.contains("hint: connect to the primary"),
+        failed
+            .stderr
+            .contains("hint: set restore_url of the job to the primary"),
         "{}",
         failed.stderr
     );
