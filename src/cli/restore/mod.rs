@@ -46,6 +46,9 @@ pub struct Args {
     /// Which database to take from a dump of several (pg_dumpall)
     #[arg(long, value_name = "NAME", requires = "from")]
     database: Option<String>,
+    /// Which file to take from a zip or tar file of several
+    #[arg(long, requires = "from", value_name = "NAME")]
+    member: Option<String>,
     /// Restore to another database: a connection string, or a job's
     #[arg(long, value_name = "URL|JOB")]
     to: Option<String>,
@@ -105,7 +108,10 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let options = args.choice.options()?;
     fits(&args, &options)?;
     let config = globals.config()?;
-    let asked = asked(&config, &args)?;
+    let mut asked = asked(&config, &args)?;
+    if let Origin::File { place, .. } = &mut asked.origin {
+        *place = place.clone().unpacked(args.member.as_deref()).await?;
+    }
     let progress = Progress::new(!globals.json);
     let cancel = CancellationToken::new();
     let mut prepared = Prepared::new(Request {

@@ -78,6 +78,9 @@ fn of_backup(backup: &Backup) -> Vec<String> {
 
 fn of_file(file: &File) -> Vec<String> {
     let mut head = format!("Restore {} ({} format, {})", file.name, file.format, bytes(file.bytes));
+    if !file.packing.is_empty() {
+        head.push_str(&format!(", unpacked from {}", file.packing));
+    }
     if let Some(database) = &file.database {
         head.push_str(&format!(", made of database {database}"));
     }

@@ -28,4 +28,5 @@ pub mod survey;
 pub mod swap;
 pub mod target;
 pub mod undo;
+pub mod unpack;
 pub mod watch;

@@ -282,6 +282,7 @@ impl Body {
     fn describe(&self, place: &Location, bytes: u64) -> plan::File {
         let file = plan::File {
             name: place.to_string(),
+            packing: place.packing(),
             bytes,
             ..plan::File::default()
         };
