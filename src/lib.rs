@@ -20,6 +20,7 @@ pub mod engine;
 pub mod error;
 pub mod job;
 pub mod manifest;
+pub mod nearest;
 pub mod printable;
 pub mod prune;
 pub mod raw_text;

@@ -6,13 +6,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use crate::error::Result;
+use crate::{printable, raw_text, redact};
 
-/// Prints `text` and a line feed; that nobody reads any more is no failure.
+/// Prints `text`, which may have several lines, and a line feed: no password, and nothing that a terminal would obey. That
+/// nobody reads it any more is no failure.
 ///
 /// # Errors
 /// Standard output cannot be written to.
 pub fn line(text: &str) -> Result<()> {
-    raw(format!("{text}\n").as_bytes())
+    let text = for_people(text);
+    raw(&[&raw_text::encode(&text), b"\n".as_slice()].concat())
+}
+
+/// Text as people may see it: without passwords, and with everything escaped that a terminal would obey.
+#[must_use]
+pub fn for_people(text: &str) -> String {
+    printable::lines(&redact::secrets(text)).into_owned()
 }
 
 /// Prints text in whatever encoding it is.
@@ -31,7 +40,8 @@ pub fn raw(text: &[u8]) -> Result<()> {
 /// # Errors
 /// Standard output cannot be written to.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    line(&serde_json::to_string_pretty(value)?)
+    let text = serde_json::to_string_pretty(value)?;
+    raw(format!("{}\n", redact::json(&text)).as_bytes())
 }
 
 /// Whether a person reads standard output.
@@ -59,7 +69,9 @@ impl Table {
 
     /// Adds a row with as many cells as there are headings.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        // A name may hold line feeds and worse.
+        let cell = |cell: String| printable::line(&cell).into_owned();
+        self.rows.push(cells.into_iter().map(cell).collect());
     }
 
     /// The table as text, without a line feed at its end.

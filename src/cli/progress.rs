@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::{printable, redact};
+
 /// A bar that knows what is being done and how far it is; cheap to clone, all clones are the same bar.
 #[derive(Clone)]
 pub struct Progress {
@@ -28,7 +30,8 @@ impl Progress {
     pub fn step(&self, text: &str) {
         self.bar.set_style(style("{spinner} {msg} ({elapsed})"));
         self.bar.set_position(0);
-        self.bar.set_message(text.to_owned());
+        self.bar
+            .set_message(printable::line(&redact::secrets(text)).into_owned());
     }
 
     /// Says how many bytes there are to go in this step.
@@ -54,9 +57,9 @@ impl Progress {
     }
 
     /// Warns, above the bar; also where there is no bar.
-    #[allow(clippy::print_stderr)] // a warning belongs to people
     pub fn warn(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("snapback: warning: {text}"));
+        self.bar
+            .suspend(|| super::to_stderr(&format!("snapback: warning: {text}")));
     }
 
     /// Removes the bar.

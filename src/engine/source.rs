@@ -2,6 +2,8 @@
 //!
 //! Strings come as frameworks write them, so the scheme may name a driver too: `postgresql+psycopg2://`, `jdbc:postgresql://`.
 
+use crate::error::{Exit, Fail};
+
 /// A kind of database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {
@@ -126,9 +128,38 @@ impl SourceKind {
             "jdbc" | "r2dbc" | "vertx-reactive" | "dbi" | "odbc" => of_wrapped(rest),
             _ => match OTHERS.iter().find(|(known, _)| *known == base) {
                 Some((_, name)) => SourceKind::Other((*name).to_owned()),
-                None => SourceKind::Other(format!("{base:?} (no known kind of database)")),
+                None => SourceKind::Other(format!("a database of the scheme {base:?}")),
             },
         }
+    }
+}
+
+impl SourceKind {
+    /// The error of a kind that cannot be backed up. It shows nothing of the string, which may hold a password.
+    #[must_use]
+    pub fn unsupported(&self) -> Fail {
+        let kind = match self {
+            SourceKind::Postgres => "this form of connection string",
+            SourceKind::Sqlite => "SQLite",
+            SourceKind::Other(kind) => kind,
+        };
+        Fail::new(Exit::Usage, format!("{kind} is not supported"))
+            .hint("the URL of a PostgreSQL database begins with postgresql://")
+    }
+}
+
+/// What follows the scheme of a PostgreSQL URL and its colon, and whether that scheme comes after another, as in
+/// `jdbc:postgresql:`; `None` for what has no such scheme.
+#[must_use]
+pub fn after_scheme(text: &str) -> Option<(&str, bool)> {
+    let (mut text, mut wrapped) = (text, false);
+    loop {
+        let (scheme, rest) = scheme(text)?;
+        let base = scheme.split('+').next().unwrap_or_default();
+        if POSTGRES.contains(&base) {
+            return Some((rest, wrapped));
+        }
+        (text, wrapped) = (rest, true);
     }
 }
 
@@ -137,7 +168,7 @@ fn of_wrapped(rest: &str) -> SourceKind {
     let before = rest.split(['/', '?', '@', ';', '=']).next().unwrap_or_default();
     let mut names = before.split(':').map(str::to_ascii_lowercase).take(3);
     let known = names.find_map(|name| match SourceKind::of(&format!("{name}:")) {
-        SourceKind::Other(kind) if kind.starts_with('"') => None,
+        SourceKind::Other(kind) if kind.starts_with("a database of") => None,
         kind => Some(kind),
     });
     // What stands there may be anything, also a password: it is not repeated.
@@ -229,7 +260,7 @@ mod tests {
             ("mongodb+srv://u:secret@db/app", "MongoDB"),
             ("prisma+postgres://localhost/?api_key=secret", "Prisma's proxy"),
             ("jdbc:oracle:thin:u/secret@db", "Oracle"),
-            ("nosuch://u:secret@db/app", "\"nosuch\" (no known kind of database)"),
+            ("nosuch://u:secret@db/app", "a database of the scheme \"nosuch\""),
         ] {
             assert_eq!(SourceKind::of(text), SourceKind::Other(kind.to_owned()), "{text}");
         }

@@ -316,7 +316,7 @@ pub fn confirm(database: &str, verb: &str) -> Result<()> {
 
 fn eprint(text: &str) -> Result<()> {
     let mut err = std::io::stderr().lock();
-    err.write_all(text.as_bytes())?;
+    err.write_all(output::for_people(text).as_bytes())?;
     Ok(err.flush()?)
 }
 
