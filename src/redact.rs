@@ -107,8 +107,7 @@ fn login(rest: &str) -> Option<(usize, usize)> {
     if after[digits..].is_empty() || after[digits..].starts_with(ends) || is_redacted(after) {
         return None;
     }
-    let line = rest.find('\n').unwrap_or(rest.len());
-    let mut far = line.min(FARTHEST);
+    let mut far = rest.len().min(FARTHEST);
     while !rest.is_char_boundary(far) {
         far -= 1;
     }

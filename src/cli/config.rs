@@ -47,7 +47,7 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
     let config = globals.config()?;
     match args.verb {
         Verb::Show if globals.json => output::json(&config.raw)?,
-        Verb::Show => output::line(toml::to_string(&config.raw)?.trim_end())?,
+        Verb::Show => output::lines(toml::to_string(&config.raw)?.trim_end())?,
         Verb::Check => {
             // Better said now than by the first run at night.
             config.check_outside()?;
@@ -91,5 +91,5 @@ fn print(globals: &Globals, checked: &Checked) -> Result<()> {
             job.next.clone().unwrap_or_default(),
         ]);
     }
-    output::line(&table.render())
+    output::lines(&table.render())
 }

@@ -120,9 +120,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// Tells a person what failed, why, and what to do about it.
 fn tell(program: &str, error: &anyhow::Error) {
-    to_stderr(&format!("{program}: error: {error:#}"));
+    // A line that a name or a server's message brings along must not look like one of ours; pg_dump's are left as they are.
+    let indented = |text: String| match program {
+        dump::PROGRAM => text,
+        _ => text.replace('\n', "\n  "),
+    };
+    to_stderr(&indented(format!("{program}: error: {error:#}")));
     if let Some(hint) = hint_of(error) {
-        to_stderr(&format!("{program}: hint: {hint}"));
+        to_stderr(&indented(format!("{program}: hint: {hint}")));
     }
 }
 

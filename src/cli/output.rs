@@ -8,14 +8,21 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::{printable, raw_text, redact};
 
-/// Prints `text`, which may have several lines, and a line feed: no password, and nothing that a terminal would obey. That
+/// Prints one line: without passwords, and with everything escaped that a terminal would obey, so that it stays one. That
 /// nobody reads it any more is no failure.
 ///
 /// # Errors
 /// Standard output cannot be written to.
 pub fn line(text: &str) -> Result<()> {
-    let text = for_people(text);
-    raw(&[&raw_text::encode(&text), b"\n".as_slice()].concat())
+    lines(&printable::line(text))
+}
+
+/// The same for several lines, such as a table.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn lines(text: &str) -> Result<()> {
+    raw(&[&raw_text::encode(&for_people(text)), b"\n".as_slice()].concat())
 }
 
 /// Text as people may see it: without passwords, and with everything escaped that a terminal would obey.

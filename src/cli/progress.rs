@@ -59,7 +59,7 @@ impl Progress {
     /// Warns, above the bar; also where there is no bar.
     pub fn warn(&self, text: &str) {
         self.bar
-            .suspend(|| super::to_stderr(&format!("snapback: warning: {text}")));
+            .suspend(|| super::to_stderr(&format!("snapback: warning: {}", printable::line(text))));
     }
 
     /// Removes the bar.

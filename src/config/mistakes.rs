@@ -123,8 +123,8 @@ fn fail(found: &[Mistake]) -> Fail {
         return fail.or_hint();
     }
     let line = |mistake: &Mistake| match &mistake.hint {
-        Some(hint) => format!("\n  {mistake} ({hint})"),
-        None => format!("\n  {mistake}"),
+        Some(hint) => format!("\n{mistake} ({hint})"),
+        None => format!("\n{mistake}"),
     };
     let lines: String = found.iter().map(line).collect();
     Fail::new(

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use snapback::engine::postgres::connect::{Dsn, params};
+use snapback::error::hint_of;
+use snapback::redact;
 use tempfile::TempDir;
 
 use crate::support::{Run, Server, snapback};
@@ -227,4 +230,110 @@ fn a_login_that_fails_names_the_server_and_not_the_password() {
     assert_eq!(failed.len(), 1, "{found:?}");
     assert!(!String::from_utf8_lossy(&failed[0].1).contains(MARKER));
     drop(site.server);
+}
+
+/// Pieces that connection strings are made of, and what may stand in a password by mistake.
+const PIECES: &[&str] = &[
+    "@",
+    ":",
+    "/",
+    "//",
+    "://",
+    "?",
+    "#",
+    "&",
+    "=",
+    "%",
+    "%4",
+    "%40",
+    ";",
+    " ",
+    "'",
+    "\"",
+    "\\",
+    ",",
+    "[",
+    "]",
+    "+",
+    "\n",
+    "\t",
+    "h",
+    "db",
+    "localhost",
+    "5432",
+    "1",
+    "0",
+    "user=",
+    "password=",
+    "host=",
+    "port=",
+    "sslmode=",
+    "ssl=true",
+    "schema=",
+    "sslmod=",
+    "options=",
+    "application_name=",
+    "dbname=",
+    "postgresql://",
+    "postgres",
+    "jdbc:",
+    "mysql://",
+    "é",
+    "\u{1b}",
+    "\u{10ff80}",
+    "a",
+    "Z",
+];
+
+/// Some of them, one after the other.
+fn pieces(random: &mut fastrand::Rng, most: usize) -> String {
+    let count = random.usize(..=most);
+    (0..count).map(|_| PIECES[random.usize(..PIECES.len())]).collect()
+}
+
+#[test]
+fn strings_of_any_shape_keep_their_secret() {
+    let runs = std::env::var("FUZZ_RUNS").map_or(3000, |runs| runs.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(16);
+    let schemes = [
+        "postgresql",
+        "postgresql+psycopg2",
+        "jdbc:postgresql",
+        "mysql",
+        "nosuch",
+        "pgsql",
+    ];
+    for _ in 0..runs {
+        let scheme = schemes[random.usize(..schemes.len())];
+        let password = format!("{MARKER}{}{MARKER}", pieces(&mut random, 4));
+        let rest = pieces(&mut random, 5);
+        let text = match random.u8(..8) {
+            0 => format!(
+                "Host=h;Username=u;Password={};Database=d;{rest}",
+                password.replace(';', "x")
+            ),
+            1 => format!(
+                "host=h user=u password='{}' {rest}",
+                password.replace(['\\', '\''], "x")
+            ),
+            2 => format!(
+                "{scheme}://h/d?user=u&password={}&{rest}",
+                password.replace(['&', '@'], "x")
+            ),
+            _ => format!("{scheme}://u:{password}@h/d{rest}"),
+        };
+        let shown = match Dsn::parse(&text) {
+            Ok(dsn) => format!("{dsn} {dsn:?}"),
+            Err(error) => format!("{error:#} {}", hint_of(&error).unwrap_or_default()),
+        };
+        assert!(!shown.contains(MARKER), "{text:?}: {shown}");
+        if let Err(error) = params(&text) {
+            assert!(!format!("{error:#}").contains(MARKER), "{text:?}: {error:#}");
+        }
+        // And where a whole string gets into a message, whoever reads it gets nothing of the password.
+        if text.contains("://u:") {
+            let said = redact::secrets(&text);
+            assert!(!said.contains(&password), "{text:?}: {said:?}");
+        }
+    }
 }

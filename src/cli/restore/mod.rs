@@ -324,7 +324,7 @@ fn show(globals: &Globals, plan: &Plan) -> Result<()> {
     if globals.json {
         return output::json(&Report { plan, outcome: None });
     }
-    output::line(plan::text(plan).trim_end())
+    output::lines(plan::text(plan).trim_end())
 }
 
 fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {

@@ -109,7 +109,11 @@ impl Reading {
                 (Some(value), false) => uri::decode(value)?,
                 (None, _) => String::new(),
             };
-            let taken = self.take(&name, &value, drivers::meaning(&name));
+            let meaning = drivers::meaning(&name);
+            if meaning.is_none() && parts.is_doubtful() {
+                return Err(uri::misread());
+            }
+            let taken = self.take(&name, &value, meaning);
             taken.map_err(|error| if parts.is_doubtful() { uri::misread() } else { error })?;
         }
         Ok(())
