@@ -2,7 +2,7 @@
 //! here, once, of passwords and of what a terminal would obey.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal as _, Stderr, Write};
+use std::io::{self, Stderr, Write};
 
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
@@ -30,7 +30,7 @@ pub(super) fn init(log: &Log) -> Result<()> {
         LogFormat::Human => registry
             .with(
                 lines
-                    .with_ansi(io::stderr().is_terminal())
+                    .with_ansi(super::terminal::has_colour())
                     .with_writer(|| Cleaned::new(human)),
             )
             .try_init(),

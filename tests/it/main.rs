@@ -19,6 +19,7 @@ mod equal_random;
 mod equal_round_trip;
 mod escapes;
 mod globals;
+mod keyboard;
 mod restore;
 mod retention_random;
 mod s3;
