@@ -62,7 +62,16 @@ pub(super) fn read(file: Option<&Path>, environment: &Environment) -> Result<(Ra
     for leaf in leaves {
         match understood(&leaf, &schema) {
             Ok(value) => insert(&mut table, &leaf.path, value),
-            Err(mistake) => mistakes.push(mistake),
+            Err(mistake) => {
+                mistakes.push(mistake);
+                // The job is there all the same, and may have more mistakes.
+                if let [jobs, job, key, ..] = leaf.path.as_slice()
+                    && jobs == "jobs"
+                    && key != "url"
+                {
+                    insert(&mut table, &[jobs.clone(), job.clone()], Value::Table(Table::new()));
+                }
+            }
         }
     }
     let mut all = Mistakes::new(places);

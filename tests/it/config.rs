@@ -291,7 +291,7 @@ fn all_mistakes_are_told_with_their_places() {
     let error = load(text, &variables).unwrap_err();
     let message = format!("{error:#}");
     for part in [
-        "the configuration has 9 mistakes",
+        "the configuration has 10 mistakes",
         "snapback.toml:2:1: log.levle: there is no key \"levle\" in [log] (the nearest one is level)",
         "snapback.toml:5:11: stores.default.retention.keep_lats",
         "snapback.toml:8:1: jobs.app.url: MySQL is not supported",
