@@ -34,7 +34,8 @@ pub(super) fn of_zip(unpacking: &Unpacking, from: SourceReader) -> Result<Dump> 
             if file.encrypted() {
                 return Err(unpacking.damaged("it is protected by a password; unpack it by hand"));
             }
-            names.insert(file.name().to_owned());
+            let name = file.name().map_err(|error| unpacking.explain(error.into()))?;
+            names.insert(name.into_owned());
         }
     }
     match choose(unpacking, &names)? {
