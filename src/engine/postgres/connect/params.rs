@@ -61,8 +61,8 @@ pub type Params = BTreeMap<&'static str, String>;
 pub fn params(text: &str) -> Result<Params> {
     let mut params = Params::new();
     // libpq takes any other URL for the name of a database, and then shows it to everybody.
-    if let Some((scheme, rest)) = source::scheme(text)
-        && rest.starts_with("//")
+    if let Some((scheme, _)) = source::scheme(text)
+        && text.contains("://")
         && !["postgresql", "postgres"].contains(&scheme.as_str())
     {
         return Err(match SourceKind::of(text) {
@@ -96,6 +96,11 @@ pub(super) fn set(params: &mut Params, keyword: &str, value: String) -> Result<(
 
 /// The error of a keyword that libpq does not know, with the one that was meant.
 pub(super) fn unknown(keyword: &str) -> anyhow::Error {
+    // What looks like no keyword may be a piece of a URL, with its password.
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !keyword.bytes().all(fine) {
+        return usage("invalid connection option".to_owned());
+    }
     let fail = Fail::new(Exit::Usage, format!("invalid connection option {keyword:?}"));
     match nearest(keyword, KEYWORDS.iter().map(|(known, _)| *known)) {
         Some(meant) => fail.hint(format!("{meant:?} is the nearest one that there is")).into(),
