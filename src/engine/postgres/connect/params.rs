@@ -79,6 +79,9 @@ pub fn params(text: &str) -> Result<Params> {
         super::uri::parse(rest, &mut params)?;
     } else if text.contains('=') {
         parse_pairs(text, &mut params)?;
+    } else if text.find('@').is_some_and(|at| text[..at].contains(':')) {
+        // A name may hold nearly anything, but this is an address that lost its scheme, and may hold a password.
+        return Err(no_url());
     } else if !text.is_empty() {
         params.insert("dbname", text.to_owned());
     }
@@ -92,6 +95,13 @@ pub(super) fn set(params: &mut Params, keyword: &str, value: String) -> Result<(
     };
     params.insert(known, value);
     Ok(())
+}
+
+/// The error of what should be a URL, and is none. It repeats nothing.
+pub(super) fn no_url() -> anyhow::Error {
+    Fail::new(Exit::Usage, "the connection string is no URL, as it has no scheme")
+        .hint("a URL begins with postgresql://")
+        .into()
 }
 
 /// The error of a keyword that libpq does not know, with the one that was meant.
