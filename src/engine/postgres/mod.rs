@@ -14,6 +14,7 @@ pub mod output;
 pub mod preflight;
 pub mod progress;
 pub mod quote;
+mod requests;
 pub mod restore;
 pub mod rows;
 pub mod server;

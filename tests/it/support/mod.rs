@@ -12,6 +12,6 @@ pub mod server;
 
 pub use disk::SmallDisk;
 pub use pooler::Pooler;
-pub use program::{Run, snapback};
+pub use program::{Run, high_water, measured, snapback};
 pub use relay::Relay;
 pub use server::{Server, VERSIONS, bin_dir};
