@@ -12,20 +12,22 @@ use crate::support::{Run, measured};
 
 /// Bytes of the COPY text of each huge row.
 const ROW: u64 = 48 << 20;
+/// The same where it is read as statements many times.
+const STATEMENT: u64 = 12 << 20;
 const MIB: u64 = 1 << 20;
 /// What the program needs without any rows, with some room.
 const BASE: u64 = 96 * MIB;
 
 /// Rows whose text is hard to compress, hard to quote, and between small ones; a definition that is as large.
-fn fill(site: &Site, database: &str) {
-    let half = ROW / 2;
+fn fill(site: &Site, row: u64) {
+    let half = row / 2;
     site.server.psql(
-        database,
+        "app",
         &format!(
             "CREATE TABLE huge (id int, t text, y bytea, j jsonb);
              ALTER TABLE huge ALTER t SET STORAGE external, ALTER y SET STORAGE external, ALTER j SET STORAGE external;
              CREATE TABLE noise AS SELECT string_agg(sha512(g::text::bytea)::text, '') AS t FROM generate_series(1, 8000) g;
-             INSERT INTO huge (id, t) SELECT 1, repeat(t, {ROW} / length(t)) FROM noise;
+             INSERT INTO huge (id, t) SELECT 1, repeat(t, {row} / length(t)) FROM noise;
              INSERT INTO huge (id, t) VALUES (2, 'small');
              INSERT INTO huge (id, t) SELECT 3, repeat(E'it''s \\\\ a\\ttab;\\n', {half} / 17);
              INSERT INTO huge (id, y) SELECT 4, convert_to(repeat(t, {half} / length(t)), 'UTF8') FROM noise;
@@ -60,7 +62,7 @@ fn within(command: &mut Command, most: u64) -> Run {
 #[test]
 fn huge_rows_are_backed_up_verified_and_restored() {
     let site = Site::new(15, "app");
-    fill(&site, "app");
+    fill(&site, ROW);
     let before = contents(&site, "app");
     // The driver takes a row in as a whole, while another one may be on its way to the archive.
     within(&mut site.command(&["backup", "app"]), BASE + 3 * ROW);
@@ -73,13 +75,13 @@ fn huge_rows_are_backed_up_verified_and_restored() {
 #[test]
 fn huge_rows_as_statements_are_written_and_read() {
     let site = Site::new(15, "app");
-    fill(&site, "app");
+    fill(&site, STATEMENT);
     let before = contents(&site, "app");
     let file = |name: &str| site.folder().join(name);
     let dump = |name: &str, options: &[&str]| {
         let mut command = site.command(&["dump"]);
         command.args(site.server.connection_args("app")).args(options);
-        within(command.arg("-f").arg(file(name)), BASE + 3 * ROW);
+        within(command.arg("-f").arg(file(name)), BASE + 3 * STATEMENT);
     };
     dump("inserts.sql", &["--inserts"]);
     dump("inserts.dump", &["--inserts", "-Fc", "-Z1"]);
@@ -98,5 +100,5 @@ fn huge_rows_as_statements_are_written_and_read() {
 
 fn restore(site: &Site, file: &Path, rows: u64) {
     let mut command = site.command(&["restore", "app", "--mode", "new", "--as", "copy", "--yes", "--from"]);
-    within(command.arg(file), BASE + rows * ROW);
+    within(command.arg(file), BASE + rows * STATEMENT);
 }
