@@ -21,10 +21,10 @@ use super::Header;
 use super::options::RestoreOptions;
 use super::required::{Pass, Required, pass, required};
 use super::toc::{DumpId, Entry};
-use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
 use crate::local_time;
 use crate::raw_text;
+use crate::sql::quote::Quote;
 
 /// `name` on one line: a line feed in it must not end a comment.
 #[must_use]

@@ -3,8 +3,8 @@
 
 use memchr::{memchr, memmem};
 
-use crate::engine::postgres::encoding::Characters;
 use crate::error::{Exit, Fail, Result};
+use crate::sql::encoding::Characters;
 
 /// Finds the end of one statement after the other in text that comes bit by bit.
 #[derive(Debug, Default)]

@@ -23,7 +23,7 @@ mod tls;
 mod uri;
 
 pub use brake::{Brake, Held};
-pub use dsn::{ChannelBinding, Dsn, Host, Secret, SslMode, TargetSession};
+pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
 pub use params::{Params, params};
 
 use super::session::Session;

@@ -3,11 +3,11 @@
 
 use super::catalog::acl::{self, Target};
 use super::catalog::database::shared_label;
-use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Row, Session};
 use crate::error::Result;
 use crate::local_time;
+use crate::sql::quote::Quote;
 use anyhow::Context as _;
 use chrono::NaiveDateTime;
 
