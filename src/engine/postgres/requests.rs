@@ -90,14 +90,15 @@ mod tests {
     #[tokio::test]
     async fn who_came_later_waits_until_all_before_are_answered() {
         let requests = Requests::default();
-        let (first, second, third) = (requests.begin(), requests.begin(), requests.begin());
-        let mut waiting = pin!(second.all_before());
-        assert!(waiting.as_mut().now_or_never().is_none());
-        drop(third);
-        assert!(waiting.as_mut().now_or_never().is_none());
-        drop(first);
-        assert!(waiting.now_or_never().is_some());
-        drop(second);
+        {
+            let (first, second, third) = (requests.begin(), requests.begin(), requests.begin());
+            let mut waiting = pin!(second.all_before());
+            assert!(waiting.as_mut().now_or_never().is_none());
+            drop(third);
+            assert!(waiting.as_mut().now_or_never().is_none());
+            drop(first);
+            assert!(waiting.now_or_never().is_some());
+        }
         assert!(requests.begin().all_before().now_or_never().is_some());
     }
 }
