@@ -18,11 +18,8 @@ mod equal_options;
 mod equal_random;
 mod equal_round_trip;
 mod globals;
-<<<<<<< HEAD
 mod huge_rows;
-=======
 mod keyboard;
->>>>>>> main
 mod restore;
 mod retention_random;
 mod s3;
