@@ -73,7 +73,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     if globals.json {
         output::json(&shown)?;
     } else {
-        output::line(&render(&shown, Utc::now()))?;
+        output::lines(&render(&shown, Utc::now()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

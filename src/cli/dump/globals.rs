@@ -87,7 +87,7 @@ pub(super) async fn write(dsn: &Dsn, request: &Request, args: &Args) -> Result<(
         quote_all_identifiers: args.quote_all_identifiers,
         binary_upgrade: args.binary_upgrade,
         times: (args.verbose > 0).then_some(local_time::now),
-        restrict_key: request.key(&server),
+        restrict_key: request.key(&server)?,
     };
     let globals = render(&session, &server, &options).await?;
     for warning in &globals.warnings {

@@ -12,8 +12,10 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect as _};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 mod brake;
+mod drivers;
 mod dsn;
 mod failure;
+mod framework;
 mod greeting;
 mod params;
 mod pgpass;
@@ -24,6 +26,8 @@ mod uri;
 
 pub use brake::{Brake, Held};
 pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
+pub use failure::{BROKE, is_lock_timeout, is_lost, lost};
+pub use framework::Note;
 pub use params::{Params, params};
 
 use super::session::Session;
