@@ -27,7 +27,10 @@ fn main() {
     let server = Server::start_with(15, &["shared_buffers=256MB", "max_wal_size=4GB"]);
     let bytes = ROW * scale();
     for (kind, create) in [
-        ("text", format!("SELECT 1 AS id, repeat(t, ({bytes} / length(t))::int) AS v FROM noise")),
+        (
+            "text",
+            format!("SELECT 1 AS id, repeat(t, ({bytes} / length(t))::int) AS v FROM noise"),
+        ),
         (
             "bytea",
             format!("SELECT 1 AS id, decode(repeat(md5(t), ({bytes} / 64)::int * 2), 'hex') AS v FROM noise"),
@@ -66,18 +69,28 @@ fn compare(server: &Server, kind: &str, megabytes: f64) {
     drop_copy(server);
     tell("restore with its proof", &restored, Some(&theirs), megabytes);
 
-    for (name, options) in [("inserts.dump", ["--inserts", "-Fc"]), ("inserts.sql", ["--inserts", "-Fp"])] {
+    for (name, options) in [
+        ("inserts.dump", ["--inserts", "-Fc"]),
+        ("inserts.sql", ["--inserts", "-Fp"]),
+    ] {
         let theirs = pg_dump(server, kind, &options, &file(name));
         let mut command = snapback();
         command.arg("dump").args(server.connection_args(kind)).args(options);
         let dumped = measure(command.arg("-f").arg(file("ours")));
-        tell(&format!("dump {}", options.join(" ")), &dumped, Some(&theirs), megabytes);
+        tell(
+            &format!("dump {}", options.join(" ")),
+            &dumped,
+            Some(&theirs),
+            megabytes,
+        );
     }
     let theirs = pg_restore(server, &file("inserts.dump"));
     for (name, theirs) in [("inserts.dump", Some(&theirs)), ("inserts.sql", None)] {
         let from = file(name);
         let from = from.to_str().unwrap();
-        let restored = ours(&["restore", "app", "--from", from, "--mode", "new", "--as", "copy", "--yes"]);
+        let restored = ours(&[
+            "restore", "app", "--from", from, "--mode", "new", "--as", "copy", "--yes",
+        ]);
         drop_copy(server);
         tell(&format!("restore --from {name}"), &restored, theirs, megabytes);
     }

@@ -150,7 +150,10 @@ impl SegmentCompressor {
             }
         };
         self.drop_header();
-        let rest = self.out[self.taken..].chunks(CHUNK).map(|bytes| self.chunks.copy(bytes)).collect();
+        let rest = self.out[self.taken..]
+            .chunks(CHUNK)
+            .map(|bytes| self.chunks.copy(bytes))
+            .collect();
         let end = SegmentEnd { len: self.len, check };
         Ok((rest, end))
     }

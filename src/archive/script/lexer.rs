@@ -462,6 +462,27 @@ mod tests {
         }
     }
 
+    /// What would look again at what it has seen would take minutes here.
+    #[test]
+    fn nothing_is_looked_at_twice_however_long_a_statement_is() {
+        let long = 1 << 20;
+        for (begin, filling, end) in [
+            ("SELECT '", "it''s ; ", "';"),
+            ("SELECT E'", "it\\'s \\\\ ", "';"),
+            ("SELECT E'a' ", "-- it's\n \t", "'b';"),
+            ("SELECT E'a' --", " ; ", "\n'b';"),
+            ("SELECT $x$", "$y$ ; '", "$x$;"),
+            ("SELECT \"", "a;'", "\";"),
+            ("SELECT 1 --", " ; '", "\n;"),
+            ("SELECT 1 /* ", "/* ; */ '", "*/;"),
+            ("SELECT ", "(a, 1), ", "1;"),
+        ] {
+            let text = format!("{begin}{}{end}", filling.repeat(long / filling.len()));
+            let (statements, rest) = split(&mut Lexer::default(), text.as_bytes(), 1).unwrap();
+            assert_eq!((statements.len(), rest.len()), (1, 0), "{begin}");
+        }
+    }
+
     #[test]
     fn it_does_not_matter_how_the_text_comes() {
         let parts: [&[u8]; 24] = [

@@ -37,7 +37,10 @@ pub fn values_apart(program: &clap::Command, args: Vec<OsString>) -> Vec<OsStrin
             apart.push(arg);
             continue;
         }
-        let valued = text.char_indices().skip(1).find(|(_, c)| takes_value.get(c) != Some(&false));
+        let valued = text
+            .char_indices()
+            .skip(1)
+            .find(|(_, c)| takes_value.get(c) != Some(&false));
         match valued.map(|(at, c)| text.split_at(at + c.len_utf8())) {
             Some((option, value)) if value.starts_with('=') => apart.extend([option, value].map(OsString::from)),
             rest => {
@@ -68,7 +71,12 @@ mod tests {
             ("--file=x -Z=3", "--file=x -Z =3"),
             ("-fZ=3 -v=3 -- -Z=3", "-fZ=3 -v=3 -- -Z=3"),
         ] {
-            let args = |text: &str| format!("p dump {text}").split(' ').map(OsString::from).collect::<Vec<_>>();
+            let args = |text: &str| {
+                format!("p dump {text}")
+                    .split(' ')
+                    .map(OsString::from)
+                    .collect::<Vec<_>>()
+            };
             assert_eq!(values_apart(&program, args(given)), args(apart));
         }
     }

@@ -5,9 +5,9 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::answer::Answer;
-use super::requests::Requests;
 pub use super::answer::Row;
 use super::connect::{Brake, Canceller, Held};
+use super::requests::Requests;
 use crate::error::Result;
 use crate::raw_text;
 

@@ -182,5 +182,9 @@ fn changed_archives_are_read_or_refused() {
     assert!(refused > runs / 2, "most changes are damage: {refused} of {runs}");
     assert!(slowest < std::time::Duration::from_secs(5), "{slowest:?}");
     // zstd may ask for a window of 128 MiB.
-    assert!(high_water(std::process::id()) < 300 << 10, "{} KiB", high_water(std::process::id()));
+    assert!(
+        high_water(std::process::id()) < 300 << 10,
+        "{} KiB",
+        high_water(std::process::id())
+    );
 }

@@ -215,9 +215,9 @@ fn column(column: &SourceColumn) -> Column {
         return Column::Generated;
     }
     match column.value_type.and_then(Type::from_oid) {
-        Some(
-            Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC,
-        ) => Column::Number,
+        Some(Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC) => {
+            Column::Number
+        }
         Some(Type::BIT | Type::VARBIT) => Column::Bit,
         Some(Type::BOOL) => Column::Boolean,
         _ => Column::Other,
