@@ -57,7 +57,7 @@ const WORTH_TELLING: u64 = 10;
 fn about(seconds: u64) -> String {
     match seconds {
         ..WORTH_TELLING => String::new(),
-        ..120 => format!(" (about {seconds} s)"),
+        WORTH_TELLING..120 => format!(" (about {seconds} s)"),
         _ => format!(" (about {} min)", seconds.div_ceil(60)),
     }
 }
