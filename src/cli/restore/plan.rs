@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 
-use crate::cli::output::{ago, bytes, count, seconds};
+use crate::cli::output::{ago, bytes, count};
 use crate::printable;
 use crate::restore::postgres::plan::{Backup, File, Plan, Replaces, Subject};
 use crate::restore::postgres::survey::Changes;
@@ -38,9 +38,7 @@ pub fn text(plan: &Plan) -> String {
     }
     lines.push("Steps:".to_owned());
     for (number, step) in (1..).zip(&plan.steps) {
-        #[allow(clippy::cast_precision_loss)] // an estimate
-        let time = seconds(step.seconds as f64);
-        lines.push(format!("{number:>4}. {} (about {time})", step.what));
+        lines.push(format!("{number:>4}. {}{}", step.what, about(step.seconds)));
     }
     lines.extend(plan.warnings.iter().map(|warning| format!("Note: {warning}")));
     for obstacle in &plan.obstacles {
@@ -50,6 +48,18 @@ pub fn text(plan: &Plan) -> String {
     // A name with a line feed in it must not look like a line of the plan.
     let lines: Vec<_> = lines.iter().map(|line| printable::line(line)).collect();
     lines.join("\n") + "\n"
+}
+
+/// Below this, the time that a step takes is not worth a word.
+const WORTH_TELLING: u64 = 10;
+
+/// About how long a step takes, where somebody would wait for it.
+fn about(seconds: u64) -> String {
+    match seconds {
+        ..WORTH_TELLING => String::new(),
+        WORTH_TELLING..120 => format!(" (about {seconds} s)"),
+        _ => format!(" (about {} min)", seconds.div_ceil(60)),
+    }
 }
 
 fn of_backup(backup: &Backup) -> Vec<String> {

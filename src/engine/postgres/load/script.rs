@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -42,6 +42,9 @@ pub struct Loaded {
 
 /// Pieces that wait for the server, at most.
 const AHEAD: usize = 16;
+/// Kilobytes of pieces that wait for it. One that is larger, a statement of many megabytes, waits alone.
+const ROOM: u32 = 4 << 10;
+const ROOM_UNIT: usize = 1 << 10;
 /// Bytes of INSERT statements that are sent together, about.
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -63,7 +66,7 @@ impl ScriptLoad {
         });
         let mut session = Session::open(&self.dsn, self.progress).await?;
         while let Some(piece) = pieces.recv().await {
-            let (encoding, piece) = piece?;
+            let (encoding, piece, _room) = piece?;
             match piece {
                 Piece::Statement(statement, Kind::Copy(table)) => {
                     session.flush().await?;
@@ -83,12 +86,23 @@ impl ScriptLoad {
     }
 }
 
-/// A piece, and the client encoding that it is in.
-type InEncoding = (Option<Arc<str>>, Piece);
+/// A piece, the client encoding that it is in, and the room that it takes until it was run.
+type InEncoding = (Option<Arc<str>>, Piece, OwnedSemaphorePermit);
+
+/// How many units of room `piece` takes: at most what there is.
+fn room_of(piece: &Piece) -> u32 {
+    let bytes = match piece {
+        Piece::Statement(statement, _) => statement.text.len(),
+        Piece::Rows(text, _) => text.len(),
+        Piece::Comment(_) | Piece::Connect(_) | Piece::EndOfRows => 0,
+    };
+    u32::try_from(bytes / ROOM_UNIT).unwrap_or(ROOM).min(ROOM)
+}
 
 /// Reads the script and hands on what is of the `wanted` database.
 async fn pump(script: &Script, wanted: Option<&str>, sender: &mpsc::Sender<Result<InEncoding>>) -> Result<()> {
     let mut reading = script.read()?;
+    let room = Arc::new(Semaphore::new(ROOM as usize));
     let (mut section, mut encoding): (Option<String>, Option<Arc<str>>) = (None, None);
     while let Some(piece) = reading.next().await? {
         if let Piece::Connect(database) = &piece {
@@ -100,7 +114,8 @@ async fn pump(script: &Script, wanted: Option<&str>, sender: &mpsc::Sender<Resul
         if encoding.as_deref() != reading.encoding() {
             encoding = reading.encoding().map(Arc::from);
         }
-        if sender.send(Ok((encoding.clone(), piece))).await.is_err() {
+        let taken = Arc::clone(&room).acquire_many_owned(room_of(&piece)).await?;
+        if sender.send(Ok((encoding.clone(), piece, taken))).await.is_err() {
             break;
         }
     }
@@ -265,8 +280,15 @@ impl Session {
         let (Some(first), Some(last)) = (waiting.first(), waiting.last()) else {
             return Ok(());
         };
-        let together: Vec<u8> = waiting.iter().flat_map(|insert| insert.text.iter().copied()).collect();
-        let Err(error) = self.send_inserts(&together).await else {
+        let sent = match waiting.as_slice() {
+            // It may be a large one.
+            [only] => self.send_inserts(&only.text).await,
+            several => {
+                let texts: Vec<&[u8]> = several.iter().map(|insert| insert.text.as_ref()).collect();
+                self.send_inserts(&texts.concat()).await
+            }
+        };
+        let Err(error) = sent else {
             return Ok(());
         };
         if self.client.is_closed() {
@@ -335,7 +357,7 @@ impl Session {
         let sink = self.client.copy_in::<_, Bytes>(&copy).await?;
         tokio::pin!(sink);
         let mut sent = 0;
-        while let (_, Piece::Rows(text, rows)) = pieces.recv().await.context("the script ended")?? {
+        while let (_, Piece::Rows(text, rows), _room) = pieces.recv().await.context("the script ended")?? {
             sent += rows;
             self.progress.loaded(text.len() as u64);
             sink.send(text).await?;
