@@ -18,6 +18,7 @@ pub fn text(plan: &Plan) -> String {
     }
     let free = plan.space.free.map_or("unknown".to_owned(), bytes);
     lines.push(format!("Room: about {} needed, {free} free", bytes(plan.space.needed)));
+    lines.extend(plan.changes.iter().cloned());
     for (what, names) in [
         ("roles", &plan.needs.roles),
         ("extensions", &plan.needs.extensions),
@@ -31,6 +32,15 @@ pub fn text(plan: &Plan) -> String {
     for role in &plan.missing_roles {
         lines.push(format!("Missing role {}; the backup has:", role.name));
         lines.extend(role.statements.iter().map(|statement| format!("    {statement}")));
+    }
+    for role in &plan.new_roles {
+        lines.push(format!("New role {}:", role.name));
+        lines.extend(
+            [&role.create]
+                .into_iter()
+                .chain(&role.then)
+                .map(|it| format!("    {it}")),
+        );
     }
     lines.push("Steps:".to_owned());
     for (number, step) in (1..).zip(&plan.steps) {

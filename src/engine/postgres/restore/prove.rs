@@ -36,6 +36,8 @@ pub struct Proof {
     pub large_objects: u64,
     /// Statements of a script that were run, none of which failed.
     pub statements: u64,
+    /// Statements of a script that were left out, as asked.
+    pub left_out: u64,
 }
 
 /// Differences that are named in a message, at most.
@@ -52,7 +54,7 @@ pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &
     compare(&dumped, reader.entries(), expected, entries)
 }
 
-/// The same over a session, as its transaction sees the database. Says also what is there besides.
+/// The same over a session, as its transaction sees the database. Says also what is there and not among the `known` entries.
 ///
 /// # Errors
 /// As [`prove`].
@@ -61,6 +63,7 @@ pub async fn prove_within(
     dsn: &Dsn,
     expected: &Expected,
     entries: &[Entry],
+    known: &[Entry],
     request: &Request,
 ) -> Result<(Proof, Vec<String>)> {
     let head = Head::default();
@@ -68,11 +71,11 @@ pub async fn prove_within(
     let dumped = dump_within(session, dsn, &forgetful(request), sink).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
     let proof = compare(&dumped, reader.entries(), expected, entries)?;
-    let wanted: BTreeSet<_> = entries.iter().map(key).collect();
+    let known: BTreeSet<_> = known.iter().map(key).collect();
     let besides = reader
         .entries()
         .iter()
-        .filter(|entry| counts(entry) && !wanted.contains(&key(entry)));
+        .filter(|entry| counts(entry) && !known.contains(&key(entry)));
     Ok((proof, besides.map(name_of).collect()))
 }
 
@@ -96,7 +99,7 @@ fn compare(dumped: &Dumped, found: &[Entry], expected: &Expected, entries: &[Ent
             objects: entries.iter().filter(|entry| counts(entry)).count(),
             sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
             large_objects: expected.large_objects.as_ref().map_or(0, |objects| objects.count),
-            statements: 0,
+            ..Proof::default()
         });
     }
     let more = match differences.len().saturating_sub(NAMED) {

@@ -65,15 +65,15 @@ pub fn entries(tables: &Tables) -> Vec<Entry> {
     tables.entries.iter().filter(filled).cloned().collect()
 }
 
-/// The options that load the rows and set the sequences.
+/// The options that load the rows and set the sequences, besides those `options` that were asked for.
 #[must_use]
-pub fn load_options(tables: &Tables) -> RestoreOptions {
+pub fn load_options(tables: &Tables, options: &RestoreOptions) -> RestoreOptions {
     RestoreOptions {
         schema: false,
         selection: Selection {
             list: Some(entries(tables).iter().map(|entry| entry.dump_id).collect()),
             ..Selection::default()
         },
-        ..RestoreOptions::default()
+        ..options.clone()
     }
 }
