@@ -10,14 +10,14 @@ use crate::support::{Run, Server};
 
 /// As managed servers have it: what is there belongs to roles of the service, and the application's have odd names.
 const SETUP: &str = r#"
-    CREATE ROLE rdsadmin; CREATE ROLE rds_superuser; CREATE ROLE "u4f: 9=x""y"; CREATE ROLE authenticated; CREATE ROLE anon;
+    CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE rds_superuser; CREATE ROLE rdsadmin; CREATE ROLE "u4f: 9=x""y";
     CREATE SCHEMA auth AUTHORIZATION rdsadmin;
     CREATE TABLE auth.users (id int PRIMARY KEY, owner text);
     INSERT INTO auth.users SELECT i, 'OWNER TO x; ' || i FROM generate_series(1, 300) i;
     ALTER TABLE auth.users OWNER TO "u4f: 9=x""y";
     GRANT SELECT ON auth.users TO authenticated WITH GRANT OPTION;
-    SET ROLE authenticated; GRANT SELECT ON auth.users TO anon; RESET ROLE;
     GRANT USAGE ON SCHEMA auth TO authenticated, anon;
+    SET ROLE authenticated; GRANT SELECT ON auth.users TO anon; RESET ROLE;
     REVOKE USAGE ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO authenticated;
     CREATE TABLE notes (id serial, who text);
     INSERT INTO notes (who) VALUES ('a'), ('b');
@@ -111,22 +111,9 @@ fn what_is_left_out_is_what_pg_restore_leaves_out() {
         let server = &site.server;
         let (archives, scripts) = dumps(&site, &source);
         drop(source);
-        for file in archives.iter().chain(&scripts) {
-            let refused = site.run(&[
-                "restore",
-                "app",
-                "--from",
-                file.to_str().unwrap(),
-                "--database",
-                "app",
-                "--yes",
-            ]);
-            let refused = if scripts.ends_with(&[file.clone()]) {
-                refused
-            } else {
-                site.run(&["restore", "app", "--from", file.to_str().unwrap(), "--yes"])
-            };
-            assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        for file in [&archives[0], &scripts[0]] {
+            let refused = site.run(&["restore", "app", "--from", file.to_str().unwrap(), "--yes"]);
+            let refused = refused.code(1);
             for offer in [
                 "lacks roles: anon, authenticated",
                 "--create-roles",
@@ -249,7 +236,6 @@ fn other_roles_are_named_wherever_the_dump_names_them() {
         ("in-place", &archives[1]),
         ("swap", &archives[2]),
         ("swap", &scripts[0]),
-        ("swap", &scripts[1]),
         ("swap", &scripts[2]),
     ];
     for (mode, file) in ways {
@@ -293,7 +279,7 @@ fn other_roles_are_named_wherever_the_dump_names_them() {
 
 #[test]
 fn roles_are_created_without_what_lets_somebody_in() {
-    let (site, source) = site(15);
+    let (site, source) = site(14);
     let server = &site.server;
     source.psql(
         "postgres",
@@ -359,7 +345,7 @@ fn roles_are_created_without_what_lets_somebody_in() {
     );
 
     // A failure in place leaves no roles; killed beside, only roles are left.
-    let fresh = Site::new(15, "app");
+    let fresh = Site::new(14, "app");
     let bad = [
         "restore",
         "app",
@@ -433,7 +419,8 @@ fn single_tables_in_place_without_their_owners() {
     let archive = archives[0].to_str().unwrap();
     server.psql(
         "app",
-        "CREATE SCHEMA auth; CREATE TABLE auth.users (id text); CREATE ROLE keeper; CREATE ROLE members",
+        "CREATE SCHEMA auth; CREATE TABLE auth.users (id text); CREATE ROLE keeper; CREATE ROLE members;
+         GRANT USAGE ON SCHEMA auth TO members",
     );
     let before = text(server, "app");
     let users = ["--from", archive, "--mode", "in-place", "-n", "auth", "-t", "users"];

@@ -114,7 +114,8 @@ pub fn told(options: &RestoreOptions) -> Vec<String> {
     if !options.without_roles.is_empty() {
         let roles: Vec<_> = options.without_roles.iter().map(String::as_str).collect();
         told.push(format!(
-            "Left out with the privileges: policies and user mappings that are only for roles that the server lacks: {}",
+            "Left out with the privileges: what policies and user mappings say of roles that the server lacks ({}); one that is \
+             for no other role is not created",
             roles.join(", ")
         ));
     }

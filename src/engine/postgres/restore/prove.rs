@@ -188,10 +188,31 @@ fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
                 differences.push(format!("sequence {} stands elsewhere", entry.tag));
             }
             Some(it) if is_invalid(it) && !is_invalid(entry) => differences.push(format!("{name} is not valid")),
+            Some(it) if is_owned(entry) && it.owner != entry.owner => {
+                differences.push(format!("{name} belongs to {} instead of {}", it.owner, entry.owner));
+            }
             Some(_) => {}
         }
     }
     differences
+}
+
+/// Whether the entry says who owns something. What is left out of it is not compared, and neither are schemas and the like,
+/// which may have been there before.
+fn is_owned(entry: &Entry) -> bool {
+    let owned = [
+        "AGGREGATE",
+        "DOMAIN",
+        "FOREIGN TABLE",
+        "FUNCTION",
+        "MATERIALIZED VIEW",
+        "PROCEDURE",
+        "SEQUENCE",
+        "TABLE",
+        "TYPE",
+        "VIEW",
+    ];
+    !entry.owner.is_empty() && owned.contains(&entry.desc.as_str())
 }
 
 fn name_of(entry: &Entry) -> String {
@@ -286,14 +307,23 @@ mod tests {
             entry.defn = defn.to_owned();
             entry
         };
+        let owned = |desc: &str, owner: &str| {
+            let mut entry = with(desc, "");
+            entry.owner = owner.to_owned();
+            entry
+        };
         let wanted = [
             with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 4, true);\n"),
             with("INDEX", ""),
             with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it;\n"),
             with("DATABASE", ""),
+            owned("TABLE", "boss"),
+            owned("VIEW", ""),
         ];
         assert!(objects(&wanted, &wanted).is_empty());
         let found = [
+            owned("TABLE", "other"),
+            owned("VIEW", "other"),
             with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 1, true);\n"),
             with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it NOT VALID;\n"),
         ];
@@ -302,7 +332,8 @@ mod tests {
             [
                 "sequence it stands elsewhere",
                 "INDEX it is missing",
-                "FK CONSTRAINT it is not valid"
+                "FK CONSTRAINT it is not valid",
+                "TABLE it belongs to other instead of boss"
             ]
         );
     }

@@ -58,11 +58,17 @@ pub async fn finish(client: &Client, tables: &Tables, again: &[String]) -> Resul
     run(client, &format!("ANALYZE {}", tables.list("", |_| true))).await
 }
 
-/// What of the archive is loaded and proven: rows, and the values of sequences.
+/// What of the archive is loaded and proven: rows, and the values of sequences. Owners stay as they are.
 #[must_use]
 pub fn entries(tables: &Tables) -> Vec<Entry> {
     let filled = |entry: &&Entry| matches!(entry.desc.as_str(), "TABLE" | "TABLE DATA" | "SEQUENCE SET");
-    tables.entries.iter().filter(filled).cloned().collect()
+    let filled = tables.entries.iter().filter(filled).cloned();
+    filled
+        .map(|entry| Entry {
+            owner: String::new(),
+            ..entry
+        })
+        .collect()
 }
 
 /// The options that load the rows and set the sequences, besides those `options` that were asked for.
