@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::script::{Form, NamedRole, roles};
 use super::toc::Entry;
-use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail};
+use crate::sql::quote::Quote;
 
 /// Which role is named instead of which.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

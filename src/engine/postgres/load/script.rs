@@ -16,8 +16,8 @@ use super::session::{Encoding, SETTINGS, code, index_settings};
 use crate::archive::options::RestoreOptions;
 use crate::archive::script::{Adapted, Kind, Piece, Script, Statement};
 use crate::engine::postgres::connect::{Dsn, connect};
-use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail, Result};
+use crate::sql::quote::Quote;
 
 /// What of a script is run, and where.
 pub struct ScriptLoad {
