@@ -7,8 +7,11 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::needs::name;
+use super::plan::{Obstacle, Plan};
+use super::run::Prepared;
+use super::survey::Survey;
 use super::target::{literal, quoted};
-use super::watch::Watch;
+use super::watch::{Step, Watch};
 use crate::archive::script::{Placed, Token, placed};
 use crate::error::{Exit, Fail, Result};
 
@@ -22,6 +25,10 @@ pub struct NewRole {
     /// What it had besides and is given where whoever restores may give it.
     pub then: Vec<String>,
 }
+
+/// What a person can do whose server lacks the roles of a dump.
+pub const WITHOUT_ROLES: &str = "name others in their place with --map-role OLD=NEW; or leave them out: --no-owner (everything \
+    belongs to the role that restores, or to that of --role) with --no-privileges";
 
 /// What the roles of a server have, as far as it is repeated.
 struct Known<'a> {
@@ -103,15 +110,13 @@ impl Known<'_> {
             if !(grant.is("GRANT") && to.is("TO") && names_it(member) && self.grantable.contains(&group)) {
                 return None;
             }
-            let option = match () {
-                () if self.major >= 16 => options(rest),
-                () if rest
-                    .windows(2)
-                    .any(|it| it[0].is("ADMIN") && it[1].is_any(&["OPTION", "TRUE"])) =>
-                {
+            let option = match options(rest)? {
+                option if self.major >= 16 => option,
+                // Older ones know only this.
+                option if option.contains(" ADMIN OPTION") || option.contains(" ADMIN TRUE") => {
                     " WITH ADMIN OPTION".to_owned()
                 }
-                () => String::new(),
+                _ => String::new(),
             };
             Some(format!("GRANT {} TO {}{option}", quoted(&group), quoted(role)))
         });
@@ -119,14 +124,20 @@ impl Known<'_> {
     }
 }
 
-/// What `WITH` says of a membership, without who granted it.
-fn options(rest: &[Placed]) -> String {
+/// What `WITH` says of a membership, without who granted it; `None` when it is said of more than one member.
+fn options(rest: &[Placed]) -> Option<String> {
+    const KNOWN: [&str; 7] = ["WITH", "ADMIN", "OPTION", "INHERIT", "SET", "TRUE", "FALSE"];
     let end = rest.iter().position(|it| it.is("GRANTED")).unwrap_or(rest.len());
-    let words: Vec<String> = rest[..end].iter().map(|it| it.token.clone().upper()).collect();
-    match words.is_empty() {
-        true => String::new(),
-        false => format!(" {}", words.join(" ").replace(" ,", ",")),
+    let rest = &rest[..end];
+    let Some(first) = rest.first() else {
+        return Some(String::new());
+    };
+    let known = |it: &Placed| it.is_any(&KNOWN) || it.is_sign(',');
+    if !first.is("WITH") || !rest.iter().all(known) {
+        return None;
     }
+    let words: Vec<String> = rest.iter().map(|it| it.token.clone().upper()).collect();
+    Some(format!(" {}", words.join(" ").replace(" ,", ",")))
 }
 
 /// Whether a statement says what the role `role` is.
@@ -139,6 +150,53 @@ fn is_about(statement: &[Placed], role: &str) -> bool {
         && kind.is_any(&["ROLE", "USER", "GROUP"])
         && name(who.token.clone()).is_some_and(|it| it == role)
         && !setting
+}
+
+impl Plan {
+    /// Says that these roles are created first.
+    pub fn create_roles(&mut self, roles: Vec<NewRole>, survey: &Survey) {
+        if roles.is_empty() {
+            self.leave_out(&[Step::Roles]);
+            return;
+        }
+        if !survey.rights.create_role {
+            let names: Vec<_> = roles.iter().map(|role| role.name.as_str()).collect();
+            self.obstacles.push(Obstacle::new(
+                Exit::Permission,
+                format!(
+                    "role {:?} may not create the roles that are missing: {}",
+                    survey.rights.role,
+                    names.join(", ")
+                ),
+                format!(
+                    "ALTER ROLE {} CREATEROLE, as a superuser; or {WITHOUT_ROLES}",
+                    super::target::quoted(&survey.rights.role)
+                ),
+            ));
+        }
+        if self.mode != "in-place" {
+            self.warnings
+                .push("the new roles stay when the restore fails or is killed; nobody can log in as them".to_owned());
+        }
+        self.new_roles = roles;
+    }
+
+    /// The names of the roles that are created.
+    #[must_use]
+    pub fn created_roles(&self) -> Vec<String> {
+        self.new_roles.iter().map(|role| role.name.clone()).collect()
+    }
+}
+
+impl Prepared<'_> {
+    /// Creates the roles that are missing, before anything can belong to them.
+    pub(super) async fn create_roles(&self, client: &Client) -> Result<()> {
+        if self.plan.new_roles.is_empty() {
+            return Ok(());
+        }
+        self.request.watch.step(Step::Roles).await;
+        new_roles::create_all(client, &self.plan.new_roles, &self.request.watch).await
+    }
 }
 
 /// Creates `roles` in the transaction that the session is in. What the one who restores may not give them is told.
@@ -175,10 +233,7 @@ pub async fn create(client: &Client, roles: &[NewRole], watch: &Watch) -> Result
 }
 
 /// The same in a transaction of its own: all of them are there then, or none.
-///
-/// # Errors
-/// As [`create`].
-pub async fn create_all(client: &Client, roles: &[NewRole], watch: &Watch) -> Result<()> {
+async fn create_all(client: &Client, roles: &[NewRole], watch: &Watch) -> Result<()> {
     client.batch_execute("BEGIN").await?;
     let created = create(client, roles, watch).await;
     let end = if created.is_ok() { "COMMIT" } else { "ROLLBACK" };
@@ -199,7 +254,7 @@ mod tests {
              CREATE ROLE \"Odd; One\";\nALTER ROLE \"Odd; One\" WITH NOSUPERUSER INHERIT LOGIN PASSWORD 'x';\n\
              GRANT \"Odd; One\" TO app WITH ADMIN OPTION, INHERIT FALSE GRANTED BY postgres;\n\
              GRANT postgres TO app GRANTED BY postgres;\n\
-             GRANT app TO other;\n";
+             GRANT app TO other;\nGRANT app TO unknown, other;\n";
         let missing = ["app".to_owned(), "Odd; One".to_owned(), "unknown".to_owned()];
         let grantable = missing.iter().cloned().collect();
         let of = |major| {

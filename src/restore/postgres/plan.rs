@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::needs::{Needs, statements_for};
-use super::new_roles::NewRole;
+use super::new_roles::{NewRole, WITHOUT_ROLES};
 pub use super::subject::{Backup, File, Subject};
 use super::survey::{Changes, Clients, LiveState, Survey};
 use super::watch::Step;
@@ -265,41 +265,7 @@ impl Plan {
         }
     }
 
-    /// Says that these roles are created first.
-    pub fn create_roles(&mut self, roles: Vec<NewRole>, survey: &Survey) {
-        if roles.is_empty() {
-            self.leave_out(&[Step::Roles]);
-            return;
-        }
-        if !survey.rights.create_role {
-            let names: Vec<_> = roles.iter().map(|role| role.name.as_str()).collect();
-            self.obstacles.push(Obstacle::new(
-                Exit::Permission,
-                format!(
-                    "role {:?} may not create the roles that are missing: {}",
-                    survey.rights.role,
-                    names.join(", ")
-                ),
-                format!(
-                    "ALTER ROLE {} CREATEROLE, as a superuser; or {WITHOUT_ROLES}",
-                    super::target::quoted(&survey.rights.role)
-                ),
-            ));
-        }
-        if self.mode != "in-place" {
-            self.warnings
-                .push("the new roles stay when the restore fails or is killed; nobody can log in as them".to_owned());
-        }
-        self.new_roles = roles;
-    }
-
-    /// The names of the roles that are created.
-    #[must_use]
-    pub fn created_roles(&self) -> Vec<String> {
-        self.new_roles.iter().map(|role| role.name.clone()).collect()
-    }
-
-    fn leave_out(&mut self, steps: &[Step]) {
+    pub(super) fn leave_out(&mut self, steps: &[Step]) {
         let names: Vec<_> = steps.iter().map(Step::to_string).collect();
         self.steps.retain(|step| !names.contains(&step.name));
     }
@@ -507,10 +473,6 @@ fn rights(survey: &Survey, wishes: Wishes<'_>) -> Vec<Obstacle> {
     }
     found
 }
-
-/// What a person can do whose server lacks the roles of a dump.
-const WITHOUT_ROLES: &str = "name others in their place with --map-role OLD=NEW; or leave them out: --no-owner (everything \
-    belongs to the role that restores, or to that of --role) with --no-privileges";
 
 fn lacks(survey: &Survey) -> Vec<Obstacle> {
     let missing = &survey.missing;

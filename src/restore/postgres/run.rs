@@ -22,7 +22,7 @@ use super::origin::{Body, Content, Expected, Origin, is_partial};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::{Proof, prove};
-use super::selection::{chosen, narrow, provable};
+use super::selection::{choose, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
@@ -370,15 +370,6 @@ impl<'a> Prepared<'a> {
         Ok(Some(safety))
     }
 
-    /// Creates the roles that are missing, before anything can belong to them.
-    async fn create_roles(&self, client: &Client) -> Result<()> {
-        if self.plan.new_roles.is_empty() {
-            return Ok(());
-        }
-        self.request.watch.step(Step::Roles).await;
-        new_roles::create_all(client, &self.plan.new_roles, &self.request.watch).await
-    }
-
     fn marker(
         &self,
         state: State,
@@ -511,17 +502,6 @@ impl<'a> Prepared<'a> {
                 )
             }
         }
-    }
-}
-
-/// The entries that are restored of `content`; `None`: all, as they are.
-fn choose(content: &Content, options: &RestoreOptions, new_tables: &BTreeSet<Name>) -> Result<Option<Vec<Entry>>> {
-    match &content.body {
-        // Then there is nothing to restore, but something to drop.
-        _ if !new_tables.is_empty() && options.selection.list == Some(Vec::new()) => Ok(Some(Vec::new())),
-        Body::Archive(_) if !options.is_part() && !options.changes() => Ok(None),
-        Body::Script(_) if !options.is_part() => Ok(None),
-        _ => chosen(content.selectable()?, options).map(Some),
     }
 }
 

@@ -1,7 +1,10 @@
 //! What of an archive a restore is about, when it is not all of it: what is loaded, what the server must have for it,
 //! and what is proven.
 
-use super::origin::Expected;
+use std::collections::BTreeSet;
+
+use super::in_place::Name;
+use super::origin::{Body, Content, Expected};
 use crate::archive::options::RestoreOptions;
 use crate::archive::required::required;
 use crate::archive::toc::Entry;
@@ -11,7 +14,7 @@ use crate::error::{Exit, Fail, Result};
 ///
 /// # Errors
 /// [`Exit::NotFound`]: something is named that the archive does not have, or nothing is left.
-pub fn chosen(entries: &[Entry], options: &RestoreOptions) -> Result<Vec<Entry>> {
+fn chosen(entries: &[Entry], options: &RestoreOptions) -> Result<Vec<Entry>> {
     let unknown = options.selection.unknown(entries);
     if !unknown.is_empty() {
         let message = format!("the backup does not have {}", unknown.join(", "));
@@ -35,6 +38,20 @@ pub fn chosen(entries: &[Entry], options: &RestoreOptions) -> Result<Vec<Entry>>
         return Err(Fail::new(Exit::NotFound, message).into());
     }
     Ok(chosen)
+}
+
+/// The entries that are restored of `content`; `None`: all, as they are.
+///
+/// # Errors
+/// [`Exit::NotFound`]: something is named that the archive does not have, or nothing is left. Or a part is wanted of a script.
+pub fn choose(content: &Content, options: &RestoreOptions, new_tables: &BTreeSet<Name>) -> Result<Option<Vec<Entry>>> {
+    match &content.body {
+        // Then there is nothing to restore, but something to drop.
+        _ if !new_tables.is_empty() && options.selection.list == Some(Vec::new()) => Ok(Some(Vec::new())),
+        Body::Archive(_) if !options.is_part() && !options.changes() => Ok(None),
+        Body::Script(_) if !options.is_part() => Ok(None),
+        _ => chosen(content.selectable()?, options).map(Some),
+    }
 }
 
 /// What of `expected` must be there when only `chosen` was restored of `all` entries.
