@@ -98,7 +98,7 @@ fn pg_restore(site: &Site, archive: &PathBuf, database: &str, options: &[&str]) 
 
 #[test]
 fn what_is_left_out_is_what_pg_restore_leaves_out() {
-    const OUT: [&str; 6] = [
+    const ALL: [&str; 6] = [
         "--no-owner",
         "--no-privileges",
         "--no-comments",
@@ -107,6 +107,8 @@ fn what_is_left_out_is_what_pg_restore_leaves_out() {
         "--no-table-access-method",
     ];
     for major in [14, 18] {
+        // The last one came with pg_restore 15.
+        let out = if major == 14 { &ALL[..5] } else { &ALL[..] };
         let (site, source) = site(major);
         let server = &site.server;
         let (archives, scripts) = dumps(&site, &source);
@@ -131,11 +133,11 @@ fn what_is_left_out_is_what_pg_restore_leaves_out() {
             "postgres",
             "CREATE ROLE authenticated; CREATE ROLE \"u4f: 9=x\"\"y\"; CREATE ROLE boss",
         );
-        pg_restore(&site, &archives[0], "stock", &OUT);
+        pg_restore(&site, &archives[0], "stock", out);
         for mode in ["swap", "in-place"] {
             for file in &archives {
                 let from = file.to_str().unwrap();
-                site.restore(&[&["--from", from, "--mode", mode, "--no-safety"], &OUT[..]].concat());
+                site.restore(&[&["--from", from, "--mode", mode, "--no-safety"], out].concat());
                 same(server, "app", "stock", from);
             }
         }
@@ -146,7 +148,7 @@ fn what_is_left_out_is_what_pg_restore_leaves_out() {
             } else {
                 &[]
             };
-            let report = site.restore(&[&["--from", from, "--no-safety"], &OUT[..], database].concat());
+            let report = site.restore(&[&["--from", from, "--no-safety"], out, database].concat());
             assert!(report["outcome"]["proof"]["left_out"].as_u64() > Some(20), "{report}");
             same(server, "app", "stock", from);
         }
@@ -185,6 +187,9 @@ fn policies_for_roles_that_are_not_here_go_with_the_privileges() {
         assert_eq!(server.psql("app", "SELECT usename FROM pg_user_mappings"), "public");
     }
     server.psql("app", "DROP POLICY mine ON notes");
+    for kept in site.databases().iter().filter(|name| name.starts_with("app_before")) {
+        server.psql("postgres", &format!("DROP DATABASE \"{kept}\""));
+    }
     server.psql("postgres", "DROP ROLE authenticated");
     for file in [&archives[0], &scripts[0]] {
         site.restore(&["--from", file.to_str().unwrap(), "-O", "-x", "--no-safety"]);
@@ -434,6 +439,8 @@ fn single_tables_in_place_without_their_owners() {
     let map = [
         "--map-role",
         "\"u4f: 9=x\"\"y\"=keeper",
+        "--map-role",
+        "rdsadmin=keeper",
         "--map-role",
         "authenticated=members",
         "--map-role",
