@@ -94,7 +94,7 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 
 /// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
-    let content = Content::open(&Origin::Backup { job, id }, &job.keys).await?;
+    let content = Content::open(&Origin::Backup { job, id }, &job.keys, &RestoreOptions::default()).await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");
     }

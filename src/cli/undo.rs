@@ -73,6 +73,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         job,
         mode: Mode::InPlace,
         options: RestoreOptions::default(),
+        create_roles: false,
         back: true,
         safety: true,
         force: false,

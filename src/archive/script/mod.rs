@@ -4,9 +4,12 @@
 //! Of psql's own commands only those are understood that dumps have: `\connect`, `\encoding`, `\restrict`, `\unrestrict`
 //! and the `\.` after the rows of a COPY. Everything else is refused with the number of its line.
 
+mod adapted;
 mod command;
+mod fate;
 mod file;
 mod lexer;
+mod roles;
 mod statement;
 mod tokens;
 
@@ -22,9 +25,12 @@ use crate::sql::encoding::Characters;
 use command::Command;
 use lexer::Lexer;
 
+pub use adapted::Adapted;
+pub use fate::{tablespaces, without_roles};
 pub use file::Script;
+pub use roles::{Form, NamedRole, Purpose, roles};
 pub use statement::{Kind, Statement};
-pub use tokens::{Token, Tokens};
+pub use tokens::{Placed, Token, Tokens, placed};
 
 /// A part of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +45,8 @@ pub enum Piece {
     Rows(Bytes, u64),
     /// The end of those rows.
     EndOfRows,
+    /// A statement that the options leave out, by the number of its line.
+    LeftOut(u64),
 }
 
 /// A piece of a row that is longer than this does not wait for its end.

@@ -22,6 +22,7 @@ pub fn text(plan: &Plan) -> String {
         .free
         .map_or("free space unknown".to_owned(), |free| format!("{} free", bytes(free)));
     lines.push(format!("Disk space: about {} needed, {free}", bytes(plan.space.needed)));
+    lines.extend(plan.changes.iter().cloned());
     for (what, names) in [
         ("roles", &plan.needs.roles),
         ("extensions", &plan.needs.extensions),
@@ -35,6 +36,15 @@ pub fn text(plan: &Plan) -> String {
     for role in &plan.missing_roles {
         lines.push(format!("Missing role {}; the backup has:", role.name));
         lines.extend(role.statements.iter().map(|statement| format!("    {statement}")));
+    }
+    for role in &plan.new_roles {
+        lines.push(format!("New role {}:", role.name));
+        lines.extend(
+            [&role.create]
+                .into_iter()
+                .chain(&role.then)
+                .map(|it| format!("    {it}")),
+        );
     }
     lines.push("Steps:".to_owned());
     for (number, step) in (1..).zip(&plan.steps) {
