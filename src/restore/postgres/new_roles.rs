@@ -195,7 +195,7 @@ impl Prepared<'_> {
             return Ok(());
         }
         self.request.watch.step(Step::Roles).await;
-        new_roles::create_all(client, &self.plan.new_roles, &self.request.watch).await
+        create_all(client, &self.plan.new_roles, &self.request.watch).await
     }
 }
 

@@ -102,7 +102,7 @@ fn room_of(piece: &Piece) -> u32 {
     let bytes = match piece {
         Piece::Statement(statement, _) => statement.text.len(),
         Piece::Rows(text, _) => text.len(),
-        Piece::Comment(_) | Piece::Connect(_) | Piece::EndOfRows => 0,
+        Piece::Comment(_) | Piece::Connect(_) | Piece::LeftOut(_) | Piece::EndOfRows => 0,
     };
     u32::try_from(bytes / ROOM_UNIT).unwrap_or(ROOM).min(ROOM)
 }
