@@ -13,7 +13,7 @@ use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::source::Source;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::Dsn;
-use crate::engine::postgres::dump::{Dumped, Request, dump, dump_within};
+use crate::engine::postgres::dump::{Dumped, Request, column_order, dump, dump_within};
 use crate::engine::postgres::progress::Silent;
 use crate::engine::postgres::session::Session;
 use crate::error::{Exit, Fail, Result};
@@ -38,16 +38,13 @@ pub struct Proof {
     pub statements: u64,
 }
 
-/// Differences that are named in a message, at most.
-const NAMED: usize = 5;
-
 /// Compares the database of `dsn` with the rows that are `expected` and with `entries`.
 ///
 /// # Errors
 /// [`Exit::Damaged`]: something is missing or different. Or the database cannot be read.
 pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &Request) -> Result<Proof> {
     let head = Head::default();
-    let dumped = dump(dsn, &forgetful(request), Box::new(NullSink::new(head.clone())), &Silent).await?;
+    let dumped = dump(dsn, &comparable(request, entries), Box::new(NullSink::new(head.clone())), &Silent).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
     compare(&dumped, reader.entries(), expected, entries)
 }
@@ -65,7 +62,7 @@ pub async fn prove_within(
 ) -> Result<(Proof, Vec<String>)> {
     let head = Head::default();
     let sink = Box::new(NullSink::new(head.clone()));
-    let dumped = dump_within(session, dsn, &forgetful(request), sink).await?;
+    let dumped = dump_within(session, dsn, &comparable(request, entries), sink).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
     let proof = compare(&dumped, reader.entries(), expected, entries)?;
     let wanted: BTreeSet<_> = entries.iter().map(key).collect();
@@ -76,11 +73,12 @@ pub async fn prove_within(
     Ok((proof, besides.map(name_of).collect()))
 }
 
-/// A dump that nobody reads.
-fn forgetful(request: &Request) -> Request {
+/// A dump that nobody reads, of rows in the order of columns that those of the archive have.
+fn comparable(request: &Request, entries: &[Entry]) -> Request {
     Request {
         compress: Compression::NONE,
         max_lock_wait: None,
+        columns: Arc::new(column_order(entries)),
         ..request.clone()
     }
 }
@@ -99,20 +97,15 @@ fn compare(dumped: &Dumped, found: &[Entry], expected: &Expected, entries: &[Ent
             statements: 0,
         });
     }
-    let more = match differences.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    differences.truncate(NAMED);
-    Err(Fail::new(
-        Exit::Damaged,
-        format!(
-            "the restored database is not what was backed up: {}{more}",
-            differences.join("; ")
-        ),
-    )
-    .hint("nothing was replaced; `snapback verify` checks the backup, an older one may be good")
-    .into())
+    // All are named: who has to help himself needs to know each of them.
+    let message = format!("the restored database is not what was backed up: {}", differences.join("; "));
+    Err(Fail::new(Exit::Damaged, message)
+        .hint(
+            "nothing was replaced, and the backup is still there: `snapback verify --full` tells whether it is whole. If it is, \
+             something in the database changed what was loaded - a trigger, a rule, a function - or this is a fault of \
+             Snapback; pg_restore reads the archive too",
+        )
+        .into())
 }
 
 /// Tables of the manifest that are not there or have other rows. Partitions whose rows were loaded through their
