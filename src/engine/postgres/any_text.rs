@@ -3,8 +3,10 @@
 use std::error::Error;
 
 use bytes::BytesMut;
+use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
+use crate::error::Result;
 use crate::raw_text;
 
 /// Text as [`raw_text`] keeps it: names may be in any encoding, and a SQL_ASCII database has any bytes.
@@ -20,7 +22,7 @@ impl AnyText {
 
 /// Reads `text`, `name`, `varchar`, `pg_node_tree` and the like.
 impl<'a> FromSql<'a> for AnyText {
-    fn from_sql(_: &Type, bytes: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+    fn from_sql(_: &Type, bytes: &'a [u8]) -> std::result::Result<Self, Box<dyn Error + Sync + Send>> {
         Ok(AnyText(raw_text::decode(bytes)))
     }
 
@@ -33,7 +35,7 @@ impl<'a> FromSql<'a> for AnyText {
 }
 
 impl ToSql for AnyText {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> std::result::Result<IsNull, Box<dyn Error + Sync + Send>> {
         out.extend_from_slice(&raw_text::encode(&self.0));
         Ok(IsNull::No)
     }
@@ -43,4 +45,13 @@ impl ToSql for AnyText {
     }
 
     to_sql_checked!();
+}
+
+/// The first column of all rows, which is text.
+///
+/// # Errors
+/// It is not.
+pub fn texts(rows: &[Row]) -> Result<Vec<String>> {
+    let text = |row: &Row| Ok(row.try_get::<_, AnyText>(0)?.0);
+    rows.iter().map(text).collect()
 }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::catalog::object::{Oid, class};
 use super::catalog::sessions::Sessions;
-use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, table_data};
+use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, schema, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::{Target, Written};
@@ -116,6 +116,8 @@ pub struct Dumped {
     pub tables: Vec<manifest::Table>,
     /// The large objects that it has, all together.
     pub large_objects: manifest::LargeObjects,
+    /// Whose schema `public` is, where no entry tells (see [`schema::untold_owner`]).
+    pub public_owner: Option<String>,
     /// SHA-256 (hex) of all definitions.
     pub schema_hash: String,
     /// What the dump warned of.
@@ -284,6 +286,7 @@ impl Run<'_> {
         }
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
         let spelling = cat.server.spelling.within(&cat, &entries);
+        let public_owner = schema::untold_owner(&cat);
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
         let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, (request, progress)), async {
@@ -319,6 +322,7 @@ impl Run<'_> {
             entries: counts,
             tables: contents.tables,
             large_objects: contents.large_objects,
+            public_owner,
             schema_hash,
             warnings,
             written: Written::default(),

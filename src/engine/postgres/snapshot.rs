@@ -126,7 +126,8 @@ async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Resul
     Ok(server)
 }
 
-const OWN_ENCODING: &str =
+/// Makes that of the database the encoding of the session, until the end of the transaction: names are as they are then.
+pub const OWN_ENCODING: &str =
     "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), true)";
 
 async fn run(session: &Session, statement: Option<&str>) -> Result<()> {

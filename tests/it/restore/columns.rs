@@ -10,8 +10,8 @@ const SETUP: &str = "
     INSERT INTO c VALUES (1, 'two', 3), (4, 'five', NULL);
     CREATE TABLE late (extra text, z int, a int, \"Odd, (one)\" numeric); ALTER TABLE late INHERIT p;
     INSERT INTO late VALUES ('x', 2, 1, 5.0);
-    CREATE TABLE two (z int, t text); CREATE TABLE both (own int, t text, a int, z int); ALTER TABLE both INHERIT two;
-    ALTER TABLE both INHERIT p; INSERT INTO both SELECT i, i, -i, 2 * i FROM generate_series(1, 50) i;
+    CREATE TABLE two (z int, t text); CREATE TABLE twofold (own int, t text, a int, z int); ALTER TABLE twofold INHERIT two;
+    ALTER TABLE twofold INHERIT p; INSERT INTO twofold SELECT i, i, -i, 2 * i FROM generate_series(1, 50) i;
     CREATE TABLE made (g int GENERATED ALWAYS AS (a * 2) STORED, b text) INHERITS (p); ALTER TABLE made DROP COLUMN b;
     ALTER TABLE made ADD COLUMN b int; ALTER TABLE p ADD COLUMN y text DEFAULT 'y'; INSERT INTO made VALUES (1, 2, DEFAULT, 3);
     CREATE TABLE parted (k int, v text, w text) PARTITION BY LIST (k);
@@ -28,7 +28,7 @@ fn rows_are_compared_by_the_columns_of_the_archive() {
         let site = Site::new(major, "app");
         site.server.psql("app", SETUP);
         let rows = || {
-            let tables = ["c", "late", "both", "made", "part_1", "by_mood"];
+            let tables = ["c", "late", "twofold", "made", "part_1", "by_mood"];
             tables.map(|table| {
                 let columns = site.server.psql(
                     "app",
@@ -51,8 +51,8 @@ fn rows_are_compared_by_the_columns_of_the_archive() {
         assert_same(&format!("PostgreSQL {major}"), &dump("stock"), &dump("app"), is_text);
         site.run(&["restore", "app", &id, "--yes", "--mode", "in-place"]).ok();
         assert_eq!(rows(), before, "in place, PostgreSQL {major}");
-        site.server.psql("app", "UPDATE c SET b = 'other'; DELETE FROM both");
-        let tables = ["--table", "c", "--table", "both"];
+        site.server.psql("app", "UPDATE c SET b = 'other'; DELETE FROM twofold");
+        let tables = ["--table", "c", "--table", "twofold"];
         site.run(&[&["restore", "app", &id, "--yes", "--mode", "in-place"], &tables[..]].concat()).ok();
         assert_eq!(rows(), before, "tables in place, PostgreSQL {major}");
         site.run(&["undo", "app", "--yes"]).ok();

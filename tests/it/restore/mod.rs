@@ -9,6 +9,8 @@ mod in_place_tables;
 mod kills;
 mod late_rows;
 mod proof;
+mod public;
+mod random;
 mod rows;
 mod search_path;
 mod selection;

@@ -5,6 +5,7 @@
 
 mod again;
 mod binary;
+mod encoding;
 pub mod graph;
 mod inserts;
 mod remove;
@@ -32,6 +33,7 @@ pub use again::make_again;
 use graph::Graph;
 pub use remove::remove;
 use session::Loader;
+pub use session::encoding;
 use work::{Spread, Work};
 
 /// Hears how a load goes on; called from several tasks.

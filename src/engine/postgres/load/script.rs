@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use tokio::sync::mpsc;
@@ -12,8 +12,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Progress;
-use super::session::{Encoding, SETTINGS, code, index_settings};
+use super::encoding::Encoding;
+use super::session::{SETTINGS, code, index_settings};
 use crate::archive::script::{Kind, Piece, Script, Statement};
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::error::{Exit, Fail, Result};
 
@@ -36,8 +38,6 @@ pub struct Loaded {
     pub statements: u64,
     /// Rows that the server took in, by the OID of the table.
     pub rows: BTreeMap<u32, u64>,
-    /// Tables some of whose rows the server could not count.
-    pub uncounted: Vec<u32>,
 }
 
 /// Pieces that wait for the server, at most.
@@ -141,10 +141,7 @@ impl Session {
             .await?;
         let server_encoding: String = row.try_get(0)?;
         let session = Session {
-            encoding: Encoding {
-                any_bytes: server_encoding == "SQL_ASCII",
-                name: server_encoding.clone(),
-            },
+            encoding: Encoding::of_server(&server_encoding),
             client,
             progress,
             server_encoding,
@@ -161,7 +158,11 @@ impl Session {
     async fn prepare(&self) -> Result<()> {
         // A script of pg_dump sets these itself; the role's or the database's own may be others.
         let timeouts = "SET statement_timeout = 0; SET lock_timeout = 0";
-        let settings = format!("{SETTINGS}; {timeouts}; {}", index_settings(1));
+        let encoding = self.encoding.of_session();
+        let settings = format!(
+            "SET client_encoding = '{encoding}'; {SETTINGS}; {timeouts}; {}",
+            index_settings(1)
+        );
         let prepared = self.client.batch_execute(&settings).await;
         prepared.context("preparing the session of the load")
     }
@@ -246,10 +247,7 @@ impl Session {
     /// Finds out which table a name means now.
     async fn find(&mut self, table: &str) -> Result<()> {
         let name = crate::raw_text::encode(table);
-        let found = match self.encoding.any_bytes && std::str::from_utf8(&name).is_err() {
-            true => bail!("the name of the table is not UTF-8 text"),
-            false => self.encoding.text(&self.client, &name).await?,
-        };
+        let found = AnyText(self.encoding.text(&self.client, &name).await?);
         let row = self
             .client
             .query_one("SELECT $1::text::pg_catalog.regclass::pg_catalog.oid", &[&found])
@@ -292,18 +290,14 @@ impl Session {
             _ => None,
         });
         let rows = rows.sum();
-        let hidden = sql.starts_with("DO $snapback$");
-        self.took(rows, hidden);
+        self.took(rows);
         Ok(())
     }
 
     /// Counts rows of the table that is being filled.
-    fn took(&mut self, rows: u64, hidden: bool) {
+    fn took(&mut self, rows: u64) {
         let Some((_, table)) = &self.table else { return };
         *self.loaded.rows.entry(*table).or_default() += rows;
-        if hidden {
-            self.loaded.uncounted.push(*table);
-        }
     }
 
     async fn copy(
@@ -315,7 +309,7 @@ impl Session {
         self.loaded.statements += 1;
         let rows = self.copy_rows(statement, table, pieces).await;
         let rows = rows.with_context(|| place(statement))?;
-        self.took(rows, false);
+        self.took(rows);
         Ok(())
     }
 

@@ -8,7 +8,9 @@ use tokio_postgres::Client;
 
 use super::live::{self, Live};
 use super::needs::Needs;
-use super::target::Target;
+use super::target::{Target, run};
+use crate::engine::postgres::any_text::{self, AnyText};
+use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::Result;
 
 /// The server as a restore finds it.
@@ -137,7 +139,7 @@ async fn rights(client: &Client, database: &str, needs: &Needs) -> Result<Rights
         &owners,
     );
     Ok(Rights {
-        role: row.try_get(0)?,
+        role: row.try_get::<_, AnyText>(0)?.0,
         superuser: row.try_get(1)?,
         create_database: row.try_get::<_, bool>(1)? || row.try_get(2)?,
         owns_live: row.try_get(3)?,
@@ -169,8 +171,12 @@ async fn missing(client: &Client, needs: &Needs) -> Result<Missing> {
 }
 
 async fn texts(client: &Client, query: &str, names: &[&str]) -> Result<Vec<String>> {
-    let rows = client.query(query, &[&names]).await?;
-    rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+    // Names of an archive are in the encoding of its database, as those are that the server has from there.
+    run(client, &format!("BEGIN READ ONLY; {OWN_ENCODING}")).await?;
+    let names = AnyText::all(names.iter().copied());
+    let found = any_text::texts(&client.query(query, &[&names]).await?);
+    run(client, "COMMIT").await?;
+    found
 }
 
 async fn live_state(target: &Target, client: &Client, database: &str, live: Live) -> Result<LiveState> {
@@ -193,8 +199,8 @@ async fn live_state(target: &Target, client: &Client, database: &str, live: Live
     for row in clients {
         newest = newest.max(row.try_get(3)?);
         connected.push(Clients {
-            application: row.try_get(0)?,
-            user: row.try_get(1)?,
+            application: row.try_get::<_, AnyText>(0)?.0,
+            user: row.try_get::<_, AnyText>(1)?.0,
             count: row.try_get(2)?,
         });
     }
