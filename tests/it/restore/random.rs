@@ -143,6 +143,11 @@ fn stock(server: &Server, encoding: &str) -> Option<Vec<u8>> {
     let archive = folder.path().join("archive");
     server.pg_dump("app", &["-Fc", "-f", archive.to_str().unwrap()]);
     create(server, "stock", encoding);
+    if server.major < 15 {
+        // No archive tells.
+        let owner = server.psql("app", "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'public'");
+        server.psql("stock", &format!("ALTER SCHEMA public OWNER TO {owner}"));
+    }
     let mut pg_restore = server.tool("pg_restore");
     pg_restore.args(server.connection_args("stock")).arg(&archive);
     let restored = Run::of(&mut pg_restore);
