@@ -17,13 +17,13 @@ use crate::engine::postgres::connect::{Dsn, connect};
 use crate::engine::postgres::dump::{Dumped, Request, column_order, dump, dump_within, entries_within};
 use crate::engine::postgres::load::make_again;
 use crate::engine::postgres::progress::Silent;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Session;
 use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{LargeObjects, Table};
 use crate::row_hash::RowHash;
 use crate::seal::Compression;
+use crate::sql::quote::Quote;
 
 /// What was compared and found equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
