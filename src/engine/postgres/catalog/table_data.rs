@@ -269,7 +269,10 @@ impl Source {
     /// The columns without the parentheses around them.
     #[must_use]
     pub fn selected(&self) -> &str {
-        let inside = self.column_list.strip_prefix('(').and_then(|list| list.strip_suffix(')'));
+        let inside = self
+            .column_list
+            .strip_prefix('(')
+            .and_then(|list| list.strip_suffix(')'));
         inside.unwrap_or_default()
     }
 

@@ -351,7 +351,9 @@ impl Canceller {
     /// The server cannot be reached.
     pub async fn cancel(&self) -> Result<()> {
         let carrier = carrier(&self.dsn, &self.host, self.layer).await?;
-        self.token.cancel_query_raw(Stream::new(carrier, Asked::Utf8), Ready).await?;
+        self.token
+            .cancel_query_raw(Stream::new(carrier, Asked::Utf8), Ready)
+            .await?;
         Ok(())
     }
 }

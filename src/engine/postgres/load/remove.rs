@@ -7,8 +7,8 @@ use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
-use crate::sql::quote::Quote;
 use crate::raw_text;
+use crate::sql::quote::Quote;
 
 /// Drops what `entries` describe, which were read of the database that `session` is in, inside its transaction. The session is in the
 /// encoding of the database.
