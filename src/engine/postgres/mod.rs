@@ -1,21 +1,17 @@
 //! The PostgreSQL engine: reads a database as pg_dump reads it, and loads one.
 
 mod answer;
-mod any_text;
+pub mod any_text;
 pub mod catalog;
 pub mod connect;
 pub mod dump;
-pub mod encoding;
 pub mod globals;
 pub mod identity;
 pub mod load;
 pub mod options;
 pub mod order;
 pub mod output;
-pub mod preflight;
 pub mod progress;
-pub mod quote;
-pub mod restore;
 pub mod rows;
 pub mod server;
 pub mod session;

@@ -4,8 +4,8 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::answer::Answer;
-use super::any_text::AnyText;
 pub use super::answer::Row;
+use super::any_text::AnyText;
 use super::connect::Canceller;
 use crate::error::Result;
 

@@ -53,7 +53,8 @@ fn rows_are_compared_by_the_columns_of_the_archive() {
         assert_eq!(rows(), before, "in place, PostgreSQL {major}");
         site.server.psql("app", "UPDATE c SET b = 'other'; DELETE FROM twofold");
         let tables = ["--table", "c", "--table", "twofold"];
-        site.run(&[&["restore", "app", &id, "--yes", "--mode", "in-place"], &tables[..]].concat()).ok();
+        site.run(&[&["restore", "app", &id, "--yes", "--mode", "in-place"], &tables[..]].concat())
+            .ok();
         assert_eq!(rows(), before, "tables in place, PostgreSQL {major}");
         site.run(&["undo", "app", "--yes"]).ok();
         assert_eq!(site.server.psql("app", "SELECT DISTINCT b FROM c"), "other");

@@ -3,7 +3,8 @@
 use super::Site;
 use crate::support::Server;
 
-const OWNER: &str = "SELECT nspowner::regrole || ' ' || coalesce(nspacl::text, '') FROM pg_namespace WHERE nspname = 'public'";
+const OWNER: &str =
+    "SELECT nspowner::regrole || ' ' || coalesce(nspacl::text, '') FROM pg_namespace WHERE nspname = 'public'";
 
 #[test]
 fn schema_public_goes_back_to_the_role_that_it_belonged_to() {
@@ -32,10 +33,7 @@ fn schema_public_goes_back_to_the_role_that_it_belonged_to() {
 #[test]
 fn a_mere_owner_restores_what_he_may_and_is_told_the_rest() {
     let server = Server::start(14);
-    server.psql(
-        "postgres",
-        "CREATE ROLE app LOGIN CREATEDB; CREATE ROLE reader",
-    );
+    server.psql("postgres", "CREATE ROLE app LOGIN CREATEDB; CREATE ROLE reader");
     server.psql("postgres", "CREATE DATABASE app OWNER app TEMPLATE template0");
     server.psql(
         "app",
@@ -44,8 +42,14 @@ fn a_mere_owner_restores_what_he_may_and_is_told_the_rest() {
     );
     let site = Site::on(server, "app", "app");
     let id = site.backup();
-    let run = site.run(&["restore", "app", &id, "--mode", "new", "--as", "new", "--yes"]).ok();
-    assert!(run.stderr.contains("schema public belonged to \"app\""), "{}", run.stderr);
+    let run = site
+        .run(&["restore", "app", &id, "--mode", "new", "--as", "new", "--yes"])
+        .ok();
+    assert!(
+        run.stderr.contains("schema public belonged to \"app\""),
+        "{}",
+        run.stderr
+    );
     assert_eq!(site.server.psql("new", "SELECT count(*) FROM t"), "1");
     site.run(&["restore", "app", &id, "--yes"]).ok();
 }

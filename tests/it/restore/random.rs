@@ -82,7 +82,11 @@ fn script(dice: &mut Dice) -> String {
             continue;
         };
         let (w, v, l) = (dice.one(WORDS), dice.one(WORDS), dice.one(WORDS));
-        let signs: String = n.to_string().bytes().map(|digit| char::from(b"!@#%^&|~?="[usize::from(digit - b'0')])).collect();
+        let signs: String = n
+            .to_string()
+            .bytes()
+            .map(|digit| char::from(b"!@#%^&|~?="[usize::from(digit - b'0')]))
+            .collect();
         let filled = sql
             .replace("{n}", &n.to_string())
             .replace("{p}", &p.to_string())
@@ -163,7 +167,10 @@ fn trial(server: &Arc<Server>, seed: u64) -> Result<(), String> {
         let run = site.run(args);
         match run.code {
             Some(0) => Ok(run.stdout.trim().to_owned()),
-            code => Err(format!("seed {seed} in {encoding}: {args:?} ended with {code:?}: {}", run.stderr)),
+            code => Err(format!(
+                "seed {seed} in {encoding}: {args:?} ended with {code:?}: {}",
+                run.stderr
+            )),
         }
     };
     let id = run(&["backup", "app"])?;
@@ -193,7 +200,10 @@ fn trial(server: &Arc<Server>, seed: u64) -> Result<(), String> {
 
 /// Removes the databases of a trial.
 fn clean(server: &Server) {
-    let names = server.psql("postgres", "SELECT datname FROM pg_database WHERE datname ~ '^(app|stock)'");
+    let names = server.psql(
+        "postgres",
+        "SELECT datname FROM pg_database WHERE datname ~ '^(app|stock)'",
+    );
     for name in names.lines() {
         server.psql("postgres", &format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
     }
@@ -212,7 +222,12 @@ fn check(major: u32) {
         failures.extend(trial(&server, seed).err());
         clean(&server);
     }
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failed:\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
 }
 
 on_all_versions!(check);

@@ -11,9 +11,9 @@ use super::{Catalog, Kind, Step, relation_stats};
 use crate::archive::plain::sanitize;
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::Section;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::{Query, Row};
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// The rows of a table; also the value of a sequence and the refresh of a materialized view.
 #[derive(Debug, Default)]
@@ -269,7 +269,10 @@ impl Source {
     /// The columns without the parentheses around them.
     #[must_use]
     pub fn selected(&self) -> &str {
-        let inside = self.column_list.strip_prefix('(').and_then(|list| list.strip_suffix(')'));
+        let inside = self
+            .column_list
+            .strip_prefix('(')
+            .and_then(|list| list.strip_suffix(')'));
         inside.unwrap_or_default()
     }
 

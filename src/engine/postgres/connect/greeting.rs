@@ -101,10 +101,7 @@ mod tests {
         let asked = message(format!("client_encoding\0UTF8\0user\0{user}\0\0").as_bytes());
         let named = message(b"client_encoding\0UTF8\0user\0j\xfcrgen\0\0");
         assert_eq!(startup(&asked, Asked::Utf8)[..], named);
-        assert_eq!(
-            startup(&asked, Asked::AsSet)[..],
-            message(b"user\0j\xfcrgen\0\0")
-        );
+        assert_eq!(startup(&asked, Asked::AsSet)[..], message(b"user\0j\xfcrgen\0\0"));
         let bytes = message(b"client_encoding\0SQL_ASCII\0user\0j\xfcrgen\0\0");
         assert_eq!(startup(&asked, Asked::Bytes)[..], bytes);
         // A request to cancel.

@@ -21,7 +21,7 @@ mod stream;
 mod tls;
 mod uri;
 
-pub use dsn::{ChannelBinding, Dsn, Host, Secret, SslMode, TargetSession};
+pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
 pub use params::{Params, params};
 
 use super::session::Session;
@@ -351,7 +351,9 @@ impl Canceller {
     /// The server cannot be reached.
     pub async fn cancel(&self) -> Result<()> {
         let carrier = carrier(&self.dsn, &self.host, self.layer).await?;
-        self.token.cancel_query_raw(Stream::new(carrier, Asked::Utf8), Ready).await?;
+        self.token
+            .cancel_query_raw(Stream::new(carrier, Asked::Utf8), Ready)
+            .await?;
         Ok(())
     }
 }

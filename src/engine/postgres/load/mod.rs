@@ -33,7 +33,6 @@ pub use again::make_again;
 use graph::Graph;
 pub use remove::remove;
 use session::Loader;
-pub use session::encoding;
 use work::{Spread, Work};
 
 /// Hears how a load goes on; called from several tasks.

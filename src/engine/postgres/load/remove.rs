@@ -5,10 +5,10 @@ use anyhow::Context as _;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
 use crate::raw_text;
+use crate::sql::quote::Quote;
 
 /// Drops what `entries` describe, which were read of the database that `session` is in, inside its transaction. The session is in the
 /// encoding of the database.

@@ -46,9 +46,7 @@ impl Loader {
         let (begin, end, back) = match (&own, &self.archive.within) {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
-            (Some(table), _) => {
-                (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK")
-            }
+            (Some(table), _) => (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK"),
             (None, Some(_)) => (
                 "SAVEPOINT rows".to_owned(),
                 "RELEASE SAVEPOINT rows",

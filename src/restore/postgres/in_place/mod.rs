@@ -172,7 +172,8 @@ impl Prepared<'_> {
         self.load_all(&load).await?;
         triggers.switch_on(session.client()).await?;
         watch.step(Step::Prove).await;
-        let (proof, besides) = prove_within(session, dsn, expected, reader.entries(), &self.content.dump, watch).await?;
+        let (proof, besides) =
+            prove_within(session, dsn, expected, reader.entries(), &self.content.dump, watch).await?;
         for what in besides {
             watch.warn(format!("still there, as this role may not take it away: {what}"));
         }

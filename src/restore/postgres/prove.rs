@@ -17,13 +17,13 @@ use crate::engine::postgres::connect::{Dsn, connect};
 use crate::engine::postgres::dump::{Dumped, Request, column_order, dump, dump_within, entries_within};
 use crate::engine::postgres::load::make_again;
 use crate::engine::postgres::progress::Silent;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Session;
 use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{LargeObjects, Table};
 use crate::row_hash::RowHash;
 use crate::seal::Compression;
+use crate::sql::quote::Quote;
 
 /// What was compared and found equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -115,7 +115,9 @@ impl Compared {
             entries_within(session, dsn).await
         };
         let tried = tried.await;
-        session.run("ROLLBACK TO SAVEPOINT again; RELEASE SAVEPOINT again").await?;
+        session
+            .run("ROLLBACK TO SAVEPOINT again; RELEASE SAVEPOINT again")
+            .await?;
         // What cannot be tried counts as missing.
         let Ok((now, _)) = tried else { return Ok(()) };
         let now: BTreeSet<_> = now.iter().map(key).collect();
@@ -123,7 +125,9 @@ impl Compared {
             let effective = now.contains(&key(entry));
             if !effective {
                 let name = name_of(entry);
-                watch.warn(format!("{name}: its statements change nothing here, where the owner may be another one"));
+                watch.warn(format!(
+                    "{name}: its statements change nothing here, where the owner may be another one"
+                ));
             }
             effective
         });
@@ -131,7 +135,10 @@ impl Compared {
     }
 
     fn judge(self, expected: &Expected, entries: &[Entry]) -> Result<Proof> {
-        let missing = self.privileges.iter().map(|entry| format!("{} is missing", name_of(entry)));
+        let missing = self
+            .privileges
+            .iter()
+            .map(|entry| format!("{} is missing", name_of(entry)));
         let differences: Vec<String> = self.differences.into_iter().chain(missing).collect();
         if differences.is_empty() {
             return Ok(Proof {
@@ -144,7 +151,10 @@ impl Compared {
             });
         }
         // All are named: who has to help himself needs to know each of them.
-        let message = format!("the restored database is not what was backed up: {}", differences.join("; "));
+        let message = format!(
+            "the restored database is not what was backed up: {}",
+            differences.join("; ")
+        );
         Err(Fail::new(Exit::Damaged, message)
             .hint(
                 "nothing was replaced, and the backup is still there: `snapback verify --full` tells whether it is whole. If \
@@ -188,7 +198,9 @@ fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> 
         Some(it) if it.rows != wanted.rows => {
             Some(format!("table {name} has {} rows instead of {}", it.rows, wanted.rows))
         }
-        Some(it) if hashes && !mixed.contains(name.as_str()) && it.hash() != wanted.hash() => Some(format!("table {name} has other rows")),
+        Some(it) if hashes && !mixed.contains(name.as_str()) && it.hash() != wanted.hash() => {
+            Some(format!("table {name} has other rows"))
+        }
         Some(_) => None,
     };
     contents(&wanted.tables, &roots)
