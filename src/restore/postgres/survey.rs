@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::live::{self, Live};
 use super::needs::Needs;
@@ -12,6 +12,7 @@ use super::target::{Target, run};
 use crate::engine::postgres::any_text::{self, AnyText};
 use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::Result;
+use crate::raw_text;
 
 /// The server as a restore finds it.
 #[derive(Debug)]
@@ -132,9 +133,10 @@ async fn rights(client: &Client, database: &str, needs: &Needs) -> Result<Rights
         )
         .await?;
     let owners: Vec<&str> = needs.owners.iter().map(String::as_str).collect();
-    let foreign = texts(
+    let foreign = names(
         client,
-        "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname = ANY($1) \
+        "SELECT pg_catalog.textsend(rolname::text) FROM pg_catalog.pg_roles \
+         WHERE pg_catalog.textsend(rolname::text) = ANY($1) \
          AND NOT pg_catalog.pg_has_role(oid, 'MEMBER') ORDER BY rolname",
         &owners,
     );
@@ -151,8 +153,9 @@ async fn missing(client: &Client, needs: &Needs) -> Result<Missing> {
     let wanted = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
     let lacking = async |names: Vec<String>, exist: &str| {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let query = format!("SELECT name FROM pg_catalog.unnest($1::text[]) AS name WHERE name NOT IN ({exist})");
-        texts(client, &query, &names).await
+        let query = format!("SELECT name FROM pg_catalog.unnest($1::bytea[]) AS name \
+             WHERE name NOT IN (SELECT pg_catalog.textsend(name) FROM ({exist}) AS exist (name))");
+        self::names(client, &query, &names).await
     };
     Ok(Missing {
         // Predefined roles and the like exist everywhere; pg_roles has them.
@@ -171,12 +174,19 @@ async fn missing(client: &Client, needs: &Needs) -> Result<Missing> {
 }
 
 async fn texts(client: &Client, query: &str, names: &[&str]) -> Result<Vec<String>> {
-    // Names of an archive are in the encoding of its database, as those are that the server has from there.
+    any_text::texts(&client.query(query, &[&names]).await?)
+}
+
+/// Names that a query has as bytes. Those of an archive are in the encoding of its database, in which the server has them
+/// too; they need be no text in the encoding of the database that `client` is in.
+async fn names(client: &Client, query: &str, names: &[&str]) -> Result<Vec<String>> {
     run(client, &format!("BEGIN READ ONLY; {OWN_ENCODING}")).await?;
-    let names = AnyText::all(names.iter().copied());
-    let found = any_text::texts(&client.query(query, &[&names]).await?);
+    let names: Vec<_> = names.iter().map(|name| raw_text::encode(name)).collect();
+    let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
+    let found = client.query(query, &[&names]).await?;
     run(client, "COMMIT").await?;
-    found
+    let name = |row: &Row| Ok(raw_text::decode(row.try_get(0)?));
+    found.iter().map(name).collect()
 }
 
 async fn live_state(target: &Target, client: &Client, database: &str, live: Live) -> Result<LiveState> {

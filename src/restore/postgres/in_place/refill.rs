@@ -13,7 +13,6 @@ use crate::archive::toc::Entry;
 use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 use crate::restore::postgres::target::{quoted, run};
-use crate::restore::postgres::target::{quoted, run};
 
 /// Triggers of tables, with what makes each what it is now.
 const TRIGGERS: &str = "\

@@ -15,12 +15,8 @@ use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Exit, Result};
 use crate::job::Job;
 use crate::restore::postgres::create::Archived;
-use crate::restore::postgres::create::Archived;
-use crate::restore::postgres::origin::{Body, Content, is_partial};
 use crate::restore::postgres::origin::{Body, Content, is_partial};
 use crate::restore::postgres::plan::{Obstacle, Plan};
-use crate::restore::postgres::plan::{Obstacle, Plan};
-use crate::restore::postgres::survey::LiveState;
 use crate::restore::postgres::survey::LiveState;
 
 /// Owners of what is there that the role is not a member of. What belongs to the role that made the cluster is not
