@@ -352,7 +352,7 @@ async fn remember(shelf: &Shelf, id: BackupId, at: DateTime<Utc>, problems: Vec<
         checksums: Vec::new(),
     };
     if let Err(error) = shelf.record_check(&check).await {
-        tracing::warn!("what was found cannot be remembered in {shelf}: {error:#}");
+        tracing::warn!("the result of the check could not be recorded in {shelf}: {error:#}");
     }
 }
 
@@ -422,5 +422,5 @@ pub(super) fn is_partial(job: &Job) -> bool {
         &options.exclude_tables,
         &options.exclude_table_data,
     ];
-    patterns.iter().any(|patterns| !patterns.is_empty())
+    options.large_objects == Some(false) || patterns.iter().any(|patterns| !patterns.is_empty())
 }
