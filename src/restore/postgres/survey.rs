@@ -153,8 +153,10 @@ async fn missing(client: &Client, needs: &Needs) -> Result<Missing> {
     let wanted = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
     let lacking = async |names: Vec<String>, exist: &str| {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let query = format!("SELECT name FROM pg_catalog.unnest($1::bytea[]) AS name \
-             WHERE name NOT IN (SELECT pg_catalog.textsend(name) FROM ({exist}) AS exist (name))");
+        let query = format!(
+            "SELECT name FROM pg_catalog.unnest($1::bytea[]) AS name \
+             WHERE name NOT IN (SELECT pg_catalog.textsend(name) FROM ({exist}) AS exist (name))"
+        );
         self::names(client, &query, &names).await
     };
     Ok(Missing {

@@ -52,7 +52,10 @@ fn check(encoding: &str, own: &[u8]) {
     let dump = || site.server.pg_dump("app", &["--restrict-key=x"]);
     let before = dump();
     // The kinds are there, and not only what came before the first that failed.
-    let made = site.server.psql("app", "SELECT count(*) FROM pg_depend WHERE classid <> 'pg_class'::regclass AND objid >= 16384");
+    let made = site.server.psql(
+        "app",
+        "SELECT count(*) FROM pg_depend WHERE classid <> 'pg_class'::regclass AND objid >= 16384",
+    );
     assert!(made.parse::<usize>().unwrap() > 50, "{made}");
     let id = site.backup();
     site.run(&["verify", "app", &id, "--full"]).ok();
@@ -60,7 +63,12 @@ fn check(encoding: &str, own: &[u8]) {
     let stock = dump();
     // The child's columns are in another order now, as pg_restore has them.
     assert!(stock.len() == before.len(), "{encoding}");
-    run(&site.server, encoding, own, "DROP TABLE \"h~\"; DROP VIEW \"v~\" CASCADE; CREATE TABLE \"other~\" (a int)");
+    run(
+        &site.server,
+        encoding,
+        own,
+        "DROP TABLE \"h~\"; DROP VIEW \"v~\" CASCADE; CREATE TABLE \"other~\" (a int)",
+    );
     let changed = dump();
     site.restore(&[&id]);
     assert_same(&format!("{encoding}, swapped"), &stock, &dump(), is_text);
@@ -71,7 +79,12 @@ fn check(encoding: &str, own: &[u8]) {
     site.run(&["undo", "app", "--yes"]).ok();
     assert_same(&format!("{encoding}, in place undone"), &changed, &dump(), is_text);
     site.restore(&[&id, "--mode", "new", "--as", "new"]);
-    assert_same(&format!("{encoding}, new"), &stock, &site.server.pg_dump("new", &["--restrict-key=x"]), is_text);
+    assert_same(
+        &format!("{encoding}, new"),
+        &stock,
+        &site.server.pg_dump("new", &["--restrict-key=x"]),
+        is_text,
+    );
 }
 
 #[test]

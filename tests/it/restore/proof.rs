@@ -163,6 +163,10 @@ fn privileges_that_an_extension_gives_itself_are_not_missing() {
     site.backup();
     for mode in ["swap", "in-place"] {
         let run = site.run(&["restore", "app", "--yes", "--mode", mode]).ok();
-        assert!(run.stderr.contains("COLUMN t.a: its statements change nothing"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("COLUMN t.a: its statements change nothing"),
+            "{}",
+            run.stderr
+        );
     }
 }

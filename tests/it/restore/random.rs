@@ -149,7 +149,10 @@ fn stock(server: &Server, encoding: &str) -> Option<Vec<u8>> {
     create(server, "stock", encoding);
     if server.major < 15 {
         // No archive tells.
-        let owner = server.psql("app", "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'public'");
+        let owner = server.psql(
+            "app",
+            "SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'public'",
+        );
         server.psql("stock", &format!("ALTER SCHEMA public OWNER TO {owner}"));
     }
     let mut pg_restore = server.tool("pg_restore");

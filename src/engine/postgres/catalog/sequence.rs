@@ -97,8 +97,12 @@ pub const VALUES: Step = Step {
 fn one_by_one(cat: &Catalog, sequences: &[Oid]) -> Query {
     let part = |oid: &Oid| {
         let object = cat.get(cat.table_id(*oid)?)?;
-        let name = cat.quote().qualified(cat.namespace_name(object.namespace)?, &object.name);
-        Some(format!("SELECT {oid}::pg_catalog.oid AS oid, last_value, is_called FROM {name}"))
+        let name = cat
+            .quote()
+            .qualified(cat.namespace_name(object.namespace)?, &object.name);
+        Some(format!(
+            "SELECT {oid}::pg_catalog.oid AS oid, last_value, is_called FROM {name}"
+        ))
     };
     let parts: Vec<_> = sequences.iter().filter_map(part).collect();
     Query::new(parts.join(" UNION ALL "))
