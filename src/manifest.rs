@@ -215,6 +215,9 @@ pub struct Manifest {
     /// How the values in the rows are written; unknown of backups that were made before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
+    /// The owner of schema `public`, where the archive does not tell: of PostgreSQL 14, unless it is the cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_owner: Option<String>,
     /// SHA-256 (hex) of all definitions: equal schemas, equal hash.
     pub schema_hash: String,
     /// What the export warned of.

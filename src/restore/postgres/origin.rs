@@ -240,6 +240,15 @@ impl Content {
         }
     }
 
+    /// The role that schema `public` belonged to, where only the manifest tells.
+    #[must_use]
+    pub fn public_owner(&self) -> Option<&str> {
+        match &self.from {
+            From::Backup { manifest, .. } => manifest.public_owner.as_deref(),
+            From::File { .. } => None,
+        }
+    }
+
     /// The restore in place that it is the safety snapshot of.
     #[must_use]
     pub fn in_place(&self) -> Option<&InPlace> {

@@ -135,6 +135,10 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::New(_) => target.outside(&database).await?,
         };
         pooled::refuse(&target, &client).await?;
+        // No entry names it.
+        if chosen.is_none() {
+            needs.roles.extend(content.public_owner().map(str::to_owned));
+        }
         if request.mode != Mode::InPlace && !live::names(&client).await?.contains(&database) {
             let entries = chosen.as_deref().unwrap_or(content.entries());
             needs.add(Archived::find(entries)?.needs());
@@ -429,6 +433,9 @@ impl<'a> Prepared<'a> {
         let watch = &self.request.watch;
         let dsn = self.target.dsn(new.name);
         let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
+        if self.content.public_owner().is_some() {
+            self.give_public(&self.target.session(new.name).await?).await?;
+        }
         self.load_all(&load).await?;
         watch.step(Step::Analyse).await;
         let brought = analyse::brought(self.entries());
@@ -437,9 +444,9 @@ impl<'a> Prepared<'a> {
         match &self.chosen {
             Some(chosen) => {
                 let entries = self.provable(chosen);
-                prove(&dsn, new.expected, &entries, &self.content.dump).await
+                prove(&dsn, new.expected, &entries, &self.content.dump, watch).await
             }
-            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump).await,
+            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump, watch).await,
         }
     }
 
