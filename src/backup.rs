@@ -25,11 +25,11 @@ use crate::engine::postgres::globals;
 use crate::engine::postgres::session::Query;
 use crate::engine::postgres::snapshot::{self, SessionOptions};
 use crate::error::{Exit, Fail, Result, exit_of};
-use crate::job::Job;
-use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Verification};
-use crate::prune::{Pruned, prune};
+use crate::job::{Destination, Job};
+use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Summary, Verification};
+use crate::prune::{Pruned, Pruning};
 use crate::raw_text;
-use crate::shelf::{Failure, Pin, Shelf};
+use crate::shelf::{Failure, Inventory, Pin, Shelf};
 use crate::stored;
 use copies::Copies;
 pub use copies::Made;
@@ -146,6 +146,8 @@ struct Prepared {
 struct Noticed {
     cleaned: Vec<String>,
     collapsed: Vec<String>,
+    /// What lay in the stores when it began.
+    found: Vec<(Shelf, Inventory)>,
 }
 
 /// Runs a job once.
@@ -284,10 +286,11 @@ async fn prepare(
     let (job, watch, now) = (request.job, &request.watch, &request.clock);
 
     watch.step(Step::Clean).await;
-    let clean = |shelf: Shelf| async move { shelf.clean(source, started).await };
+    let clean = |shelf: Shelf| async move {
+        let (cleaned, inventory) = shelf.clean(source, started).await?;
+        Ok((cleaned, (shelf, inventory)))
+    };
     let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
-    // Now, for a store may take long to list what is in it, and the longer the more of it is new.
-    let before = collapse::before(found, source);
 
     let id = copies.claim(source, started).await?;
     watch.step(Step::Claim).await;
@@ -316,11 +319,7 @@ async fn prepare(
     };
     let mut manifest = describe(request, id, times, dumped, files);
     manifest.warnings.extend(warnings);
-    let collapsed = before.map_or_else(Vec::new, |mut before| {
-        // Without a key only the numbers are compared.
-        let _ = stored::unseal(&mut before, &job.keys);
-        collapse::signs(&before, &manifest)
-    });
+    let collapsed = collapsed(job, &found, &manifest).await;
     manifest.warnings.extend(collapsed.iter().cloned());
     let (openable, stored) = (&manifest, seal.manifest(&manifest)?);
     copies
@@ -332,8 +331,27 @@ async fn prepare(
         noticed: Noticed {
             cleaned: cleaned.concat(),
             collapsed,
+            found,
         },
     })
+}
+
+/// What is much less than in the backup before. Of all that was `found` only that one is opened.
+async fn collapsed(job: &Job, found: &[(Shelf, Inventory)], manifest: &Manifest) -> Vec<String> {
+    let found = found.iter().map(|(shelf, inventory)| (shelf, inventory));
+    let Some((shelf, id)) = collapse::before(found, &manifest.source) else {
+        return Vec::new();
+    };
+    let mut before = match shelf.manifest(id).await {
+        Ok(before) => before,
+        Err(error) => {
+            tracing::warn!(job = job.name, "not compared with the backup before: {error:#}");
+            return Vec::new();
+        }
+    };
+    // Without a key only the numbers are compared.
+    let _ = stored::unseal(&mut before, &job.keys);
+    collapse::signs(&before, manifest)
 }
 
 /// Dumps the database into all stores at once.
@@ -413,7 +431,7 @@ async fn publish(
     let (stored, pin) = (&stored, &pin);
     let publish = |shelf: Shelf| async move {
         anyhow::ensure!(
-            shelf.claim_of(stored.id).await?.is_some(),
+            shelf.is_claimed(stored.id).await?,
             "the claim of this run was taken away: another run took it for dead"
         );
         // Before the manifest, so that there is no instant at which the backup could be pruned.
@@ -432,7 +450,7 @@ async fn finish(
     request: &Request<'_>,
     mut copies: Copies<'_>,
     manifest: Manifest,
-    noticed: Noticed,
+    mut noticed: Noticed,
     begun: std::time::Instant,
 ) -> Report {
     let mut afterwards = Vec::new();
@@ -449,7 +467,14 @@ async fn finish(
         // Only where this run has a copy: nothing goes where the last one failed.
         for (destination, _) in copies.shelves() {
             let pruned = pruned.entry(destination.name.clone()).or_default();
-            if let Err(error) = prune(request.job, destination, &protect, &request.clock, pruned).await {
+            let known = take_summaries(&mut noticed.found, destination);
+            let pruning = Pruning {
+                job: request.job,
+                destination,
+                protect: &protect,
+                clock: &request.clock,
+            };
+            if let Err(error) = pruning.run(known, pruned).await {
                 afterwards.push(format!("retention was not applied in {destination}: {error:#}"));
             }
         }
@@ -466,6 +491,12 @@ async fn finish(
         collapsed: noticed.collapsed,
         afterwards,
     }
+}
+
+/// What a store's manifests say, as it was read when the run began: nothing is read twice.
+fn take_summaries(found: &mut Vec<(Shelf, Inventory)>, destination: &Destination) -> BTreeMap<BackupId, Summary> {
+    let place = found.iter().position(|(shelf, _)| shelf.place() == destination.name);
+    place.map_or_else(BTreeMap::new, |place| found.swap_remove(place).1.into_summaries())
 }
 
 /// The manifest of what was dumped and read back at `times`.

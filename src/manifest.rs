@@ -12,8 +12,10 @@ use crate::error::{Exit, Fail};
 use crate::row_hash::RowHash;
 
 mod sealed;
+mod summary;
 
 pub use sealed::{Encryption, Sealed};
+pub use summary::Summary;
 
 /// Version of the manifest's format; a reader refuses a newer one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -78,7 +80,7 @@ impl<'de> Deserialize<'de> for BackupId {
 }
 
 /// The objects of a backup within its job's folder. Only a manifest makes the others a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The archive.
     Archive,

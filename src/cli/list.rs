@@ -80,21 +80,21 @@ struct InStore<'a> {
 impl<'a> Row<'a> {
     fn of(stock: &'a Stock, id: BackupId) -> Option<Self> {
         let copies: Vec<(&Shelf, &Backup)> = stock.copies(id).collect();
-        let manifest = &copies.first()?.1.manifest;
+        let summary = &copies.first()?.1.summary;
         let proven = best_proof(&copies);
         Some(Row {
             id,
-            kind: manifest.kind,
-            label: manifest.label.as_deref(),
+            kind: summary.kind,
+            label: summary.label.as_deref(),
             pinned: copies.iter().any(|(_, backup)| backup.pin.is_some()),
             present: copies.iter().any(|(_, backup)| backup.present),
-            database: &manifest.source.database,
-            server_version: &manifest.source.server_version,
-            started: manifest.started,
-            seconds: manifest.seconds(),
-            bytes: manifest.archive.bytes,
-            tables: manifest.table_count(),
-            rows: manifest.rows(),
+            database: &summary.source.database,
+            server_version: &summary.source.server_version,
+            started: summary.started,
+            seconds: summary.seconds(),
+            bytes: summary.archive.bytes,
+            tables: summary.table_count(),
+            rows: summary.rows(),
             verified: proven.as_ref().map(|proven| proven.how.clone()),
             verified_at: proven.as_ref().map(|proven| proven.at),
             copies: copies
@@ -209,20 +209,20 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
 
 /// The cells of one backup.
 fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String>> {
-    let manifest = &copies.first()?.1.manifest;
+    let summary = &copies.first()?.1.summary;
     let now = Utc::now();
     let mut row = vec![
-        manifest.id.to_string(),
-        output::ago(manifest.id.time(), now),
-        manifest.kind.to_string(),
-        output::bytes(manifest.archive.bytes),
-        output::count(manifest.table_count()),
-        output::count(manifest.rows()),
-        output::seconds(manifest.seconds()),
+        summary.id.to_string(),
+        output::ago(summary.id.time(), now),
+        summary.kind.to_string(),
+        output::bytes(summary.archive.bytes),
+        output::count(summary.table_count()),
+        output::count(summary.rows()),
+        output::seconds(summary.seconds()),
     ];
     row.extend(stock.map(|stock| stores(copies, stock)));
     row.push(state(copies, now));
-    row.push(manifest.label.clone().unwrap_or_default());
+    row.push(summary.label.clone().unwrap_or_default());
     Some(row)
 }
 

@@ -11,9 +11,9 @@ use crate::clock::Clock;
 use crate::engine::postgres::restore::kept::{self, Kept};
 use crate::error::Result;
 use crate::job::{Destination, Job};
-use crate::prune::{self, Pruned};
+use crate::prune::{Pruned, Pruning};
 use crate::retention::Verdict;
-use crate::shelf::{Shelf, Stock};
+use crate::shelf::Shelf;
 
 /// Options of `snapback prune`.
 #[derive(Debug, clap::Args)]
@@ -96,11 +96,16 @@ async fn prune(job: &Job, dry_run: bool) -> (Outcome<'_>, Option<anyhow::Error>)
 
 async fn prune_store(job: &Job, destination: &Destination, clock: &Clock, dry_run: bool) -> Result<InStore> {
     let inventory = Shelf::new(job, destination).inventory().await?;
-    let nothing = BTreeSet::new();
-    let verdicts = prune::plan(job, destination, &inventory, &nothing, clock.now())?;
+    let pruning = Pruning {
+        job,
+        destination,
+        protect: &BTreeSet::new(),
+        clock,
+    };
+    let verdicts = pruning.plan(&inventory)?;
     let mut pruned = Pruned::default();
     if !dry_run {
-        prune::prune(job, destination, &nothing, clock, &mut pruned).await?;
+        pruning.run(inventory.into_summaries(), &mut pruned).await?;
     }
     let several = job.destinations.len() > 1;
     Ok(InStore {
@@ -116,7 +121,7 @@ async fn prune_store(job: &Job, destination: &Destination, clock: &Clock, dry_ru
 
 /// The replaced databases that are dropped, or would be. The stores are pruned also when their server is away.
 async fn kept_databases(job: &Job, clock: &Clock, dry_run: bool) -> Vec<Kept> {
-    let dropped = async { kept::prune(job, &Stock::read(job).await?, clock.now(), dry_run).await };
+    let dropped = async { kept::prune(job, clock.now(), dry_run).await };
     match dropped.await {
         Ok(dropped) => dropped,
         Err(error) => {

@@ -414,7 +414,7 @@ async fn has_missed_a_run(job: &Job, clock: &Clock) -> bool {
     let begun = clock.now();
     let [mut pause, longest] = LOOK_AGAIN;
     let last = loop {
-        match Stock::read(job).await {
+        match Stock::names(job).await {
             Ok(stock) => break stock.last_run(),
             Err(error) => tracing::warn!(
                 job = job.name,

@@ -13,7 +13,7 @@ use snapback::clock::Clock;
 use snapback::config::Config;
 use snapback::job::{Destination, Job};
 use snapback::manifest::{BackupId, Depth, Kind, Manifest, Part};
-use snapback::prune::{Pruned, prune};
+use snapback::prune::{Pruned, Pruning};
 use snapback::shelf::{Check, Claim, Failure, Inventory, Pin, Shelf};
 use snapback::store::{Local, put};
 use tempfile::TempDir;
@@ -324,14 +324,13 @@ impl World {
             failing.store = Arc::new(Faulty::new(local, Op::Delete, self.random.usize(..6)));
         }
         let (now, mut pruned) = (self.now, Pruned::default());
-        let outcome = prune(
+        let pruning = Pruning {
             job,
-            &failing,
-            &protect.into_iter().collect(),
-            &Clock::new(move || now),
-            &mut pruned,
-        )
-        .await;
+            destination: &failing,
+            protect: &protect.into_iter().collect(),
+            clock: &Clock::new(move || now),
+        };
+        let outcome = pruning.run(inventory.into_summaries(), &mut pruned).await;
         // Whenever it stops, what is left is a history without a hole.
         assert!(pruned.deleted.is_sorted(), "{:?}", pruned.deleted);
         let after = self.files();
@@ -377,7 +376,7 @@ fn collect(root: &Path, folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 fn ids(inventory: &Inventory) -> BTreeSet<BackupId> {
-    inventory.backups.iter().map(|backup| backup.manifest.id).collect()
+    inventory.backups.iter().map(|backup| backup.summary.id).collect()
 }
 
 /// Makes sure that only what may go is gone, and takes it out of the book.
@@ -484,9 +483,13 @@ async fn what_is_pinned_while_a_pruning_is_under_way_stays() {
         now
     });
     let mut pruned = Pruned::default();
-    prune(&job, &destination, &BTreeSet::new(), &clock, &mut pruned)
-        .await
-        .unwrap();
+    let pruning = Pruning {
+        job: &job,
+        destination: &destination,
+        protect: &BTreeSet::new(),
+        clock: &clock,
+    };
+    pruning.run(BTreeMap::new(), &mut pruned).await.unwrap();
     assert_eq!(pruned.deleted, [taken(0), taken(2)]);
     assert_eq!(ids(&shelf.inventory().await.unwrap()), [taken(1), taken(3)].into());
 }

@@ -1,5 +1,6 @@
 //! Databases that a restore or an undo replaced: listed, and removed when they have served.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -96,7 +97,7 @@ pub async fn tend(job: &Job, now: DateTime<Utc>) {
             tracing::warn!(job = job.name, "{leftover}");
         }
         if job.prune {
-            for kept in prune(job, &Stock::read(job).await?, now, false).await? {
+            for kept in prune(job, now, false).await? {
                 tracing::info!(job = job.name, "replaced database {} dropped", kept.name);
             }
         }
@@ -111,21 +112,50 @@ pub async fn tend(job: &Job, now: DateTime<Utc>) {
 ///
 /// # Errors
 /// The server cannot be reached or refuses.
-pub async fn prune(job: &Job, stock: &Stock, now: DateTime<Utc>, dry_run: bool) -> Result<Vec<Kept>> {
+pub async fn prune(job: &Job, now: DateTime<Utc>, dry_run: bool) -> Result<Vec<Kept>> {
     let dsn = job.source.dsn()?;
     let database = dsn.database.clone();
-    let exists = |id| stock.has(id);
     let target = Target::new(dsn);
     if dry_run {
-        let kept = list(&target, &database).await?;
-        return Ok(expired(&kept, job.keep_replaced, now, exists).cloned().collect());
+        return served(job, list(&target, &database).await?, now).await;
     }
-    expire(&target, &database, job.keep_replaced, now, exists).await
+    let Some(_lock) = lock::try_take(target.outside(&database).await?, &database).await? else {
+        return Ok(Vec::new());
+    };
+    let client = target.outside(&database).await?;
+    // Asked again under the lock: an undo may just have made one of them live.
+    let mut gone = Vec::new();
+    for kept in served(job, list(&target, &database).await?, now).await? {
+        // One that cannot be dropped keeps no other.
+        match drop_database(&client, &kept.name).await {
+            Ok(()) => gone.push(kept),
+            Err(error) => tracing::warn!("replaced database {} stays: {error:#}", kept.name),
+        }
+    }
+    Ok(gone)
+}
+
+/// Which of `kept` have served: to know that of old ones, the stores are asked for their safety snapshots.
+async fn served(job: &Job, kept: Vec<Kept>, now: DateTime<Utc>) -> Result<Vec<Kept>> {
+    let of_old = expired(&kept, job.keep_replaced, now, |_| true);
+    let wanted: BTreeSet<BackupId> = of_old.filter_map(|kept| kept.safety).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stock = Stock::names(job).await?;
+    let mut there = BTreeSet::new();
+    for id in wanted {
+        if stock.has(id).await? {
+            there.insert(id);
+        }
+    }
+    let served = expired(&kept, job.keep_replaced, now, |id| there.contains(&id));
+    Ok(served.cloned().collect())
 }
 
 /// Which of `kept` have served at `now`: older than `keep`, and not the only copy of what they hold, because
 /// the safety snapshot is among the backups that exist.
-pub fn expired<'a>(
+fn expired<'a>(
     kept: &'a [Kept],
     keep: TimeDelta,
     now: DateTime<Utc>,
@@ -133,35 +163,6 @@ pub fn expired<'a>(
 ) -> impl Iterator<Item = &'a Kept> {
     kept.iter()
         .filter(move |kept| now - kept.since > keep && kept.safety.is_some_and(&exists))
-}
-
-/// Drops the databases that have served, unless a restore or undo is under way; says which. What the server refuses to drop,
-/// because a subscription or a slot is in it, stays with a warning.
-///
-/// # Errors
-/// The server cannot be reached.
-pub async fn expire(
-    target: &Target,
-    database: &str,
-    keep: TimeDelta,
-    now: DateTime<Utc>,
-    exists: impl Fn(BackupId) -> bool,
-) -> Result<Vec<Kept>> {
-    let Some(_lock) = lock::try_take(target.outside(database).await?, database).await? else {
-        return Ok(Vec::new());
-    };
-    let client = target.outside(database).await?;
-    // Asked again under the lock: an undo may just have made one of them live.
-    let kept = list(target, database).await?;
-    let mut gone = Vec::new();
-    for kept in expired(&kept, keep, now, exists) {
-        // One that cannot be dropped keeps no other.
-        match drop_database(&client, &kept.name).await {
-            Ok(()) => gone.push(kept.clone()),
-            Err(error) => tracing::warn!("replaced database {} stays: {error:#}", kept.name),
-        }
-    }
-    Ok(gone)
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ async fn in_place(
     let here = identity::read(&session, &dsn).await?;
     let backups = stock.inventories().flat_map(|inventory| &inventory.backups);
     let mut taken: Vec<(BackupId, u64)> = backups
-        .map(|backup| &backup.manifest)
+        .map(|backup| &backup.summary)
         .filter(|it| it.source.same_database(&here) && since.is_none_or(|since| it.started > since))
         .filter_map(|it| Some((it.id, it.in_place.as_ref()?.transaction)))
         .collect();
