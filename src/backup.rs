@@ -4,6 +4,7 @@
 //! its claim, and the next run, which holds the lock that no living run has, removes it. With several stores this
 //! holds for each: one export, and in each store a whole copy or none.
 
+mod afterwards;
 mod copies;
 mod lock;
 mod seal;
@@ -25,9 +26,9 @@ use crate::engine::postgres::globals;
 use crate::engine::postgres::session::Query;
 use crate::engine::postgres::snapshot::{self, SessionOptions};
 use crate::error::{Exit, Fail, Result, exit_of};
-use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Summary, Verification};
-use crate::prune::{Pruned, Pruning};
+use crate::job::Job;
+use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Verification};
+use crate::prune::Pruned;
 use crate::raw_text;
 use crate::shelf::{Failure, Inventory, Pin, Shelf};
 use crate::stored;
@@ -93,6 +94,8 @@ pub struct Report {
     pub copies: Vec<Made>,
     /// What retention did, by the name of the store.
     pub pruned: BTreeMap<String, Pruned>,
+    /// Replaced databases that have served and were dropped.
+    pub dropped: Vec<String>,
     /// What is much less than in the backup before, also among the manifest's warnings: it is whole all the same.
     pub collapsed: Vec<String>,
     /// What went wrong after the backup existed: it is whole all the same.
@@ -173,7 +176,7 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
         Err(error) => Err(error),
     };
     match published {
-        Ok((manifest, noticed)) => Ok(finish(request, copies, manifest, noticed, begun).await),
+        Ok((manifest, noticed)) => Ok(afterwards::finish(request, copies, manifest, noticed, begun).await),
         Err(error) => {
             if interrupted {
                 end_sessions(request.job, started).await;
@@ -186,6 +189,7 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
                     format!("{error:#}"),
                 );
                 copies.clear_away(&failure, true, interrupted).await;
+                afterwards::make_room(request, &copies, None).await;
             }
             Err(error)
         }
@@ -198,6 +202,7 @@ fn failure(request: &Request<'_>, id: BackupId, error: String) -> Failure {
         id,
         kind: request.kind,
         failed: request.clock.now(),
+        full: false,
         error: match &request.job.encryption {
             // The reasons of a server name tables, and stores keep them in clear.
             Some(encryption) if encryption.encrypt_manifest => HIDDEN.to_owned(),
@@ -443,60 +448,6 @@ async fn publish(
     copies.each(publish).await?;
     request.watch.step(Step::Release).await;
     Ok((manifest, noticed))
-}
-
-/// What comes after the backup exists; no failure here makes it less of a backup.
-async fn finish(
-    request: &Request<'_>,
-    mut copies: Copies<'_>,
-    manifest: Manifest,
-    mut noticed: Noticed,
-    begun: std::time::Instant,
-) -> Report {
-    let mut afterwards = Vec::new();
-    if let Err(error) = copies.release().await {
-        afterwards.push(format!("the claim of the run stays until the next one: {error:#}"));
-    }
-    let failed = failure(request, manifest.id, String::new());
-    copies.clear_away(&failed, false, false).await;
-    let mut pruned = BTreeMap::new();
-    if request.job.prune {
-        request.watch.step(Step::Prune).await;
-        let mut protect = request.protect.clone();
-        protect.insert(manifest.id);
-        // Only where this run has a copy: nothing goes where the last one failed.
-        for (destination, _) in copies.shelves() {
-            let pruned = pruned.entry(destination.name.clone()).or_default();
-            let known = take_summaries(&mut noticed.found, destination);
-            let pruning = Pruning {
-                job: request.job,
-                destination,
-                protect: &protect,
-                clock: &request.clock,
-            };
-            if let Err(error) = pruning.run(known, pruned).await {
-                afterwards.push(format!("retention was not applied in {destination}: {error:#}"));
-            }
-        }
-    }
-    for warning in &afterwards {
-        request.watch.warn(warning.as_str());
-    }
-    Report {
-        manifest,
-        seconds: begun.elapsed().as_secs_f64(),
-        cleaned: noticed.cleaned,
-        copies: copies.made(),
-        pruned,
-        collapsed: noticed.collapsed,
-        afterwards,
-    }
-}
-
-/// What a store's manifests say, as it was read when the run began: nothing is read twice.
-fn take_summaries(found: &mut Vec<(Shelf, Inventory)>, destination: &Destination) -> BTreeMap<BackupId, Summary> {
-    let place = found.iter().position(|(shelf, _)| shelf.place() == destination.name);
-    place.map_or_else(BTreeMap::new, |place| found.swap_remove(place).1.into_summaries())
 }
 
 /// The manifest of what was dumped and read back at `times`.

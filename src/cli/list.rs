@@ -12,7 +12,7 @@ use crate::engine::postgres::restore::kept::{self, Remains};
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::{BackupId, Kind};
-use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock};
+use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
 /// Options of `snapback list`.
 #[derive(Debug, clap::Args)]
@@ -150,7 +150,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         for (job, stock, remains) in &found {
             print(job, stock, found.len() > 1)?;
             if let Some(remains) = remains {
-                print_remains(remains)?;
+                print_remains(remains, stock)?;
             }
         }
     }
@@ -255,7 +255,8 @@ async fn remains(job: &Job) -> Option<Remains> {
     }
 }
 
-fn print_remains(remains: &Remains) -> Result<()> {
+fn print_remains(remains: &Remains, stock: &Stock) -> Result<()> {
+    let exists = |id| stock.copies(id).any(|(_, backup)| backup.present);
     for leftover in &remains.leftovers {
         output::line(&leftover.to_string())?;
     }
@@ -263,7 +264,6 @@ fn print_remains(remains: &Remains) -> Result<()> {
         return Ok(());
     }
     let mut table = Table::new(&["KEPT DATABASE", "REPLACED", ">SIZE", "BY", "SAFETY"]);
-    let id = |id: Option<BackupId>, none: &str| id.map_or(none.to_owned(), |id| id.to_string());
     for kept in &remains.kept {
         table.row([
             kept.name.clone(),
@@ -271,8 +271,12 @@ fn print_remains(remains: &Remains) -> Result<()> {
             kept.bytes
                 .and_then(|bytes| u64::try_from(bytes).ok())
                 .map_or("?".to_owned(), output::bytes),
-            id(kept.replaced_by, "undo"),
-            id(kept.safety, "none: the only copy"),
+            kept.replaced_by.map_or("undo".to_owned(), |id| id.to_string()),
+            match kept.safety {
+                Some(id) if exists(id) => id.to_string(),
+                Some(id) => format!("{id} is gone: the only copy"),
+                None => "none: the only copy".to_owned(),
+            },
         ]);
     }
     output::line("")?;
@@ -289,7 +293,7 @@ fn print_trouble(stock: &Stock) -> Result<()> {
             output::line(&format!("run {} failed: {}", failure.id, failure.error))?;
         }
     }
-    // A run that was cancelled leaves its claim to the next one, to be on the safe side.
+    // A run that failed may leave its claim to the next one, to be on the safe side.
     let mut said: BTreeSet<BackupId> = stock
         .inventories()
         .flat_map(|inventory| inventory.failures.iter().map(|failure| failure.id))
@@ -297,10 +301,11 @@ fn print_trouble(stock: &Stock) -> Result<()> {
     for claim in stock.inventories().flat_map(|inventory| &inventory.claims) {
         if said.insert(claim.id) {
             let what = if claim.copied { "copy" } else { "run" };
-            output::line(&format!(
-                "{what} {} is under way, or was killed ({})",
-                claim.id, claim.by
-            ))?;
+            let state = match is_dead(&claim.by) {
+                true => "was killed: that process is gone, and the next run cleans up",
+                false => "is under way, or was killed",
+            };
+            output::line(&format!("{what} {} {state} ({})", claim.id, claim.by))?;
         }
     }
     for reason in stock.inventories().flat_map(|inventory| &inventory.unreadable) {

@@ -19,6 +19,7 @@ fn backup(time: DateTime<Utc>) -> Candidate {
         id: BackupId::at(time),
         kind: Kind::Scheduled,
         pinned: false,
+        of_replaced: false,
         good: true,
         source: source(1),
     }
@@ -43,6 +44,7 @@ fn decide(
         zone: Tz::UTC,
         last_run_failed: failed,
         in_use: &in_use,
+        kept: Some(&BTreeSet::new()),
     };
     plan(backups, policy, &situation).unwrap()
 }
@@ -108,6 +110,7 @@ fn days_are_those_of_the_time_zone() {
         zone: Tz::UTC,
         last_run_failed: false,
         in_use: &in_use,
+        kept: Some(&BTreeSet::new()),
     };
     let policy = Policy {
         keep_daily: 1,

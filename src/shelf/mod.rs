@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Manifest, Part, Source, Summary};
-use crate::store::Store;
+use crate::store::{Missing, Store, Taken, is_full};
 
 pub use check::{Check, Mark};
 pub use hold::Hold;
@@ -141,11 +141,11 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Whether the newest run failed.
+    /// Why the newest run failed, if it did.
     #[must_use]
-    pub fn last_run_failed(&self) -> bool {
+    pub fn last_failure(&self) -> Option<&Failure> {
         let newest = self.backups.first().map(|backup| backup.summary.id);
-        self.failures.first().is_some_and(|failure| Some(failure.id) > newest)
+        self.failures.first().filter(|failure| Some(failure.id) > newest)
     }
 
     /// The backup of this id.
@@ -240,14 +240,36 @@ impl Shelf {
     /// The store fails; what is left is no backup any more, or still a whole one. [`store::Locked`]: the store
     /// does not let go of it yet.
     pub async fn remove(&self, id: BackupId) -> Result<()> {
-        self.announce_removal(id).await?;
-        if let Err(error) = self.store.delete(&self.path(Part::Manifest, id)).await {
-            // If this fails too, the next run sees that the manifest is there and takes it back.
-            let _ = self.store.delete(&self.path(Part::Removal, id)).await;
-            return Err(error);
-        }
+        self.retire(id).await?;
         self.delete_files(id).await?;
         self.store.delete(&self.path(Part::Removal, id)).await
+    }
+
+    /// Makes a backup none any more, and leaves a record that the rest of it goes. On a disk that is full there is no room
+    /// for a record: there the manifest becomes it, by getting its name.
+    async fn retire(&self, id: BackupId) -> Result<()> {
+        let [manifest, removal] = [Part::Manifest, Part::Removal].map(|part| self.path(part, id));
+        match self.store.rename(&manifest, &removal).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // A deletion that was killed has left a record, or the folder has no room for another name.
+            Err(error) if error.is::<Taken>() || error.is::<Missing>() || is_full(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let announced = match self.announce_removal(id).await {
+            Err(error) if is_full(&error) => false,
+            announced => announced.map(|()| true)?,
+        };
+        if let Err(error) = self.store.delete(&manifest).await {
+            // If this fails too, the next run sees that the manifest is there and takes it back.
+            let _ = self.store.delete(&removal).await;
+            return Err(error);
+        }
+        // There is room now: what a kill leaves from here on should not be nobody's.
+        if !announced && let Err(error) = self.announce_removal(id).await {
+            tracing::debug!("deleting {manifest} in {self} without a record: {error:#}");
+        }
+        Ok(())
     }
 
     /// Deletes what there is of a backup that has no manifest and that nobody makes any more, unfinished uploads too: with

@@ -66,6 +66,9 @@ pub struct Failure {
     pub failed: DateTime<Utc>,
     /// Why it failed.
     pub error: String,
+    /// Whether it was for want of room in this very store: then deleting what nobody needs any more is what helps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }
 
 impl Shelf {

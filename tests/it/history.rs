@@ -51,7 +51,7 @@ fn manifest(id: &str, tables: usize) -> String {
 async fn the_memory_for_a_long_history_is_bounded_whatever_its_manifests_hold() {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let file = folder.path().join("snapback.toml");
-    fs::write(&file, "[stores.near]\npath = \"near\"\n[jobs.a]\nurl = \"postgresql://db/a\"\n").unwrap();
+    fs::write(&file, "[stores.default]\npath = \"near\"\n[jobs.a]\nurl = \"postgresql://db/a\"\n").unwrap();
     let job = Config::load(Some(&file), &Default::default(), chrono::Utc::now())
         .unwrap()
         .jobs
