@@ -186,11 +186,13 @@ impl Copying<'_> {
             Ok(said) => self.publish(said).await,
             Err(error) => Err(error),
         };
-        let mut cleared = Ok(());
+        let (mut cleared, mut settled) = (Ok(()), true);
         if published.is_err() {
+            // What was begun before it was cancelled may still appear.
+            settled = self.target.store().settle().await;
             cleared = self.target.discard(id).await;
         }
-        if cleared.is_ok() {
+        if cleared.is_ok() && settled {
             cleared = self.target.release(id).await;
         }
         if let Err(error) = cleared {

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::engine::postgres::restore::kept::{self, Databases};
 use crate::error::Result;
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Kind, Summary};
+use crate::restore::postgres::kept::{self, Databases};
 use crate::retention::{self, Candidate, Situation, Verdict};
 use crate::shelf::{Backup, Inventory, Shelf};
 use crate::store::Locked;

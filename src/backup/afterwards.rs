@@ -33,7 +33,9 @@ pub(super) async fn finish(
         report.afterwards.push(text);
     }
     let id = report.manifest.id;
-    copies.clear_away(&failure(request, id, String::new()), false, false).await;
+    copies
+        .clear_away(&failure(request, id, String::new()), false, false)
+        .await;
     if request.job.prune {
         let known = noticed.found.into_iter();
         let known = known.map(|(shelf, found)| (shelf.place().to_owned(), found.into_summaries()));

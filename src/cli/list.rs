@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
-use crate::engine::postgres::restore::kept::{self, Remains};
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::{BackupId, Kind};
+use crate::restore::postgres::kept::{self, Remains};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
 /// Options of `snapback list`.
@@ -29,10 +29,19 @@ struct Listed<'a> {
     stores: Vec<Place<'a>>,
     backups: Vec<Row<'a>>,
     failures: Vec<&'a Failure>,
-    claims: Vec<&'a Claim>,
+    claims: Vec<Claimed<'a>>,
     unreadable: Vec<&'a String>,
     /// What restores have on the server; nothing when it cannot be reached.
     restores: Option<&'a Remains>,
+}
+
+/// A run that is under way, or was killed.
+#[derive(Serialize)]
+struct Claimed<'a> {
+    #[serde(flatten)]
+    claim: &'a Claim,
+    /// It is of this machine, and its process is gone.
+    dead: bool,
 }
 
 /// A store of the job.
@@ -170,13 +179,22 @@ fn listed<'a>(job: &'a Job, stock: &'a Stock, restores: Option<&'a Remains>) -> 
         stores: stores.map(place).collect(),
         backups: stock.ids().into_iter().filter_map(|id| Row::of(stock, id)).collect(),
         failures: stock.inventories().flat_map(|inventory| &inventory.failures).collect(),
-        claims: stock.inventories().flat_map(|inventory| &inventory.claims).collect(),
+        claims: stock
+            .inventories()
+            .flat_map(|inventory| &inventory.claims)
+            .map(claimed)
+            .collect(),
         unreadable: stock
             .inventories()
             .flat_map(|inventory| &inventory.unreadable)
             .collect(),
         restores,
     }
+}
+
+fn claimed(claim: &Claim) -> Claimed<'_> {
+    let dead = is_dead(&claim.by);
+    Claimed { claim, dead }
 }
 
 fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {

@@ -62,7 +62,14 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let asks = (args.force || args.drop_only_copies) && !args.yes && !args.dry_run;
     if asks {
         for job in &jobs {
-            let plan = prune(job, Wishes { dry_run: true, ..wishes }).await;
+            let plan = prune(
+                job,
+                Wishes {
+                    dry_run: true,
+                    ..wishes
+                },
+            )
+            .await;
             if !globals.json {
                 print(job, &plan, true)?;
             }
@@ -110,11 +117,12 @@ async fn prune(job: &Job, wishes: Wishes) -> Outcome {
 /// Asks a person, and refuses where there is none to ask.
 fn confirm() -> Result<()> {
     if !std::io::stdin().is_terminal() {
-        return Err(
-            Fail::new(Exit::Refused, "nothing was deleted: this needs a confirmation, and there is no terminal to ask on")
-                .hint("add --yes to go ahead without being asked")
-                .into(),
-        );
+        return Err(Fail::new(
+            Exit::Refused,
+            "nothing was deleted: this needs a confirmation, and there is no terminal to ask on",
+        )
+        .hint("add --yes to go ahead without being asked")
+        .into());
     }
     let mut err = std::io::stderr().lock();
     err.write_all(b"Type yes to delete what is listed: ")?;
@@ -161,7 +169,11 @@ fn print_store(job: &Job, done: &InStore, dry_run: bool) -> Result<()> {
         output::line(&held.to_string())?;
     }
     let is_kept_by_failure = |verdict: &Verdict| verdict.reasons.contains(&Reason::LastRunFailed);
-    let waiting = done.verdicts.iter().filter(|verdict| is_kept_by_failure(verdict)).count();
+    let waiting = done
+        .verdicts
+        .iter()
+        .filter(|verdict| is_kept_by_failure(verdict))
+        .count();
     match &done.last_failure {
         Some(failure) if waiting > 0 => output::line(&format!(
             "{waiting} that no rule keeps stay, because the job's last run failed ({failure}); the next run that succeeds \
@@ -180,7 +192,10 @@ fn staying(done: &InStore) -> String {
             *counts.entry(reason.to_string()).or_default() += 1;
         }
     }
-    let counts: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let counts: Vec<String> = counts
+        .into_iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     match counts.is_empty() {
         true => String::new(),
         false => format!("; kept: {}", counts.join(", ")),

@@ -206,7 +206,10 @@ mod tests {
             let summary: Summary = serde_json::from_slice(&text).unwrap();
             assert_eq!(summary, Summary::from(&whole));
             assert_eq!((summary.table_count(), summary.rows()), numbers);
-            assert_eq!((summary.table_count(), summary.rows()), (whole.table_count(), whole.rows()));
+            assert_eq!(
+                (summary.table_count(), summary.rows()),
+                (whole.table_count(), whole.rows())
+            );
         }
     }
 }

@@ -283,3 +283,36 @@ fn no_sequence_of_runs_failures_clock_jumps_and_prunes_loses_the_last_good_backu
         }
     }
 }
+
+#[test]
+fn a_safety_snapshot_stays_as_long_as_its_replaced_database() {
+    let backups = [at(30, 0), at(2, 0), at(1, 0), at(0, 0)].map(backup);
+    let mut backups: Vec<Candidate> = backups.into();
+    for snapshot in &mut backups[1..] {
+        snapshot.kind = Kind::Safety;
+    }
+    // Of a restore in place there is no database besides.
+    backups[1].of_replaced = true;
+    backups[2].of_replaced = true;
+    let (in_use, kept) = (BTreeSet::new(), BTreeSet::from([at(2, 0)].map(BackupId::at)));
+    let mut situation = Situation {
+        now: at(30, 1),
+        zone: Tz::UTC,
+        last_run_failed: false,
+        in_use: &in_use,
+        kept: Some(&kept),
+    };
+    let reasons = |situation: &Situation<'_>| {
+        let verdicts = plan(&backups, &last(1), situation).unwrap();
+        verdicts
+            .into_iter()
+            .skip(1)
+            .map(|verdict| verdict.reasons)
+            .collect::<Vec<_>>()
+    };
+    let expired = || vec![Reason::Expired];
+    assert_eq!(reasons(&situation), [vec![Reason::KeptDatabase], expired(), expired()]);
+    situation.kept = None;
+    let unknown = || vec![Reason::ServerAway];
+    assert_eq!(reasons(&situation), [unknown(), unknown(), expired()]);
+}

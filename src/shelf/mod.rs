@@ -71,7 +71,10 @@ impl Backup {
         let (archive, _) = Part::files(summary.is_encrypted());
         Backup {
             present: names.size(id, archive) == Some(summary.archive.bytes),
-            pin: names.pins.contains_key(&id).then(|| pin.unwrap_or_else(|| Pin::nameless(id))),
+            pin: names
+                .pins
+                .contains_key(&id)
+                .then(|| pin.unwrap_or_else(|| Pin::nameless(id))),
             checks: names.checks(id).to_vec(),
             summary,
         }

@@ -196,7 +196,11 @@ impl Shelf {
         part: Part,
         listed: &BTreeMap<BackupId, u64>,
     ) -> Result<Vec<T>> {
-        let listed: Vec<_> = listed.iter().rev().map(|(id, size)| (self.path(part, *id), *size)).collect();
+        let listed: Vec<_> = listed
+            .iter()
+            .rev()
+            .map(|(id, size)| (self.path(part, *id), *size))
+            .collect();
         let records = stream::iter(listed).map(|(path, size)| {
             let shelf = self.clone();
             async move { shelf.record(&path, size).await }

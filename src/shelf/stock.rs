@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{Backup, Inventory, Mark, Names, Shelf};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Depth, Kind, Manifest};
+use crate::manifest::{BackupId, Depth, Kind, Manifest, Summary};
 
 /// How many backups are opened at once to see which is the newest of its kind, after the first was not.
 const LOOKED_AT: usize = 4;
@@ -161,7 +161,11 @@ impl Stock<Names> {
     /// There is no such backup.
     pub fn spots_of(&self, which: &str) -> Result<Vec<Spot>> {
         let id = match which {
-            "latest" => self.ids().into_iter().next().ok_or_else(|| self.not_found("no backup"))?,
+            "latest" => self
+                .ids()
+                .into_iter()
+                .next()
+                .ok_or_else(|| self.not_found("no backup"))?,
             id => id.parse()?,
         };
         let mut spots = self.spots();
@@ -189,15 +193,30 @@ impl Stock<Names> {
     /// # Errors
     /// The stores fail that have it by name.
     pub async fn has(&self, id: BackupId) -> Result<bool> {
+        let found = self.first(id, |backup| backup.present).await?;
+        Ok(found.is_some())
+    }
+
+    /// What the manifest of a backup says, as the nearest store has it.
+    ///
+    /// # Errors
+    /// The stores fail that have it by name.
+    pub async fn summary(&self, id: BackupId) -> Result<Option<Summary>> {
+        let found = self.first(id, |_| true).await?;
+        Ok(found.map(|backup| backup.summary))
+    }
+
+    /// The nearest copy of a backup that is `wanted`.
+    async fn first(&self, id: BackupId, wanted: impl Fn(&Backup) -> bool) -> Result<Option<Backup>> {
         let mut failed = None;
         for (shelf, names) in &self.shelves {
             match shelf.backup(names, id).await {
-                Ok(backup) if backup.as_ref().is_some_and(|backup| backup.present) => return Ok(true),
+                Ok(Some(backup)) if wanted(&backup) => return Ok(Some(backup)),
                 Ok(_) => {}
                 Err(error) => failed = Some(error),
             }
         }
-        failed.map_or(Ok(false), Err)
+        failed.map_or(Ok(None), Err)
     }
 
     /// The copies of one backup, the nearest first; empty where there are none.

@@ -49,9 +49,15 @@ fn manifest(id: &str, tables: usize) -> String {
 
 #[tokio::test]
 async fn the_memory_for_a_long_history_is_bounded_whatever_its_manifests_hold() {
-    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let folder = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
     let file = folder.path().join("snapback.toml");
-    fs::write(&file, "[stores.default]\npath = \"near\"\n[jobs.a]\nurl = \"postgresql://db/a\"\n").unwrap();
+    fs::write(
+        &file,
+        "[stores.default]\npath = \"near\"\n[jobs.a]\nurl = \"postgresql://db/a\"\n",
+    )
+    .unwrap();
     let job = Config::load(Some(&file), &Default::default(), chrono::Utc::now())
         .unwrap()
         .jobs
@@ -74,7 +80,10 @@ async fn the_memory_for_a_long_history_is_bounded_whatever_its_manifests_hold() 
         let large = backup.summary.id.to_string().ends_with("0007Z");
         let tables = if large { 5 * TABLES as u64 } else { TABLES as u64 };
         assert!(backup.is_good());
-        assert_eq!((backup.summary.table_count(), backup.summary.rows()), (tables, 3 * tables));
+        assert_eq!(
+            (backup.summary.table_count(), backup.summary.rows()),
+            (tables, 3 * tables)
+        );
     }
     assert!(after - before < BOUND, "{} KiB more", after - before);
     // Also who opens one after the other needs no more.

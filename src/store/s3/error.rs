@@ -81,10 +81,15 @@ impl S3 {
 fn is_full<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     let says_so = |message: &str| {
         let message = message.to_ascii_lowercase();
-        ["no space left", "quota", "disk full"].iter().any(|words| message.contains(words))
+        ["no space left", "quota", "disk full"]
+            .iter()
+            .any(|words| message.contains(words))
     };
     status(error) == Some(507)
-        || matches!(code(error), Some("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage"))
+        || matches!(
+            code(error),
+            Some("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage")
+        )
         || message(error).is_some_and(says_so)
 }
 

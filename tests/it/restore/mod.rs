@@ -5,6 +5,7 @@ mod failures;
 mod from;
 mod in_place;
 mod in_place_tables;
+mod kept;
 mod kills;
 mod late_rows;
 mod proof;

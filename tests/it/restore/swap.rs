@@ -7,11 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use snapback::config::Config;
 use snapback::engine::postgres::connect::Dsn;
-use snapback::engine::postgres::restore::marker::{Marker, State, VERSION};
-use snapback::engine::postgres::restore::swap::{Aside, Swap, Swapped, swap};
-use snapback::engine::postgres::restore::target::Target;
-use snapback::engine::postgres::restore::watch::{Step, Watch};
-use snapback::engine::postgres::restore::{kept, live::Live, recover, undo};
+use snapback::restore::postgres::marker::{Marker, State, VERSION};
+use snapback::restore::postgres::swap::{Aside, Swap, Swapped, swap};
+use snapback::restore::postgres::target::Target;
+use snapback::restore::postgres::watch::{Step, Watch};
+use snapback::restore::postgres::{kept, live::Live, recover, undo};
 
 use super::Site;
 use crate::support::Server;
@@ -333,8 +333,13 @@ fn kept_databases_expire_but_never_the_only_copy() {
     let config = Config::load(Some(&file), &Default::default(), at).unwrap();
     runtime().block_on(async {
         let now = at + TimeDelta::days(8);
-        let gone = kept::prune(&config.jobs[0], now, false).await.unwrap();
-        assert_eq!(gone.iter().map(|kept| kept.name.as_str()).collect::<Vec<_>>(), ["old"]);
+        let found = kept::prune(&config.jobs[0], now, kept::Wishes::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            found.dropped.iter().map(|kept| kept.name.as_str()).collect::<Vec<_>>(),
+            ["old"]
+        );
     });
     assert_eq!(
         site.databases(),

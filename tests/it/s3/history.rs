@@ -20,9 +20,7 @@ fn history(bucket: &FaultyS3) -> (Site, Vec<String>) {
         .psql("app", "CREATE TABLE t AS SELECT generate_series(1, 3) n");
     let made = site.backup();
     let folder = bucket.bucket().join("app");
-    let mut ids: Vec<String> = (1..HISTORY)
-        .map(|n| format!("20260101T0000{n:02}Z"))
-        .collect();
+    let mut ids: Vec<String> = (1..HISTORY).map(|n| format!("20260101T0000{n:02}Z")).collect();
     for id in &ids {
         for extension in ["dump", "globals.sql"] {
             let file = |id: &str| folder.join(format!("app_{id}.{extension}"));
@@ -46,7 +44,9 @@ fn asked(bucket: &FaultyS3) -> (BTreeMap<String, usize>, usize) {
         }
     }
     let kinds = [Ask::Put, Ask::Start, Ask::Part, Ask::Complete, Ask::Abort];
-    let kinds = kinds.into_iter().chain([Ask::Uploads, Ask::Get, Ask::Head, Ask::List, Ask::Delete]);
+    let kinds = kinds
+        .into_iter()
+        .chain([Ask::Uploads, Ask::Get, Ask::Head, Ask::List, Ask::Delete]);
     (manifests, kinds.map(|kind| bucket.count(kind)).sum())
 }
 
@@ -100,8 +100,7 @@ fn a_manifest_that_makes_no_sense_hides_no_other() {
     let listed: Value = serde_json::from_str(&site.run(&["list", "app", "--json"]).ok().stdout).unwrap();
     assert_eq!(listed[0]["backups"].as_array().unwrap().len(), HISTORY - 1);
     assert_eq!(listed[0]["unreadable"].as_array().unwrap().len(), 1);
-    let plan: Value =
-        serde_json::from_str(&site.run(&["restore", "app", "--dry-run", "--json"]).ok().stdout).unwrap();
+    let plan: Value = serde_json::from_str(&site.run(&["restore", "app", "--dry-run", "--json"]).ok().stdout).unwrap();
     assert_eq!(plan["plan"]["backup"]["id"], *ids[HISTORY - 2], "{plan}");
     for verb in ["show", "verify", "restore"] {
         let run = site.run(&[verb, "app", &ids[HISTORY - 1]]).code(6);

@@ -171,7 +171,12 @@ impl fmt::Display for Staying {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Staying { kept, stays } = self;
         match kept.bytes.and_then(|bytes| u64::try_from(bytes).ok()) {
-            Some(bytes) => write!(f, "replaced database {} ({}) stays: {stays}", kept.name, indicatif::HumanBytes(bytes)),
+            Some(bytes) => write!(
+                f,
+                "replaced database {} ({}) stays: {stays}",
+                kept.name,
+                indicatif::HumanBytes(bytes)
+            ),
             None => write!(f, "replaced database {} stays: {stays}", kept.name),
         }
     }
@@ -197,7 +202,11 @@ impl Databases {
         for kept in &self.dropped {
             tracing::info!(job, "replaced database {} dropped", kept.name);
         }
-        for staying in self.kept.iter().filter(|staying| !matches!(staying.stays, Why::Until(_))) {
+        for staying in self
+            .kept
+            .iter()
+            .filter(|staying| !matches!(staying.stays, Why::Until(_)))
+        {
             tracing::info!(job, "{staying}");
         }
     }
@@ -236,7 +245,10 @@ pub async fn prune(job: &Job, now: DateTime<Utc>, wishes: Wishes) -> Result<Data
 impl Databases {
     /// The same, where those that would go stay as well.
     fn staying(mut self, why: impl Fn(&Kept) -> Why) -> Databases {
-        let stays = self.dropped.drain(..).map(|kept| Staying { stays: why(&kept), kept });
+        let stays = self.dropped.drain(..).map(|kept| Staying {
+            stays: why(&kept),
+            kept,
+        });
         let stays: Vec<Staying> = stays.collect();
         self.kept.extend(stays);
         self
