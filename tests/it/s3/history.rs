@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::restore::Site;
-use crate::support::faulty_s3::{Ask, FaultyS3};
+use crate::support::faulty_s3::{Ask, Fault, FaultyS3};
 
 /// How many backups the history has.
 const HISTORY: usize = 40;
@@ -106,4 +106,19 @@ fn a_manifest_that_makes_no_sense_hides_no_other() {
         let run = site.run(&[verb, "app", &ids[HISTORY - 1]]).code(6);
         assert!(run.stderr.contains("cannot be understood"), "{}", run.stderr);
     }
+}
+
+#[test]
+fn a_bucket_that_has_no_room_for_a_record_can_be_emptied() {
+    let bucket = FaultyS3::start();
+    let site = Site::new(15, "app");
+    site.use_store(&bucket.config(""));
+    site.backup();
+    let newest = site.backup();
+    site.configure("retention = { keep_last = 1 }");
+    bucket.fail(Ask::Put, ".removal", 0, usize::MAX, Fault::Error(507, "InsufficientStorage"));
+    let pruned = site.run(&["prune", "app"]).ok().stdout;
+    assert!(pruned.contains("1 of 2 backups deleted"), "{pruned}");
+    let left = bucket.objects();
+    assert!(left.iter().all(|name| name.contains(&newest)), "{left:?}");
 }
