@@ -29,7 +29,7 @@ pub(super) async fn finish(
         afterwards: Vec::new(),
     };
     if let Err(error) = copies.release().await {
-        let text = format!("the claim of the run is left for the next one to remove: {error:#}");
+        let text = format!("the claim of this run could not be removed; the next run removes it: {error:#}");
         report.afterwards.push(text);
     }
     let id = report.manifest.id;

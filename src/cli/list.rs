@@ -274,7 +274,9 @@ async fn remains(job: &Job) -> Option<Remains> {
 }
 
 fn print_remains(remains: &Remains, stock: &Stock) -> Result<()> {
-    let exists = |id| stock.copies(id).any(|(_, backup)| backup.present);
+    // A store that cannot be read may have it.
+    let is_known = stock.unreachable.is_empty();
+    let exists = |id| !is_known || stock.copies(id).any(|(_, backup)| backup.present);
     for leftover in &remains.leftovers {
         output::line(&leftover.to_string())?;
     }

@@ -20,8 +20,10 @@ use crate::store::{Missing, Store};
 /// The largest piece of a text that is read at once: far stores answer slowly, so nearly every manifest is one piece.
 const PIECE: u64 = 4 << 20;
 
-/// How many KiB of text are in memory at once.
+/// How many KiB of text are in memory at once. A disk answers at once, and each thread that reads from it keeps the memory of
+/// its largest text.
 const TEXT_LIMIT: usize = 8 << 10;
+const LOCAL_TEXT_LIMIT: usize = 4 << 10;
 
 /// How many texts are read at once: far stores answer slowly, and most texts are small.
 const READERS: usize = 24;
@@ -29,7 +31,11 @@ const READERS: usize = 24;
 impl Shelf {
     /// Reads everything that `names` names, but again no summary that is `known`: manifests never change.
     pub(super) async fn read(&self, names: &Names, mut known: BTreeMap<BackupId, Summary>) -> Result<Inventory> {
-        let limit = Arc::new(Semaphore::new(TEXT_LIMIT));
+        let limit = match self.store.is_local() {
+            true => LOCAL_TEXT_LIMIT,
+            false => TEXT_LIMIT,
+        };
+        let limit = Arc::new(Semaphore::new(limit));
         let mut found = Inventory {
             failures: self.records(Part::Failure, &names.failures).await?,
             claims: self.records(Part::Claim, &names.claims).await?,
