@@ -116,7 +116,13 @@ fn a_bucket_that_has_no_room_for_a_record_can_be_emptied() {
     site.backup();
     let newest = site.backup();
     site.configure("retention = { keep_last = 1 }");
-    bucket.fail(Ask::Put, ".removal", 0, usize::MAX, Fault::Error(507, "InsufficientStorage"));
+    bucket.fail(
+        Ask::Put,
+        ".removal",
+        0,
+        usize::MAX,
+        Fault::Error(507, "InsufficientStorage"),
+    );
     let pruned = site.run(&["prune", "app"]).ok().stdout;
     assert!(pruned.contains("1 of 2 backups deleted"), "{pruned}");
     let left = bucket.objects();
