@@ -157,7 +157,7 @@ fn print_store(job: &Job, done: &InStore, dry_run: bool) -> Result<()> {
     let all = done.verdicts.len();
     if dry_run {
         if all > 0 {
-            output::line(&render(&done.verdicts))?;
+            output::lines(&render(&done.verdicts))?;
         }
         let going = done.verdicts.iter().filter(|verdict| !verdict.keep).count();
         output::line(&format!("{title}: {going} of {all} backups would be deleted"))?;
