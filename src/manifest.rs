@@ -12,10 +12,12 @@ use crate::row_hash::RowHash;
 
 mod sealed;
 mod spelling;
+mod summary;
 mod written;
 
 pub use sealed::{Encryption, Sealed};
 pub use spelling::Spelling;
+pub use summary::Summary;
 pub use written::Written;
 
 /// Version of the manifest's format; a reader refuses a newer one.
@@ -81,7 +83,7 @@ impl<'de> Deserialize<'de> for BackupId {
 }
 
 /// The objects of a backup within its job's folder. Only a manifest makes the others a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The archive.
     Archive,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use tokio::sync::Mutex;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +85,8 @@ pub struct Prepared<'a> {
     merged: bool,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
+    /// Taken while the safety snapshot is.
+    safety: Mutex<()>,
 }
 
 /// The database that is being made.
@@ -209,6 +212,7 @@ impl<'a> Prepared<'a> {
             chosen,
             part,
             new_tables,
+            safety: Mutex::new(()),
         })
     }
 
@@ -241,7 +245,8 @@ impl<'a> Prepared<'a> {
             let alone = self.until(self.lock()).await?;
             let expected = self.check().await?;
             let safety = match &alone.live {
-                Some(_) if !self.is_new() => self.until(self.back_up(None)).await?,
+                // It hears itself that it is cancelled, and clears away what it began.
+                Some(_) if !self.is_new() => self.back_up(None).await?,
                 _ => None,
             };
             let taken = live::names(&alone.client).await?;
@@ -324,7 +329,15 @@ impl<'a> Prepared<'a> {
 
     /// Runs a part of the restore unless it is cancelled meanwhile.
     pub(super) async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        unless(&self.request.cancel, work).await
+        let cancelled = async {
+            self.request.cancel.cancelled().await;
+            // A safety snapshot hears of that itself, and clears away what it began.
+            drop(self.safety.lock().await);
+        };
+        tokio::select! {
+            result = work => result,
+            () = cancelled => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
+        }
     }
 
     /// For as long as people may want to go back, no pruning takes what this restore is made of.
@@ -355,6 +368,7 @@ impl<'a> Prepared<'a> {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
             return Ok(None);
         }
+        let _ends_by_itself = self.safety.lock().await;
         watch.step(Step::Safety).await;
         let request = backup::Request {
             label: Some(format!("before the restore of {}", self.content)),

@@ -8,6 +8,7 @@ mod foreign_roles;
 mod from;
 mod in_place;
 mod in_place_tables;
+mod kept;
 mod kills;
 mod late_rows;
 mod proof;
