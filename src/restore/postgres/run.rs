@@ -364,12 +364,12 @@ impl<'a> Prepared<'a> {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
             return Ok(None);
         }
-        let _ends_by_itself = self.safety.lock().await;
         let paused = async {
             watch.step(Step::Safety).await;
             Ok(())
         };
         self.until(paused).await?;
+        let _ends_by_itself = self.safety.lock().await;
         let request = backup::Request {
             label: Some(format!("before the restore of {}", self.content)),
             in_place,
