@@ -96,7 +96,7 @@ impl Temporary {
 /// Runs a job, as often as it allows while what fails is temporary.
 ///
 /// # Errors
-/// As [`super::run_once`].
+/// Whatever keeps the backup from being whole. The failure is recorded in the stores, unless another run was merely in the way.
 pub async fn run(request: &Request<'_>) -> Result<Report> {
     let attempts = request.job.attempts;
     let mut attempt = 1;

@@ -240,7 +240,7 @@ impl Shelf {
     /// Deletes a backup: the manifest first, so that it never promises what is not there.
     ///
     /// # Errors
-    /// The store fails; what is left is no backup any more, or still a whole one. [`store::Locked`]: the store
+    /// The store fails; what is left is no backup any more, or still a whole one. [`crate::store::Locked`]: the store
     /// does not let go of it yet.
     pub async fn remove(&self, id: BackupId) -> Result<()> {
         self.retire(id).await?;

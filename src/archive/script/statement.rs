@@ -84,7 +84,7 @@ impl Statement {
         }
     }
 
-    /// Its text, for looking at it: see [`raw`].
+    /// Its text, for looking at it: see [`raw_text`].
     #[must_use]
     pub fn decoded(&self) -> String {
         raw_text::decode(&self.text)
