@@ -121,17 +121,15 @@ impl Config {
         store::bucket(&self.raw.stores, name)
     }
 
-    /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, and without a
-    /// backup the newest is meant.
+    /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, so that a single word which is
+    /// not its name is a backup's, and without a backup the newest is meant.
     ///
     /// # Errors
     /// As [`Config::job`].
     pub fn job_and_backup<'a>(&self, first: Option<&'a str>, second: Option<&'a str>) -> Result<(&Job, &'a str)> {
         let is_job = |name: &str| self.jobs.iter().any(|job| job.name == name);
         match (first, second) {
-            (Some(only), None) if !is_job(only) && self.jobs.len() == 1 && looks_like_backup(only) => {
-                Ok((self.job(None)?, only))
-            }
+            (Some(only), None) if !is_job(only) && self.jobs.len() == 1 => Ok((self.job(None)?, only)),
             (first, second) => Ok((self.job(first)?, second.unwrap_or("latest"))),
         }
     }
@@ -190,11 +188,6 @@ impl Config {
         let names: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
         names.join(", ")
     }
-}
-
-/// Whether a word on the command line is meant as a backup rather than as a job.
-fn looks_like_backup(word: &str) -> bool {
-    word == "latest" || word.parse::<crate::manifest::BackupId>().is_ok()
 }
 
 /// The file to read; one that was named must be there.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::find;
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Depth, Manifest};
 use crate::shelf::{Check, Claim, Copy, Shelf, Stock, is_dead, this_process};
@@ -21,7 +22,7 @@ const HOLD: TimeDelta = TimeDelta::days(1);
 pub struct Request<'a> {
     /// The job.
     pub job: &'a Job,
-    /// An id, or `latest`.
+    /// `latest`, an id, its beginning, or a label.
     pub which: &'a str,
     /// Where the copy goes.
     pub to: &'a Destination,
@@ -126,7 +127,8 @@ async fn plan(request: &Request<'_>) -> Result<Plan> {
         return Err(stock.unreachable.swap_remove(place).1);
     }
     stock.warn();
-    let copies = stock.find(request.which)?.into_iter();
+    let found = find(&stock, request.job, request.which, None).await?;
+    let copies = found.warned().into_iter();
     let (mut there, sources): (Vec<Copy>, Vec<Copy>) = copies.partition(|copy| is_target(&copy.shelf));
     Ok(Plan {
         target,

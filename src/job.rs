@@ -15,9 +15,11 @@ use crate::config::value::{List, Span};
 use crate::config::{Environment, about, impossible, raw};
 use crate::engine::postgres::connect::{Dsn, Secret};
 use crate::engine::postgres::dump::Request;
+use crate::engine::postgres::identity;
 use crate::engine::postgres::options::DumpOptions;
 use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
 use crate::error::{Exit, Fail, Result};
+use crate::manifest::Identity;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
@@ -111,6 +113,12 @@ enum Password {
 }
 
 impl SourceConfig {
+    /// The database, as far as its URL tells.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        identity::named(&self.dsn)
+    }
+
     /// What to connect with, the configured password in it.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ impl JobLock {
                     .into(),
             );
         }
-        let source = identity::read(&session, dsn).await?;
+        let source = identity::read(&session).await?;
         Ok(JobLock { session, source })
     }
 

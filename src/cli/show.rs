@@ -10,6 +10,7 @@ use crate::archive::{RestoreOptions, list};
 use crate::cli::Globals;
 use crate::engine::postgres::restore::origin::{Body, Content, Origin};
 use crate::error::{Exit, Result, exit_of};
+use crate::find::find;
 use crate::job::{Job, Keys};
 use crate::manifest::Manifest;
 use crate::seal::age::brief;
@@ -57,7 +58,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     }
     let stock = Stock::read(job).await?;
     stock.warn();
-    let copies = stock.find(which)?;
+    let copies = find(&stock, job, which, None).await?.warned();
     let Some(first) = copies.first() else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -93,7 +94,7 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 
 /// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
-    let content = Content::open(&Origin::Backup { job, id }, &job.keys).await?;
+    let content = Content::open(&Origin::Backup { job, id, of: None }, &job.keys).await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");
     }
@@ -136,9 +137,13 @@ fn render(shown: &Shown<'_>) -> String {
     }
     fact(
         "database",
-        format!("{} on {} port {}", source.database, source.host, source.port),
+        source.to_string(),
     );
     fact("server", format!("PostgreSQL {}", source.server_version));
+    if let Some(identifier) = source.system_identifier {
+        let oid = source.database_oid;
+        fact("identity", format!("system identifier {identifier}, database OID {oid}"));
+    }
     fact("started", manifest.started.to_rfc3339());
     fact("took", output::seconds(manifest.seconds()));
     for copy in &shown.copies {

@@ -13,6 +13,7 @@ use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::engine::postgres::restore::kept::Kept;
 use crate::engine::postgres::restore::origin::Origin;
+use crate::engine::postgres::restore::other::FromOther;
 use crate::engine::postgres::restore::plan::Mode;
 use crate::engine::postgres::restore::run::{Prepared, Request};
 use crate::engine::postgres::restore::target::Target;
@@ -68,13 +69,18 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
     let progress = Progress::new(!globals.json);
     let cancel = CancellationToken::new();
     let request = Request {
-        origin: Origin::Backup { job, id: safety },
+        origin: Origin::Backup {
+            job,
+            id: safety,
+            of: None,
+        },
         job,
         mode: Mode::InPlace,
         options: RestoreOptions::default(),
         back: true,
         safety: true,
         force: false,
+        from_other: FromOther::Refused,
         jobs: None,
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),

@@ -10,7 +10,8 @@ use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result};
-use crate::job::Keys;
+use crate::find::find;
+use crate::job::{Job, Keys};
 use crate::manifest::{Depth, Manifest};
 use crate::shelf::{Check, Copy, Stock};
 use crate::verify::{Findings, sample, verify};
@@ -64,8 +65,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         stock = stock.only(job.destination(store)?);
     }
     let depth = if args.full { Depth::Full } else { Depth::Quick };
-    let copies = choose(&args, &stock, which, depth)?;
     let mut trouble = Trouble::default();
+    let copies = choose(&args, &stock, (job, which), depth, &mut trouble).await?;
     for (_, error) in stock.unreachable.drain(..) {
         trouble.failed.get_or_insert(error);
     }
@@ -103,14 +104,26 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
 }
 
 /// The copies to look at.
-fn choose(args: &Args, stock: &Stock, which: &str, depth: Depth) -> Result<Vec<Copy>> {
-    match (args.sample, stock.ids().first()) {
-        (Some(percent), _) => Ok(sample(stock.all(), percent, depth)),
-        (None, _) if args.all => Ok(stock.all()),
-        // The newest also if it is damaged: a restore would pass over it, but here it is the one to look at.
-        (None, Some(newest)) if which == "latest" => stock.find(&newest.to_string()),
-        _ => stock.find(which),
+async fn choose(
+    args: &Args,
+    stock: &Stock,
+    (job, which): (&Job, &str),
+    depth: Depth,
+    trouble: &mut Trouble,
+) -> Result<Vec<Copy>> {
+    if let Some(percent) = args.sample {
+        return Ok(sample(stock.all(), percent, depth));
     }
+    if args.all {
+        return Ok(stock.all());
+    }
+    let found = find(stock, job, which, None).await?;
+    // Whoever is told by the exit code shall not believe that all is well again because the one before is good.
+    for id in &found.passed {
+        let damaged = format!("backup {id} is known to be damaged, and was passed over");
+        trouble.damaged.push(damaged);
+    }
+    Ok(found.warned())
 }
 
 /// What is wrong, of all that was looked at.

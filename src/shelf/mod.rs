@@ -66,6 +66,12 @@ pub struct Backup {
 }
 
 impl Backup {
+    /// Whether it is whole as far as is known.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.present && self.failed_check().is_none()
+    }
+
     /// Whether a restore could rely on it, as far as is known.
     #[must_use]
     pub fn is_good(&self) -> bool {

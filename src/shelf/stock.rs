@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{Backup, Inventory, Shelf};
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Kind};
+use crate::manifest::BackupId;
 
 /// The shelves of a job, as far as their stores can be read.
 pub struct Stock {
@@ -117,24 +117,13 @@ impl Stock {
             .filter_map(move |(shelf, inventory)| Some((shelf, inventory.backup(id)?)))
     }
 
-    /// The copies of the backup that `which` means, those first that are whole as far as is known, the nearest first:
-    /// an id, or `latest`, which is the newest that is whole and was not taken by a restore of what it replaced.
+    /// The copies of the backup `id`, those first that are whole as far as is known, the nearest first.
     ///
     /// # Errors
     /// There is no such backup.
-    pub fn find(&self, which: &str) -> Result<Vec<Copy>> {
-        let is_whole = |backup: &Backup| backup.present && backup.failed_check().is_none();
-        let id = match which {
-            "latest" => {
-                let wanted = |backup: &Backup| is_whole(backup) && backup.manifest.kind != Kind::Safety;
-                let has_wanted = |id: &BackupId| self.copies(*id).any(|(_, backup)| wanted(backup));
-                let newest = self.ids().into_iter().find(has_wanted);
-                newest.ok_or_else(|| self.not_found("no backup that is whole"))?
-            }
-            id => id.parse()?,
-        };
+    pub fn get(&self, id: BackupId) -> Result<Vec<Copy>> {
         let mut copies: Vec<Copy> = self.copies(id).map(Copy::of).collect();
-        copies.sort_by_key(|copy| !is_whole(&copy.backup));
+        copies.sort_by_key(|copy| !copy.backup.is_whole());
         match copies.is_empty() {
             true => Err(self
                 .unreadable(id)
@@ -150,7 +139,9 @@ impl Stock {
         Some(Fail::new(Exit::Damaged, reason.clone()).into())
     }
 
-    fn not_found(&self, what: &str) -> anyhow::Error {
+    /// The error of a backup that is not there: `what` the job has not, as in "no backup that is whole".
+    #[must_use]
+    pub fn not_found(&self, what: &str) -> anyhow::Error {
         let places: Vec<String> = self
             .shelves
             .iter()

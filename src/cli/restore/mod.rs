@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Config, environment};
 use crate::engine::postgres::restore::location::Location;
 use crate::engine::postgres::restore::origin::Origin;
+use crate::engine::postgres::restore::other::FromOther;
 use crate::engine::postgres::restore::outcome::Outcome;
 use crate::engine::postgres::restore::plan::{self as plan_of, Plan, Subject};
 use crate::engine::postgres::restore::run::{Prepared, Request};
@@ -63,6 +64,9 @@ pub struct Args {
     /// Take no safety snapshot of what is replaced
     #[arg(long)]
     no_safety: bool,
+    /// Restore a backup of another database or server over this one; with its name, only one of that database
+    #[arg(long, value_name = "DATABASE", num_args = 0..=1, default_missing_value = "")]
+    from_other: Option<String>,
     /// Try it also on a server that is older than the backup's
     #[arg(long)]
     force: bool,
@@ -115,6 +119,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         back: false,
         safety: !args.no_safety,
         force: args.force,
+        from_other: from_other(&args),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
@@ -162,6 +167,14 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
     progress.end();
     report(globals, &prepared.plan, &outcome?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn from_other(args: &Args) -> FromOther<'_> {
+    match args.from_other.as_deref() {
+        None => FromOther::Refused,
+        Some("") => FromOther::Any,
+        Some(name) => FromOther::Named(name),
+    }
 }
 
 fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
@@ -223,7 +236,8 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     let to = args.to.as_deref();
     let Some(file) = &args.from else {
         let (job, id) = args.which.find(config)?;
-        let origin = Origin::Backup { job, id };
+        let of = from_other(args).name();
+        let origin = Origin::Backup { job, id, of };
         let job = match to {
             Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
             None => Cow::Borrowed(job),

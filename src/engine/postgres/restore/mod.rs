@@ -14,6 +14,7 @@ pub mod marker;
 pub mod needs;
 mod null_sink;
 pub mod origin;
+pub mod other;
 pub mod outcome;
 pub mod plan;
 mod pooled;

@@ -16,8 +16,9 @@ use crate::archive::script::Script;
 use crate::archive::toc::{DumpId, Entry};
 use crate::engine::postgres::dump;
 use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::find;
 use crate::job::{Job, Keys};
-use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Table};
+use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Source, Table};
 use crate::seal::Algorithm;
 use crate::shelf::{Check, Copy, Shelf, Stock};
 use crate::{stored, verify};
@@ -29,8 +30,10 @@ pub enum Origin<'a> {
     Backup {
         /// The job.
         job: &'a Job,
-        /// `latest` or an id.
+        /// `latest`, an id, its beginning, or a label.
         id: &'a str,
+        /// The database whose backups are meant, where it is another one than the job's.
+        of: Option<&'a str>,
     },
     /// A dump that pg_dump or another program made.
     File {
@@ -94,16 +97,18 @@ impl Content {
     /// There is none such, or it cannot be read.
     pub async fn open(origin: &Origin<'_>, keys: &Keys) -> Result<Content> {
         match origin {
-            Origin::Backup { job, id } => Content::of_backup(job, id).await,
+            Origin::Backup { job, id, of } => Content::of_backup(job, id, *of).await,
             Origin::File { place, database } => Content::of_file(place, *database, keys).await,
         }
     }
 
-    async fn of_backup(job: &Job, id: &str) -> Result<Content> {
+    async fn of_backup(job: &Job, id: &str, of: Option<&str>) -> Result<Content> {
         let stock = Stock::read(job).await?;
         let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
-        let mut others = stock.find(id)?;
+        let found = find(&stock, job, id, of).await?;
+        warnings.extend(found.notes);
+        let mut others = found.copies;
         let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;
         let mut dump = job.dump.clone();
         dump.session.spelling.clone_from(&copy.backup.manifest.spelling);
@@ -174,6 +179,15 @@ impl Content {
     pub fn backup(&self) -> Option<BackupId> {
         match &self.from {
             From::Backup { manifest, .. } => Some(manifest.id),
+            From::File { .. } => None,
+        }
+    }
+
+    /// The database that it was made of, where it is a backup.
+    #[must_use]
+    pub fn source(&self) -> Option<&Source> {
+        match &self.from {
+            From::Backup { manifest, .. } => Some(&manifest.source),
             From::File { .. } => None,
         }
     }

@@ -18,6 +18,7 @@ use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
 use super::origin::{Body, Content, Expected, Origin, is_partial};
+use super::other::{self, FromOther};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::{Proof, prove};
@@ -32,6 +33,7 @@ use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
+use crate::engine::postgres::identity;
 use crate::engine::postgres::load::script::ScriptLoad;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
@@ -54,6 +56,8 @@ pub struct Request<'a> {
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+    /// Whether it may be a backup of another database.
+    pub from_other: FromOther<'a>,
     /// Connections of the load; `None` takes as many as the job's dumps.
     pub jobs: Option<usize>,
     /// The time.
@@ -147,6 +151,8 @@ impl<'a> Prepared<'a> {
         let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
+        let here = identity::of_database(&client, &target.dsn(&database), &database).await?;
+        other::note(&mut plan, &content, &here, request.from_other).await;
         plan.part = chosen.is_some();
         match request.mode {
             Mode::InPlace => {

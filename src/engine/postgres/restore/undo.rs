@@ -81,7 +81,7 @@ async fn in_place(
     let (Ok(stock), Ok(session)) = (Stock::read(job).await, connect(&dsn).await) else {
         return Ok(None);
     };
-    let here = identity::read(&session, &dsn).await?;
+    let here = identity::read(&session).await?;
     let backups = stock.inventories().flat_map(|inventory| &inventory.backups);
     let mut taken: Vec<(BackupId, u64)> = backups
         .map(|backup| &backup.manifest)
