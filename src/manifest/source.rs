@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::postgres::connect::Host;
-
 /// The identity of a source: two databases never have the same, whatever they are called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -176,20 +174,10 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = Host {
-            name: self.host.clone(),
-            address: None,
-            port: self.port,
-        };
-        host.fmt(f)
-    }
-}
-
-impl From<&Host> for Place {
-    fn from(host: &Host) -> Place {
-        Place {
-            host: host.name.clone(),
-            port: host.port,
+        let Place { host, port } = self;
+        match self.is_socket() {
+            true => write!(f, "socket {host}/.s.PGSQL.{port}"),
+            false => write!(f, "{host} port {port}"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_postgres::Client;
 
-use super::connect::{Dsn, connect};
+use super::connect::{Dsn, Host, connect};
 use super::session::{Query, Session};
 use crate::error::{Exit, Result, exit_of};
 use crate::manifest::{Identity, Place, Source};
@@ -55,8 +55,12 @@ pub async fn read(session: &Session) -> Result<Source> {
 /// The database that `dsn` names, as far as a URL tells.
 #[must_use]
 pub fn named(dsn: &Dsn) -> Identity {
+    let place = |host: &Host| Place {
+        host: host.name.clone(),
+        port: host.port,
+    };
     Identity {
-        places: dsn.hosts.iter().map(Place::from).collect(),
+        places: dsn.hosts.iter().map(place).collect(),
         database: dsn.database.clone(),
         system_identifier: None,
         database_oid: None,
