@@ -33,7 +33,7 @@ use crate::shelf::{Failure, Pin, Shelf};
 use crate::stored;
 use copies::Copies;
 pub use copies::Made;
-use lock::JobLock;
+pub use lock::JobLock;
 use seal::Seal;
 pub use watch::{Event, Step, Watch};
 

@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 
 use crate::engine::postgres::connect::Dsn;
 use crate::error::{Exit, Fail, Result};
-use crate::job::Job;
+use crate::job::{Job, job_letter, name_of};
 use crate::store::S3;
 use raw::Raw;
 use store::Opened;
@@ -32,7 +32,7 @@ pub type Environment = BTreeMap<String, String>;
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["snapback.toml", "/etc/snapback/config.toml"];
 
-/// Name of the one job that `DATABASE_URL` makes, and of the store that jobs use when they name none.
+/// Name of the store that jobs use when they name none; and what older versions called the one job that `DATABASE_URL` makes.
 const DEFAULT: &str = "default";
 
 /// A configuration that makes sense.
@@ -73,6 +73,7 @@ impl Config {
     pub fn load(file: Option<&Path>, environment: &Environment, now: DateTime<Utc>) -> Result<Config> {
         let file = find(file, environment)?;
         let mut raw = parse(file.as_deref(), environment)?;
+        let mut former = None;
         if raw.jobs.is_empty()
             && let Some(url) = environment.get("DATABASE_URL").filter(|url| !url.is_empty())
         {
@@ -80,7 +81,10 @@ impl Config {
                 url: ConnectionString::new(url),
                 ..raw::Job::default()
             };
-            raw.jobs.insert(DEFAULT.to_owned(), job);
+            // A URL that makes no sense is told of when the job is made.
+            let name = Dsn::parse(url).map_or_else(|_| DEFAULT.to_owned(), |dsn| name_of(&dsn.database));
+            former = (name != DEFAULT).then(|| DEFAULT.to_owned());
+            raw.jobs.insert(name, job);
         }
         if file.is_none() && raw.stores.is_empty() {
             let path = PathBuf::from("backups");
@@ -90,7 +94,11 @@ impl Config {
             };
             raw.stores.insert(DEFAULT.to_owned(), store);
         }
-        validate(file, raw, environment, now)
+        let mut config = validate(file, raw, environment, now)?;
+        if former.is_some() {
+            config.jobs.iter_mut().for_each(|job| job.former.clone_from(&former));
+        }
+        Ok(config)
     }
 
     /// The job called `name`, or the only one.
@@ -172,13 +180,6 @@ impl Config {
 
     /// The name of a job that is not configured: the same for the same database, and no configured one's.
     fn name_for(&self, database: &str) -> String {
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        };
         let mut name: String = "to-".chars().chain(database.chars().map(plain)).take(60).collect();
         while self.jobs.iter().any(|job| job.name == name) {
             name.push('_');

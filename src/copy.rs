@@ -120,15 +120,20 @@ fn report(
 }
 
 async fn plan(request: &Request<'_>) -> Result<Plan> {
-    let target = Shelf::new(request.job, request.to);
     let mut stock = Stock::read(request.job).await?;
-    let is_target = |shelf: &Shelf| shelf.place() == target.place();
+    let is_target = |shelf: &Shelf| shelf.place() == request.to.name;
     if let Some(place) = stock.unreachable.iter().position(|(shelf, _)| is_target(shelf)) {
         return Err(stock.unreachable.swap_remove(place).1);
     }
     stock.warn();
     let found = find(&stock, request.job, request.which, None).await?;
-    let copies = found.warned().into_iter();
+    let copies = found.warned();
+    // A backup from when the job had another name stays under that: its manifest speaks of files of that name.
+    let target = match copies.first() {
+        Some(copy) => copy.shelf.beside(request.to),
+        None => Shelf::new(request.job, request.to),
+    };
+    let copies = copies.into_iter();
     let (mut there, sources): (Vec<Copy>, Vec<Copy>) = copies.partition(|copy| is_target(&copy.shelf));
     Ok(Plan {
         target,

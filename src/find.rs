@@ -88,7 +88,10 @@ pub async fn find(stock: &Stock, job: &Job, which: &str, of: Option<&str>) -> Re
         }),
         Err(Miss::Nothing(what)) => Err(stock.not_found(&what)),
         Err(Miss::Ambiguous(what)) => Err(Fail::new(Exit::Usage, what)
-            .hint(format!("name one by its whole id; `snapback list {}` shows them", job.name))
+            .hint(format!(
+                "name one by its whole id; `snapback list {}` shows them",
+                job.name
+            ))
             .into()),
     }
 }
@@ -165,14 +168,25 @@ fn choose(all: &[Candidate<'_>], which: &str, here: &Identity, of: Option<&str>)
     let mut notes = Vec::new();
     if !passed.is_empty() {
         let passed: Vec<String> = passed.iter().map(BackupId::to_string).collect();
-        notes.push(format!("passed over as damaged: {}; {} is the newest before", passed.join(", "), chosen.id));
+        notes.push(format!(
+            "passed over as damaged: {}; {} is the newest before",
+            passed.join(", "),
+            chosen.id
+        ));
     }
     if which != "latest" && near.len() > 1 {
-        notes.push(format!("{} backups have the label {which:?}: {} is the newest", near.len(), chosen.id));
+        notes.push(format!(
+            "{} backups have the label {which:?}: {} is the newest",
+            near.len(),
+            chosen.id
+        ));
     }
     if of.is_none() && !here.difference(chosen.source).is_none() {
         let source = chosen.source;
-        notes.push(format!("there is no backup of {here}; {} is one of {source}", chosen.id));
+        notes.push(format!(
+            "there is no backup of {here}; {} is one of {source}",
+            chosen.id
+        ));
     }
     Ok(Choice {
         id: chosen.id,
@@ -195,9 +209,16 @@ fn distance(here: &Identity, source: &Source) -> u8 {
 
 fn by_beginning(all: &[Candidate<'_>], word: &str) -> Result<Choice, Miss> {
     let beginning = word.to_ascii_uppercase();
-    let is_id = beginning.len() >= SHORTEST && beginning.bytes().all(|byte| byte.is_ascii_digit() || b"TZ".contains(&byte));
+    let is_id = beginning.len() >= SHORTEST
+        && beginning
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b"TZ".contains(&byte));
     let ids: BTreeSet<BackupId> = match is_id {
-        true => all.iter().map(|it| it.id).filter(|id| id.to_string().starts_with(&beginning)).collect(),
+        true => all
+            .iter()
+            .map(|it| it.id)
+            .filter(|id| id.to_string().starts_with(&beginning))
+            .collect(),
         false => BTreeSet::new(),
     };
     let mut newest_first = ids.iter().rev();
@@ -215,7 +236,10 @@ fn by_beginning(all: &[Candidate<'_>], word: &str) -> Result<Choice, Miss> {
             if count > LISTED {
                 listed.push(format!("and {} more", count - LISTED));
             }
-            Err(Miss::Ambiguous(format!("{word:?} is the beginning of {count} ids: {}", listed.join(", "))))
+            Err(Miss::Ambiguous(format!(
+                "{word:?} is the beginning of {count} ids: {}",
+                listed.join(", ")
+            )))
         }
     }
 }

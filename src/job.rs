@@ -28,6 +28,8 @@ pub use encryption::{EncryptFor, Encryption, Keys};
 pub struct Job {
     /// Its name.
     pub name: String,
+    /// What it was called by older versions: its backups from then lie under that name.
+    pub former: Option<String>,
     /// The database.
     pub source: SourceConfig,
     /// Where its backups live, each under a folder of the job's name: at least one, the nearest first.
@@ -61,6 +63,26 @@ impl fmt::Debug for Job {
             .field("source", &self.source)
             .field("destinations", &self.destinations)
             .finish_non_exhaustive()
+    }
+}
+
+/// The character of a job's name that stands for one of a database's name.
+#[must_use]
+pub fn job_letter(c: char) -> char {
+    match c {
+        '_' => '_',
+        c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
+        _ => '-',
+    }
+}
+
+/// The name of a job that is called after its `database`: the same, as far as a job may have it.
+#[must_use]
+pub fn name_of(database: &str) -> String {
+    let name: String = database.chars().map(job_letter).take(63).collect();
+    match name.trim_start_matches('-') {
+        "" => "database".to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::find::find;
 use crate::job::{Job, Keys};
 use crate::manifest::Manifest;
 use crate::restore::postgres::origin::{Body, Content, Origin};
+use crate::restore::postgres::other::FromOther;
 use crate::seal::age::brief;
 use crate::shelf::{Check, Copy, Pin, Stock};
 use crate::stored;
@@ -94,7 +95,15 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 
 /// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
-    let content = Content::open(&Origin::Backup { job, id, of: None }, &job.keys).await?;
+    let content = Content::open(
+        &Origin::Backup {
+            job,
+            id,
+            from_other: FromOther::Refused,
+        },
+        &job.keys,
+    )
+    .await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");
     }
@@ -135,14 +144,14 @@ fn render(shown: &Shown<'_>) -> String {
         let reason = pin.reason.as_deref().unwrap_or("retention leaves it alone");
         fact("pinned", reason.to_owned());
     }
-    fact(
-        "database",
-        source.to_string(),
-    );
+    fact("database", source.to_string());
     fact("server", format!("PostgreSQL {}", source.server_version));
     if let Some(identifier) = source.system_identifier {
         let oid = source.database_oid;
-        fact("identity", format!("system identifier {identifier}, database OID {oid}"));
+        fact(
+            "identity",
+            format!("system identifier {identifier}, database OID {oid}"),
+        );
     }
     fact("started", manifest.started.to_rfc3339());
     fact("took", output::seconds(manifest.seconds()));

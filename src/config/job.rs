@@ -46,6 +46,7 @@ pub fn job(
     policy.check().map_err(about(&key("retention")))?;
     Ok(Job {
         name: name.to_owned(),
+        former: None,
         source: SourceConfig {
             url: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
             password: password(raw, environment, &key)?,

@@ -55,9 +55,16 @@ fn latest_is_the_newest_of_this_database() {
     // By the URL alone, as when the server is lost.
     assert_eq!(hour(&latest(&here("db", "app", None), None)), "07");
     assert_eq!(hour(&latest(&here("db", "app", None), Some("other"))), "09");
-    assert_eq!(hour(&latest(&here("new", "app", Some(3)), None)), "08", "the newest of that name");
+    assert_eq!(
+        hour(&latest(&here("new", "app", Some(3)), None)),
+        "08",
+        "the newest of that name"
+    );
     let told = latest(&here("new", "third", Some(3)), None).unwrap();
-    assert!(told.notes[0].contains("no backup of third on new port 5432"), "{told:?}");
+    assert!(
+        told.notes[0].contains("no backup of third on new port 5432"),
+        "{told:?}"
+    );
     assert!(told.notes[0].contains("is one of other on db port 5432"), "{told:?}");
     assert!(hour(&latest(&here("db", "app", None), Some("none"))).contains("of database \\\"none\\\""));
 }

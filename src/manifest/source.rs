@@ -157,9 +157,8 @@ impl Place {
     /// Whether it is the same server, as far as names tell.
     #[must_use]
     pub fn is(&self, other: &Place) -> bool {
-        let usual = |place: &Place| {
-            place.is_local() && (!place.is_socket() || USUAL_FOLDERS.contains(&place.plain().as_str()))
-        };
+        let usual =
+            |place: &Place| place.is_local() && (!place.is_socket() || USUAL_FOLDERS.contains(&place.plain().as_str()));
         self.port == other.port && (self.plain() == other.plain() || (usual(self) && usual(other)))
     }
 
@@ -237,7 +236,12 @@ mod tests {
     #[test]
     fn a_url_of_several_hosts_is_any_of_them() {
         let here = Identity {
-            places: ["one", "two"].map(|host| Place { host: host.to_owned(), port: 5432 }).to_vec(),
+            places: ["one", "two"]
+                .map(|host| Place {
+                    host: host.to_owned(),
+                    port: 5432,
+                })
+                .to_vec(),
             database: "app".to_owned(),
             system_identifier: None,
             database_oid: None,

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::{Backup, Inventory, Shelf};
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Destination, Job};
-use crate::manifest::BackupId;
+use crate::manifest::{BackupId, Part};
 
 /// The shelves of a job, as far as their stores can be read.
 pub struct Stock {
@@ -42,8 +42,42 @@ impl Stock {
     /// # Errors
     /// None of them can be read.
     pub async fn read(job: &Job) -> Result<Stock> {
-        let shelves = job.destinations.iter().map(|destination| Shelf::new(job, destination));
-        let read = shelves.map(|shelf| async move { (shelf.inventory().await, shelf) });
+        let shelves = job.destinations.iter().flat_map(|destination| {
+            [Some(Shelf::new(job, destination)), Shelf::former(job, destination)]
+                .into_iter()
+                .flatten()
+        });
+        Stock::of(job, shelves.collect()).await
+    }
+
+    /// Reads what another job called `name` has in the stores of `job`.
+    ///
+    /// # Errors
+    /// None of them can be read.
+    pub async fn of_other(name: &str, job: &Job) -> Result<Stock> {
+        let shelf = |destination| Shelf::of_other(name, job, destination);
+        Stock::of(job, job.destinations.iter().map(shelf).collect()).await
+    }
+
+    /// Names of the other jobs that have backups in the stores of `job` which are near: a bucket may be vast.
+    pub async fn others(job: &Job) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for destination in job.destinations.iter().filter(|it| it.store.is_local()) {
+            // What cannot be listed has no others; whoever reads it is told why.
+            let listed = destination.store.list("").await.unwrap_or_default();
+            let manifests = listed.iter().filter_map(|meta| {
+                let (name, file) = meta.path.split_once('/')?;
+                Part::Manifest.parse(name, file).map(|_| name.to_owned())
+            });
+            names.extend(manifests.filter(|name| *name != job.name));
+        }
+        names
+    }
+
+    async fn of(job: &Job, shelves: Vec<Shelf>) -> Result<Stock> {
+        let read = shelves
+            .into_iter()
+            .map(|shelf| async move { (shelf.inventory().await, shelf) });
         let mut stock = Stock {
             job: job.name.clone(),
             shelves: Vec::new(),

@@ -29,6 +29,7 @@ mod stores;
 mod support;
 mod tables;
 mod tidy;
+mod turns;
 
 use support::{Server, VERSIONS};
 

@@ -22,6 +22,7 @@ use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::cli::Globals;
 use crate::clock::Clock;
+use crate::config::value::Span;
 use crate::config::{Config, environment};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
@@ -70,6 +71,9 @@ pub struct Args {
     /// Try it also on a server that is older than the backup's
     #[arg(long)]
     force: bool,
+    /// How long to wait for a backup of the job that is under way
+    #[arg(long, value_name = "TIME", default_value = WAIT)]
+    wait: Span,
     /// Connections that load at the same time [default: as many as the job's backups use]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
@@ -79,6 +83,9 @@ pub struct Args {
     #[command(flatten)]
     choice: Choice,
 }
+
+/// How long a backup that is under way is waited for.
+pub const WAIT: &str = "1h";
 
 /// How a backup becomes a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -120,6 +127,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         safety: !args.no_safety,
         force: args.force,
         from_other: from_other(&args),
+        wait: args.wait.duration(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
@@ -236,8 +244,8 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     let to = args.to.as_deref();
     let Some(file) = &args.from else {
         let (job, id) = args.which.find(config)?;
-        let of = from_other(args).name();
-        let origin = Origin::Backup { job, id, of };
+        let from_other = from_other(args);
+        let origin = Origin::Backup { job, id, from_other };
         let job = match to {
             Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
             None => Cow::Borrowed(job),

@@ -9,7 +9,11 @@ use crate::restore::postgres::survey::Changes;
 /// The plan as text.
 pub fn text(plan: &Plan) -> String {
     let mut lines = Vec::new();
-    lines.extend(plan.other.iter().map(|other| format!("Another database: {}", other.what)));
+    lines.extend(
+        plan.other
+            .iter()
+            .map(|other| format!("Another database: {}", other.what)),
+    );
     lines.extend(match &plan.what {
         Subject::Backup(backup) => of_backup(backup),
         Subject::File(file) => of_file(file),

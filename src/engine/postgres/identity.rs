@@ -76,7 +76,12 @@ pub async fn of_database(client: &Client, dsn: &Dsn, database: &str) -> Result<I
     let oid = client.query_opt(oid, &[&database]).await?;
     let may = "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')";
     let system_identifier = match client.query_one(may, &[]).await?.try_get(0)? {
-        true => Some(client.query_one(SYSTEM_IDENTIFIER, &[]).await?.try_get::<_, String>(0)?),
+        true => Some(
+            client
+                .query_one(SYSTEM_IDENTIFIER, &[])
+                .await?
+                .try_get::<_, String>(0)?,
+        ),
         false => None,
     };
     Ok(Identity {

@@ -28,5 +28,6 @@ mod subject;
 pub mod survey;
 pub mod swap;
 pub mod target;
+pub mod turn;
 pub mod undo;
 pub mod watch;

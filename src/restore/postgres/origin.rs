@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::location::Location;
 use super::needs::Needs;
+use super::other::{self, FromOther};
 use super::{plan, script};
 use crate::archive::reader::Reader;
 use crate::archive::script::Script;
@@ -32,8 +33,8 @@ pub enum Origin<'a> {
         job: &'a Job,
         /// `latest`, an id, its beginning, or a label.
         id: &'a str,
-        /// The database whose backups are meant, where it is another one than the job's.
-        of: Option<&'a str>,
+        /// Whether it may be one of another database than the job's.
+        from_other: FromOther<'a>,
     },
     /// A dump that pg_dump or another program made.
     File {
@@ -97,16 +98,19 @@ impl Content {
     /// There is none such, or it cannot be read.
     pub async fn open(origin: &Origin<'_>, keys: &Keys) -> Result<Content> {
         match origin {
-            Origin::Backup { job, id, of } => Content::of_backup(job, id, *of).await,
+            Origin::Backup { job, id, from_other } => Content::of_backup(job, id, *from_other).await,
             Origin::File { place, database } => Content::of_file(place, *database, keys).await,
         }
     }
 
-    async fn of_backup(job: &Job, id: &str, of: Option<&str>) -> Result<Content> {
+    async fn of_backup(job: &Job, id: &str, from_other: FromOther<'_>) -> Result<Content> {
         let stock = Stock::read(job).await?;
         let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
-        let found = find(&stock, job, id, of).await?;
+        let found = match find(&stock, job, id, from_other.name()).await {
+            Err(error) if exit_of(&error) == Exit::NotFound => other::elsewhere(job, id, from_other, error).await?,
+            found => found?,
+        };
         warnings.extend(found.notes);
         let mut others = found.copies;
         let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;

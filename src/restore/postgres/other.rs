@@ -6,8 +6,11 @@ use serde::Serialize;
 use super::origin::Content;
 use super::plan::{Obstacle, Plan, Subject};
 use crate::engine::postgres::identity;
-use crate::error::Exit;
+use crate::error::{Exit, Fail, Result};
+use crate::find::{Found, find};
+use crate::job::{Job, name_of};
 use crate::manifest::{Difference, Identity, Source};
+use crate::shelf::Stock;
 
 /// What a person said of backups of other databases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +85,44 @@ pub async fn note(plan: &mut Plan, content: &Content, here: &Identity, meant: Fr
         what: sentence + &why(difference, here, source),
         difference: Some(difference),
     });
+}
+
+/// Looks for a backup that the job does not have where other jobs have theirs, in the same stores: without a configuration
+/// each database has a folder of its own. `error` is that of the job.
+///
+/// # Errors
+/// There is none such either, there are several, or nobody said that it may be another database's.
+pub async fn elsewhere(job: &Job, which: &str, meant: FromOther<'_>, error: anyhow::Error) -> Result<Found> {
+    let names = match meant {
+        FromOther::Named(name) => [name_of(name)].into(),
+        FromOther::Refused | FromOther::Any => Stock::others(job).await,
+    };
+    if meant == FromOther::Refused {
+        let Some(name) = names.first().filter(|_| which == "latest") else {
+            return Err(error);
+        };
+        let others: Vec<&str> = names.iter().map(String::as_str).collect();
+        let hint = format!(
+            "there are backups of other jobs there: {}; --from-other={name} restores one over this database",
+            others.join(", ")
+        );
+        return Err(Fail::new(Exit::NotFound, format!("{error:#}")).hint(hint).into());
+    }
+    let mut found = Vec::new();
+    for name in names {
+        let stock = Stock::of_other(&name, job).await?;
+        if let Ok(backup) = find(&stock, job, which, meant.name()).await {
+            found.push((name, backup));
+        }
+    }
+    if let [_, _, ..] = found.as_slice() {
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let message = format!("several jobs have such a backup: {}", names.join(", "));
+        return Err(Fail::new(Exit::Usage, message)
+            .hint("say which database is meant: --from-other=NAME")
+            .into());
+    }
+    found.pop().map_or(Err(error), |(_, backup)| Ok(backup))
 }
 
 /// What names do not show.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio_postgres::Client;
@@ -58,6 +58,8 @@ pub struct Request<'a> {
     pub force: bool,
     /// Whether it may be a backup of another database.
     pub from_other: FromOther<'a>,
+    /// How long it waits for a run of the job that is under way.
+    pub wait: Duration,
     /// Connections of the load; `None` takes as many as the job's dumps.
     pub jobs: Option<usize>,
     /// The time.
@@ -207,7 +209,10 @@ impl<'a> Prepared<'a> {
             let alone = self.until(self.lock()).await?;
             let expected = self.check().await?;
             let safety = match &alone.live {
-                Some(_) if !self.is_new() => self.until(self.back_up(None)).await?,
+                Some(_) if !self.is_new() => {
+                    self.await_turn().await?;
+                    self.until(self.back_up(None)).await?
+                }
                 _ => None,
             };
             let taken = live::names(&alone.client).await?;
