@@ -180,7 +180,11 @@ impl Config {
 
     /// The name of a job that is not configured: the same for the same database, and no configured one's.
     fn name_for(&self, database: &str) -> String {
-        let mut name: String = "to-".chars().chain(database.chars().map(job_letter)).take(60).collect();
+        let mut name: String = "to-"
+            .chars()
+            .chain(database.replace('_', "-").chars().map(job_letter))
+            .take(60)
+            .collect();
         while self.jobs.iter().any(|job| job.name == name) {
             name.push('_');
         }

@@ -19,6 +19,7 @@ mod equal_random;
 mod equal_round_trip;
 mod globals;
 mod identity;
+mod keyboard;
 mod restore;
 mod retention_random;
 mod s3;

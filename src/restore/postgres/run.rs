@@ -153,7 +153,9 @@ impl<'a> Prepared<'a> {
         let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
-        let here = identity::of_database(&client, &target.dsn(&database), &database).await?;
+        let mut here = identity::of_database(&client, &target.dsn(&database), &database).await?;
+        // Where backups are read and where they are restored may be two servers of one cluster.
+        here.places.extend(request.job.source.identity().places);
         other::note(&mut plan, &content, &here, request.from_other).await;
         plan.part = chosen.is_some();
         match request.mode {
