@@ -18,8 +18,6 @@ pub struct Found {
     pub copies: Vec<Copy>,
     /// What a person should know of the choice.
     pub notes: Vec<String>,
-    /// Newer ones that were passed over as damaged.
-    pub passed: Vec<BackupId>,
 }
 
 impl Found {
@@ -48,7 +46,6 @@ struct Candidate<'a> {
 struct Choice {
     id: BackupId,
     notes: Vec<String>,
-    passed: Vec<BackupId>,
 }
 
 /// Why nothing was chosen.
@@ -75,18 +72,23 @@ pub async fn find(stock: &Stock, job: &Job, which: &str, of: Option<&str>) -> Re
         return Ok(Found {
             copies: stock.get(id)?,
             notes: Vec::new(),
-            passed: Vec::new(),
         });
     }
     let candidates = candidates(stock);
     let here = here(job, &candidates, which).await;
     match choose(&candidates, which, &here, of) {
-        Ok(Choice { id, notes, passed }) => Ok(Found {
+        Ok(Choice { id, notes }) => Ok(Found {
             copies: stock.get(id)?,
             notes,
-            passed,
         }),
-        Err(Miss::Nothing(what)) => Err(stock.not_found(&what)),
+        Err(Miss::Nothing(what)) if which == "latest" => Err(stock.not_found(&what)),
+        Err(Miss::Nothing(what)) => Err(Fail::new(Exit::NotFound, stock.not_found(&what).to_string())
+            .hint(format!(
+                "a backup is named by its id, which looks like 20261120T020000Z, the beginning of one, or its label; \
+                 `snapback list {}` shows them",
+                job.name
+            ))
+            .into()),
         Err(Miss::Ambiguous(what)) => Err(Fail::new(Exit::Usage, what)
             .hint(format!(
                 "name one by its whole id; `snapback list {}` shows them",
@@ -94,6 +96,32 @@ pub async fn find(stock: &Stock, job: &Job, which: &str, of: Option<&str>) -> Re
             ))
             .into()),
     }
+}
+
+/// What is to be looked at for `which`: the backup that it means, and where that is `latest`, also the newer ones that it passes over
+/// as damaged. Whoever is told by an exit code shall not believe that all is well because the one before is good, and one that
+/// was mended is good again.
+///
+/// # Errors
+/// As [`find`], but damage keeps none from being found.
+pub async fn find_to_look_at(stock: &Stock, job: &Job, which: &str) -> Result<Vec<Copy>> {
+    if which != "latest" {
+        return Ok(find(stock, job, which, None).await?.warned());
+    }
+    let candidates = candidates(stock);
+    let here = here(job, &candidates, which).await;
+    let near = nearest(&candidates, which, &here, None);
+    let Some(whole) = near.iter().position(|it| it.whole).or(near.len().checked_sub(1)) else {
+        return Err(stock.not_found("no backup that is whole"));
+    };
+    if let Some(note) = near.first().and_then(|it| elsewhere(&here, it)) {
+        tracing::warn!("{note}");
+    }
+    let mut copies = Vec::new();
+    for candidate in near.iter().take(whole + 1) {
+        copies.extend(stock.get(candidate.id)?);
+    }
+    Ok(copies)
 }
 
 /// All backups, the newest first.
@@ -142,19 +170,14 @@ fn is_meant(candidate: &Candidate<'_>, which: &str) -> bool {
 }
 
 fn choose(all: &[Candidate<'_>], which: &str, here: &Identity, of: Option<&str>) -> Result<Choice, Miss> {
-    let is_of = |it: &&Candidate<'_>| of.is_none_or(|name| it.source.database == name);
-    let meant: Vec<&Candidate<'_>> = all.iter().filter(|it| is_meant(it, which)).filter(is_of).collect();
+    let near = nearest(all, which, here, of);
     let whose = of.map_or_else(String::new, |name| format!(" of database {name:?}"));
-    if meant.is_empty() {
+    if near.is_empty() {
         return match which {
             "latest" => Err(Miss::Nothing(format!("no backup that is whole{whose}"))),
             word => by_beginning(all, word),
         };
     }
-    // What was asked for by name is not weighed by what is here.
-    let distance = |it: &Candidate<'_>| of.is_none().then(|| distance(here, it.source));
-    let nearest = meant.iter().map(|it| distance(it)).min();
-    let near: Vec<&Candidate<'_>> = meant.into_iter().filter(|it| Some(distance(it)) == nearest).collect();
     let whole = near.iter().find(|it| it.whole);
     let chosen = match (which, whole, near.first()) {
         (_, Some(chosen), _) => chosen,
@@ -181,18 +204,25 @@ fn choose(all: &[Candidate<'_>], which: &str, here: &Identity, of: Option<&str>)
             chosen.id
         ));
     }
-    if of.is_none() && !here.difference(chosen.source).is_none() {
-        let source = chosen.source;
-        notes.push(format!(
-            "there is no backup of {here}; {} is one of {source}",
-            chosen.id
-        ));
-    }
-    Ok(Choice {
-        id: chosen.id,
-        notes,
-        passed,
-    })
+    notes.extend(elsewhere(here, chosen).filter(|_| of.is_none()));
+    Ok(Choice { id: chosen.id, notes })
+}
+
+/// The backups that a word other than an id can mean, the newest first: those whose database is the nearest to the one that is
+/// here, or those `of` another one that was named.
+fn nearest<'a, 'b>(all: &'a [Candidate<'b>], which: &str, here: &Identity, of: Option<&str>) -> Vec<&'a Candidate<'b>> {
+    let is_of = |it: &&Candidate<'_>| of.is_none_or(|name| it.source.database == name);
+    let meant: Vec<_> = all.iter().filter(|it| is_meant(it, which)).filter(is_of).collect();
+    let distance = |it: &Candidate<'_>| of.is_none().then(|| distance(here, it.source));
+    let nearest = meant.iter().map(|it| distance(it)).min();
+    meant.into_iter().filter(|it| Some(distance(it)) == nearest).collect()
+}
+
+/// What is to be said of a backup that is not of the database that is here.
+fn elsewhere(here: &Identity, chosen: &Candidate<'_>) -> Option<String> {
+    let Candidate { id, source, .. } = chosen;
+    let other = !here.difference(source).is_none();
+    other.then(|| format!("there is no backup of {here}; {id} is one of {source}"))
 }
 
 /// How far the database of a backup is from the one that is here, the nearest first.
@@ -226,7 +256,6 @@ fn by_beginning(all: &[Candidate<'_>], word: &str) -> Result<Choice, Miss> {
         (Some(id), 1) => Ok(Choice {
             id: *id,
             notes: Vec::new(),
-            passed: Vec::new(),
         }),
         (None, _) => Err(Miss::Nothing(format!(
             "no backup {word:?}, neither by id, nor by the beginning of one, nor by label,"

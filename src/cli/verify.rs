@@ -10,7 +10,7 @@ use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result};
-use crate::find::find;
+use crate::find::find_to_look_at;
 use crate::job::{Job, Keys};
 use crate::manifest::{Depth, Manifest};
 use crate::shelf::{Check, Copy, Stock};
@@ -66,7 +66,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     }
     let depth = if args.full { Depth::Full } else { Depth::Quick };
     let mut trouble = Trouble::default();
-    let copies = choose(&args, &stock, (job, which), depth, &mut trouble).await?;
+    let copies = choose(&args, &stock, (job, which), depth).await?;
     for (_, error) in stock.unreachable.drain(..) {
         trouble.failed.get_or_insert(error);
     }
@@ -86,7 +86,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
                 };
                 trouble.note(&findings, &place);
                 if !globals.json && findings.problems.is_empty() {
-                    output::line(&describe(&copy.backup.manifest, &findings, &place))?;
+                    output::lines(&describe(&copy.backup.manifest, &findings, &place))?;
                 }
                 looked.push(Looked {
                     job: &job.name,
@@ -104,26 +104,14 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
 }
 
 /// The copies to look at.
-async fn choose(
-    args: &Args,
-    stock: &Stock,
-    (job, which): (&Job, &str),
-    depth: Depth,
-    trouble: &mut Trouble,
-) -> Result<Vec<Copy>> {
+async fn choose(args: &Args, stock: &Stock, (job, which): (&Job, &str), depth: Depth) -> Result<Vec<Copy>> {
     if let Some(percent) = args.sample {
         return Ok(sample(stock.all(), percent, depth));
     }
     if args.all {
         return Ok(stock.all());
     }
-    let found = find(stock, job, which, None).await?;
-    // Whoever is told by the exit code shall not believe that all is well again because the one before is good.
-    for id in &found.passed {
-        let damaged = format!("backup {id} is known to be damaged, and was passed over");
-        trouble.damaged.push(damaged);
-    }
-    Ok(found.warned())
+    find_to_look_at(stock, job, which).await
 }
 
 /// What is wrong, of all that was looked at.

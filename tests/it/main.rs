@@ -17,6 +17,7 @@ mod equal_labels;
 mod equal_options;
 mod equal_random;
 mod equal_round_trip;
+mod escapes;
 mod globals;
 mod identity;
 mod keyboard;
@@ -31,6 +32,7 @@ mod support;
 mod tables;
 mod tidy;
 mod turns;
+mod urls;
 
 use support::{Server, VERSIONS};
 

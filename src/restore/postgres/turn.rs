@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::run::Prepared;
 use crate::backup::JobLock;
 use crate::error::{Exit, Result, exit_of};
@@ -25,10 +27,14 @@ pub async fn wait(job: &Job, limit: Duration, tell: &(dyn Fn(String) + Send + Sy
 }
 
 impl Prepared<'_> {
-    /// Waits for the turn of this restore.
+    /// Waits until the safety snapshot can be taken. Who wants none does not wait either, and cuts the run off.
     pub(super) async fn await_turn(&self) -> Result<()> {
         let watch = &self.request.watch;
         let tell = |text| watch.warn(text);
-        self.until(wait(self.request.job, self.request.wait, &tell)).await
+        if !self.request.safety {
+            return Ok(());
+        }
+        let waited = self.until(wait(self.request.job, self.request.wait, &tell)).await;
+        waited.context("the safety snapshot failed")
     }
 }
