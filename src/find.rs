@@ -4,13 +4,13 @@
 //! was not taken by a restore of what it replaced. Where a folder has no backup of that database, it is the newest of the
 //! database of that name on another server, or else of any, and the verb says so.
 
-use std::collections::BTreeSet;
+use futures_util::future::join_all;
 
 use crate::engine::postgres::identity;
-use crate::error::{Exit, Fail, Result};
+use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Identity, Kind, Source};
-use crate::shelf::{Copy, Stock};
+use crate::shelf::{Copy, Names, Stock};
 
 /// The backup that was meant.
 pub struct Found {
@@ -63,22 +63,35 @@ const SHORTEST: usize = 4;
 /// How many ids an error lists.
 const LISTED: usize = 10;
 
-/// The backup of `job` that `which` means; `of` names another database whose backups are meant instead.
+/// The backup of `job` that `which` means; `of` names another database whose backups are meant instead. `stock` has at least the
+/// names of what [`Stock::for_backup`] lists for `which`.
 ///
 /// # Errors
 /// There is no such backup, or there are several.
-pub async fn find(stock: &Stock, job: &Job, which: &str, of: Option<&str>) -> Result<Found> {
-    if let Ok(id) = which.parse() {
+pub async fn find(stock: &Stock<Names>, job: &Job, which: &str, of: Option<&str>) -> Result<Found> {
+    if let Some(id) = by_name(stock, which) {
         return Ok(Found {
-            copies: stock.get(id)?,
+            copies: stock.get(id).await?,
             notes: Vec::new(),
         });
     }
-    let candidates = candidates(stock);
+    if which == "latest" && of.is_none() {
+        let walk = walk(stock, &job.source.identity()).await?;
+        match walk.end {
+            End::Whole(copies) => {
+                let notes = told_of_passed(&walk.passed, copies.first().map(|copy| copy.backup.summary.id));
+                return Ok(Found { copies, notes });
+            }
+            End::Nothing => return Err(stock.not_found(NONE_WHOLE)),
+            End::Unclear => {}
+        }
+    }
+    let opened = stock.opened().await?;
+    let candidates = candidates(&opened);
     let here = here(job, &candidates, which).await;
     match choose(&candidates, which, &here, of) {
         Ok(Choice { id, notes }) => Ok(Found {
-            copies: stock.get(id)?,
+            copies: stock.get(id).await?,
             notes,
         }),
         Err(Miss::Nothing(what)) if which == "latest" => Err(stock.not_found(&what)),
@@ -104,36 +117,141 @@ pub async fn find(stock: &Stock, job: &Job, which: &str, of: Option<&str>) -> Re
 ///
 /// # Errors
 /// As [`find`], but damage keeps none from being found.
-pub async fn find_to_look_at(stock: &Stock, job: &Job, which: &str) -> Result<Vec<Copy>> {
+pub async fn find_to_look_at(stock: &Stock<Names>, job: &Job, which: &str) -> Result<Vec<BackupId>> {
+    if let Some(id) = by_name(stock, which) {
+        return match stock.ids().contains(&id) {
+            true => Ok(vec![id]),
+            false => Err(stock.not_found(&format!("no backup {id}"))),
+        };
+    }
     if which != "latest" {
-        return Ok(find(stock, job, which, None).await?.warned());
+        let copies = find(stock, job, which, None).await?.warned();
+        return Ok(copies.first().map(|copy| copy.backup.summary.id).into_iter().collect());
     }
-    let candidates = candidates(stock);
-    let here = here(job, &candidates, which).await;
-    let near = nearest(&candidates, which, &here, None);
-    let Some(whole) = near.iter().position(|it| it.whole).or(near.len().checked_sub(1)) else {
-        return Err(stock.not_found("no backup that is whole"));
+    let walk = walk(stock, &job.source.identity()).await?;
+    let mut ids = walk.passed;
+    match walk.end {
+        End::Whole(copies) => ids.extend(copies.first().map(|copy| copy.backup.summary.id)),
+        End::Nothing if ids.is_empty() => return Err(stock.not_found(NONE_WHOLE)),
+        End::Nothing => {}
+        End::Unclear => {
+            let opened = stock.opened().await?;
+            let candidates = candidates(&opened);
+            let here = here(job, &candidates, which).await;
+            let near = nearest(&candidates, which, &here, None);
+            let whole = near.iter().position(|it| it.whole).unwrap_or(near.len());
+            ids = near.iter().take(whole + 1).map(|it| it.id).collect();
+            if let Some(note) = near.first().and_then(|it| elsewhere(&here, it)) {
+                tracing::warn!("{note}");
+            }
+        }
+    }
+    Ok(ids)
+}
+
+/// What `latest` has not found.
+const NONE_WHOLE: &str = "no backup that is whole";
+
+/// How many backups are opened at once on the way back from the newest, after the first.
+const LOOKED_AT: usize = 4;
+
+/// The way back from the newest backup.
+struct Walk {
+    /// Those of the database that are damaged, and those whose manifest makes no sense.
+    passed: Vec<BackupId>,
+    end: End,
+}
+
+/// Where it ended.
+enum End {
+    /// At a whole one of the database.
+    Whole(Vec<Copy>),
+    /// There is none.
+    Nothing,
+    /// At one of another database, as far as the URL tells.
+    Unclear,
+}
+
+/// Opens backups from the newest on until one is whole, as long as they are of the database that a URL tells: mostly the newest
+/// is enough, and a far store answers slowly.
+async fn walk(stock: &Stock<Names>, here: &Identity) -> Result<Walk> {
+    let mut passed = Vec::new();
+    let ids = stock.ids();
+    let (first, others) = ids.split_at(ids.len().min(1));
+    for ids in [first].into_iter().chain(others.chunks(LOOKED_AT)) {
+        let opened = join_all(ids.iter().map(|id| stock.copies(*id))).await;
+        for (id, copies) in ids.iter().zip(opened) {
+            let mut copies = match copies {
+                Err(error) if exit_of(&error) == Exit::Damaged => {
+                    passed.push(*id);
+                    continue;
+                }
+                copies => copies?,
+            };
+            let Some(first) = copies.first().map(|copy| &copy.backup.summary) else {
+                continue;
+            };
+            if first.kind == Kind::Safety {
+                continue;
+            }
+            let end = match here.difference(&first.source).is_none() {
+                false => End::Unclear,
+                true if copies.iter().any(|copy| copy.backup.is_whole()) => {
+                    copies.sort_by_key(|copy| !copy.backup.is_whole());
+                    End::Whole(copies)
+                }
+                true => {
+                    passed.push(*id);
+                    continue;
+                }
+            };
+            return Ok(Walk { passed, end });
+        }
+    }
+    let end = End::Nothing;
+    Ok(Walk { passed, end })
+}
+
+/// The backup that a word means by the names in the stores alone: a whole id, or the beginning of one.
+fn by_name(stock: &Stock<Names>, which: &str) -> Option<BackupId> {
+    if let Ok(id) = which.parse() {
+        return Some(id);
+    }
+    match beginning(stock.ids(), which).as_slice() {
+        [id] => Some(*id),
+        _ => None,
+    }
+}
+
+/// The ids that begin with `word`, where it looks like the beginning of one.
+fn beginning(ids: impl IntoIterator<Item = BackupId>, word: &str) -> Vec<BackupId> {
+    let word = word.to_ascii_uppercase();
+    let is_id = word.len() >= SHORTEST && word.bytes().all(|byte| byte.is_ascii_digit() || b"TZ".contains(&byte));
+    let ids = ids.into_iter().filter(|id| is_id && id.to_string().starts_with(&word));
+    ids.collect()
+}
+
+fn told_of_passed(passed: &[BackupId], chosen: Option<BackupId>) -> Vec<String> {
+    let Some(chosen) = chosen.filter(|_| !passed.is_empty()) else {
+        return Vec::new();
     };
-    if let Some(note) = near.first().and_then(|it| elsewhere(&here, it)) {
-        tracing::warn!("{note}");
-    }
-    let mut copies = Vec::new();
-    for candidate in near.iter().take(whole + 1) {
-        copies.extend(stock.get(candidate.id)?);
-    }
-    Ok(copies)
+    let passed: Vec<String> = passed.iter().map(BackupId::to_string).collect();
+    let passed = passed.join(", ");
+    vec![format!(
+        "passed over as damaged: {passed}; {chosen} is the newest before"
+    )]
 }
 
 /// All backups, the newest first.
 fn candidates(stock: &Stock) -> Vec<Candidate<'_>> {
     let candidate = |id| {
         let copies: Vec<_> = stock.copies(id).map(|(_, backup)| backup).collect();
-        let manifest = &copies.first()?.manifest;
+        let summary = &copies.first()?.summary;
         Some(Candidate {
             id,
-            kind: manifest.kind,
-            label: manifest.label.as_deref(),
-            source: &manifest.source,
+            kind: summary.kind,
+            label: summary.label.as_deref(),
+            source: &summary.source,
             whole: copies.iter().any(|backup| backup.is_whole()),
         })
     };
@@ -188,15 +306,7 @@ fn choose(all: &[Candidate<'_>], which: &str, here: &Identity, of: Option<&str>)
         (_, None, Some(chosen)) => chosen,
     };
     let passed: Vec<BackupId> = near.iter().map(|it| it.id).take_while(|id| *id != chosen.id).collect();
-    let mut notes = Vec::new();
-    if !passed.is_empty() {
-        let passed: Vec<String> = passed.iter().map(BackupId::to_string).collect();
-        notes.push(format!(
-            "passed over as damaged: {}; {} is the newest before",
-            passed.join(", "),
-            chosen.id
-        ));
-    }
+    let mut notes = told_of_passed(&passed, Some(chosen.id));
     if which != "latest" && near.len() > 1 {
         notes.push(format!(
             "{} backups have the label {which:?}: {} is the newest",
@@ -238,20 +348,8 @@ fn distance(here: &Identity, source: &Source) -> u8 {
 }
 
 fn by_beginning(all: &[Candidate<'_>], word: &str) -> Result<Choice, Miss> {
-    let beginning = word.to_ascii_uppercase();
-    let is_id = beginning.len() >= SHORTEST
-        && beginning
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b"TZ".contains(&byte));
-    let ids: BTreeSet<BackupId> = match is_id {
-        true => all
-            .iter()
-            .map(|it| it.id)
-            .filter(|id| id.to_string().starts_with(&beginning))
-            .collect(),
-        false => BTreeSet::new(),
-    };
-    let mut newest_first = ids.iter().rev();
+    let ids = beginning(all.iter().map(|it| it.id), word);
+    let mut newest_first = ids.iter();
     match (newest_first.next(), ids.len()) {
         (Some(id), 1) => Ok(Choice {
             id: *id,
@@ -261,7 +359,7 @@ fn by_beginning(all: &[Candidate<'_>], word: &str) -> Result<Choice, Miss> {
             "no backup {word:?}, neither by id, nor by the beginning of one, nor by label,"
         ))),
         (Some(_), count) => {
-            let mut listed: Vec<String> = ids.iter().rev().take(LISTED).map(BackupId::to_string).collect();
+            let mut listed: Vec<String> = ids.iter().take(LISTED).map(BackupId::to_string).collect();
             if count > LISTED {
                 listed.push(format!("and {} more", count - LISTED));
             }

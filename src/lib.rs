@@ -20,6 +20,7 @@ pub mod engine;
 pub mod error;
 pub mod find;
 pub mod job;
+pub mod local_time;
 pub mod manifest;
 pub mod nearest;
 pub mod printable;

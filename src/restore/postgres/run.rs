@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::sync::Mutex;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -17,17 +18,18 @@ use super::loading::Teller;
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
+use super::new_roles::{self, NewRole};
 use super::origin::{Body, Content, Expected, Origin, is_partial};
 use super::other::{self, FromOther};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::{Proof, prove};
-use super::selection::{chosen, is_whole, narrow, provable};
+use super::selection::{choose, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, in_place, pooled, properties, recover, script};
+use super::{analyse, changes, in_place, pooled, properties, recover, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
@@ -49,8 +51,10 @@ pub struct Request<'a> {
     pub job: &'a Job,
     /// How it becomes a database.
     pub mode: Mode<'a>,
-    /// What of it is restored, and how: not all of it only into a new database.
+    /// What of it is restored, and how: a part of it only into a new database.
     pub options: RestoreOptions,
+    /// Whether roles that the server lacks are created.
+    pub create_roles: bool,
     /// It takes a restore in place back: of the safety snapshot only the tables are taken that were replaced then.
     pub back: bool,
     /// Whether the live database is backed up first.
@@ -81,8 +85,14 @@ pub struct Prepared<'a> {
     pub(super) content: Content,
     /// The entries that are restored, when they are not all.
     pub(super) chosen: Option<Vec<Entry>>,
+    /// Whether what is left out was selected by name or kind, and not something that all of it can do without.
+    pub(super) part: bool,
+    /// Whether roles of the dump become one, and what one granted to the other is gone.
+    merged: bool,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
+    /// Taken while the safety snapshot is.
+    safety: Mutex<()>,
 }
 
 /// The database that is being made.
@@ -108,7 +118,7 @@ impl<'a> Prepared<'a> {
     /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
     /// the restore itself is in the plan.
     pub async fn new(mut request: Request<'a>) -> Result<Prepared<'a>> {
-        let content = Content::open(&request.origin, &request.job.keys).await?;
+        let mut content = Content::open(&request.origin, &request.job.keys, &request.options).await?;
         let warnings = content.warnings.clone();
         let new_tables = match request.back {
             true => in_place::take_back(&content, &mut request.options),
@@ -120,26 +130,46 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::InPlace => dsn.database.clone(),
         };
         let target = Target::new(dsn);
-        let chosen = match is_whole(&request.options) {
-            true => None,
-            // Then there is nothing to restore, but something to drop.
-            false if !new_tables.is_empty() && request.options.selection.list == Some(Vec::new()) => Some(Vec::new()),
-            false => Some(chosen(content.selectable()?, &request.options)?),
-        };
+        let part = request.options.is_part();
+        let mut chosen = choose(&content, &request.options, &new_tables)?;
         let mut needs = match &chosen {
             Some(chosen) => Needs::of(chosen),
             None => content.needs(),
         };
+        if let Some(role) = &request.options.role {
+            needs.add_owner(role);
+        }
         let client = match request.mode {
             Mode::InPlace => target.session(&database).await?,
             Mode::Swap | Mode::New(_) => target.outside(&database).await?,
         };
         pooled::refuse(&target, &client).await?;
+        // No entry names it.
+        if chosen.is_none() {
+            needs.roles.extend(content.public_owner().map(str::to_owned));
+        }
         if request.mode != Mode::InPlace && !live::names(&client).await?.contains(&database) {
             let entries = chosen.as_deref().unwrap_or(content.entries());
             needs.add(Archived::find(entries)?.needs());
         }
-        let survey = survey(&target, &client, &database, &needs).await?;
+        let mut survey = survey(&target, &client, &database, &needs).await?;
+        let globals = content.globals().await;
+        let missing = &mut survey.missing.roles;
+        if request.options.no_privileges && !request.create_roles {
+            // A policy for a role that is not there is for nobody.
+            let spared = needs.spare(missing);
+            missing.retain(|role| !spared.contains(role));
+            request.options.without_roles = spared;
+            if !request.options.without_roles.is_empty() {
+                content.leave_out_roles(&request.options.without_roles)?;
+                chosen = choose(&content, &request.options, &new_tables)?;
+            }
+        }
+        let mut new_roles: Vec<NewRole> = Vec::new();
+        if request.create_roles {
+            new_roles = new_roles::plan(&client, missing, globals.as_deref(), survey.major).await?;
+            missing.clear();
+        }
         let goal = Goal {
             job: &request.job.name,
             server: &target.to_string(),
@@ -151,25 +181,34 @@ impl<'a> Prepared<'a> {
                 force: request.force,
             },
         };
-        let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
         let mut here = identity::of_database(&client, &target.dsn(&database), &database).await?;
-        // Where backups are read and where they are restored may be two servers of one cluster.
-        here.places.extend(request.job.source.identity().places);
+        // A job may read a standby and restore to its primary.
+        if let Origin::Backup { job, .. } = &request.origin
+            && job.name == request.job.name
+        {
+            here.places.extend(job.source.identity().places);
+        }
         other::note(&mut plan, &content, &here, request.from_other).await;
-        plan.part = chosen.is_some();
+        plan.part = part;
+        plan.changes = changes::told(&request.options);
+        plan.obstacles
+            .extend(changes::unknown_roles(&request.options, &content.named));
+        plan.create_roles(new_roles, &survey);
         match request.mode {
             Mode::InPlace => {
                 plan.obstacles
                     .extend(in_place::event_triggers::at_login(&client).await?);
-                match &chosen {
+                match chosen.as_ref().filter(|_| part) {
                     None => plan
                         .obstacles
                         .extend(in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?),
                     Some(chosen) => {
                         let dsn = target.dsn(&database);
-                        in_place::survey::tables(&dsn, chosen, content.entries(), &new_tables, &mut plan).await?;
+                        let tables = in_place::Tables::of(chosen, content.entries(), &new_tables, &request.options);
+                        in_place::survey::tables(&dsn, chosen, &tables, content.entries(), &new_tables, &mut plan)
+                            .await?;
                     }
                 }
                 plan.obstacles.extend(in_place::survey::refused(&content, request.job));
@@ -178,13 +217,16 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::New(_) => {}
         }
         Ok(Prepared {
+            merged: request.options.role_map.merges(&content.named),
             request,
             plan,
             target,
             database,
             content,
             chosen,
+            part,
             new_tables,
+            safety: Mutex::new(()),
         })
     }
 
@@ -193,8 +235,13 @@ impl<'a> Prepared<'a> {
     }
 
     /// The entries that are restored.
-    fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[Entry] {
         self.chosen.as_deref().unwrap_or(self.content.entries())
+    }
+
+    /// The entries among those that are restored that the proof looks for.
+    pub(super) fn provable(&self, chosen: &[Entry]) -> Vec<Entry> {
+        provable(chosen, &self.request.options, self.merged)
     }
 
     /// Does what was planned.
@@ -212,9 +259,10 @@ impl<'a> Prepared<'a> {
             let alone = self.until(self.lock()).await?;
             let expected = self.check().await?;
             let safety = match &alone.live {
+                // It hears itself that it is cancelled, and clears away what it began.
                 Some(_) if !self.is_new() => {
                     self.await_turn().await?;
-                    self.until(self.back_up(None)).await?
+                    self.back_up(None).await?
                 }
                 _ => None,
             };
@@ -235,6 +283,7 @@ impl<'a> Prepared<'a> {
             expected: &expected,
         };
         let build = async {
+            self.create_roles(&client).await?;
             let proof = self.build(&client, live.as_ref(), &new).await?;
             lock.assert_held().await?;
             Ok(proof)
@@ -266,6 +315,7 @@ impl<'a> Prepared<'a> {
             away_ms: u64::try_from(swapped.away.as_millis()).unwrap_or(u64::MAX),
             ended: swapped.ended,
             proof,
+            created_roles: self.plan.created_roles(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
         })
@@ -296,7 +346,15 @@ impl<'a> Prepared<'a> {
 
     /// Runs a part of the restore unless it is cancelled meanwhile.
     pub(super) async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        unless(&self.request.cancel, work).await
+        let cancelled = async {
+            self.request.cancel.cancelled().await;
+            // A safety snapshot hears of that itself, and clears away what it began.
+            drop(self.safety.lock().await);
+        };
+        tokio::select! {
+            result = work => result,
+            () = cancelled => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
+        }
     }
 
     /// For as long as people may want to go back, no pruning takes what this restore is made of.
@@ -314,7 +372,7 @@ impl<'a> Prepared<'a> {
             self.content.check(now, until, &warn).await
         };
         let expected = unless(&self.request.cancel, check).await?;
-        Ok(match &self.chosen {
+        Ok(match self.chosen.as_ref().filter(|_| self.part) {
             Some(chosen) => narrow(expected, chosen, self.content.entries()),
             None => expected,
         })
@@ -327,6 +385,7 @@ impl<'a> Prepared<'a> {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
             return Ok(None);
         }
+        let _ends_by_itself = self.safety.lock().await;
         watch.step(Step::Safety).await;
         let request = backup::Request {
             label: Some(format!("before the restore of {}", self.content)),
@@ -405,6 +464,9 @@ impl<'a> Prepared<'a> {
         let watch = &self.request.watch;
         let dsn = self.target.dsn(new.name);
         let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
+        if self.content.public_owner().is_some() {
+            self.give_public(&self.target.session(new.name).await?).await?;
+        }
         self.load_all(&load).await?;
         watch.step(Step::Analyse).await;
         let brought = analyse::brought(self.entries());
@@ -412,10 +474,10 @@ impl<'a> Prepared<'a> {
         watch.step(Step::Prove).await;
         match &self.chosen {
             Some(chosen) => {
-                let entries = provable(chosen, &self.request.options);
-                prove(&dsn, new.expected, &entries, &self.content.dump).await
+                let entries = self.provable(chosen);
+                prove(&dsn, new.expected, &entries, &self.content.dump, watch).await
             }
-            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump).await,
+            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump, watch).await,
         }
     }
 
@@ -427,6 +489,7 @@ impl<'a> Prepared<'a> {
         let load = ScriptLoad {
             script: script.script.clone(),
             section: script.section.clone(),
+            options: Arc::clone(self.content.options()),
             dsn: self.target.dsn(database),
             progress: Arc::new(Teller(watch.clone())),
         };
