@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tokio_postgres::Client;
 
 use super::origin::Expected;
-use super::run::Prepared;
+use super::prove::{Proof, prove};
+use super::run::{New, Prepared};
 use super::target::{quoted, run};
 use super::watch::{Event, Step, Watch};
+use super::{analyse, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::load::script::ScriptLoad;
 use crate::engine::postgres::load::{self, Load};
 use crate::error::Result;
 
@@ -52,6 +56,47 @@ impl Prepared<'_> {
             quoted(owner)
         ));
         Ok(())
+    }
+
+    /// Loads an archive by its sections, over several connections, and proves it.
+    pub(super) async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<Proof> {
+        let watch = &self.request.watch;
+        let dsn = self.target.dsn(new.name);
+        let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
+        if self.content.public_owner().is_some() {
+            self.give_public(&self.target.session(new.name).await?).await?;
+        }
+        self.load_all(&load).await?;
+        watch.step(Step::Analyse).await;
+        let brought = analyse::brought(self.entries());
+        analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
+        watch.step(Step::Prove).await;
+        match &self.chosen {
+            Some(chosen) => {
+                let entries = self.provable(chosen);
+                prove(&dsn, new.expected, &entries, &self.content.dump, watch).await
+            }
+            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump, watch).await,
+        }
+    }
+
+    /// Runs a script from its first statement to its last, and proves it.
+    pub(super) async fn run_script(&self, script: &script::Contents, database: &str, jobs: usize) -> Result<Proof> {
+        let watch = &self.request.watch;
+        watch.tell(Event::Total(script.bytes));
+        watch.step(Step::Data).await;
+        let load = ScriptLoad {
+            script: script.script.clone(),
+            section: script.section.clone(),
+            options: Arc::clone(self.content.options()),
+            dsn: self.target.dsn(database),
+            progress: Arc::new(Teller(watch.clone())),
+        };
+        let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
+        watch.step(Step::Analyse).await;
+        analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
+        watch.step(Step::Prove).await;
+        script.prove(&loaded, &self.target, database).await
     }
 
     /// Loads by section: definitions, rows with indexes and constraints, privileges.

@@ -2,7 +2,6 @@
 //! the live database is not touched.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,7 +13,6 @@ use super::advice::explain;
 use super::create::{Archived, create};
 use super::in_place::Name;
 use super::live::{self, Live};
-use super::loading::Teller;
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
@@ -23,21 +21,19 @@ use super::origin::{Body, Content, Expected, Origin, is_partial};
 use super::other::{self, FromOther};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
-use super::prove::{Proof, prove};
+use super::prove::Proof;
 use super::selection::{choose, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
-use super::watch::{Event, Step, Watch};
-use super::{analyse, changes, in_place, pooled, properties, recover, script};
+use super::watch::{Step, Watch};
+use super::{changes, in_place, pooled, properties, recover};
 use crate::archive::options::RestoreOptions;
-use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
 use crate::engine::postgres::connect;
 use crate::engine::postgres::identity;
-use crate::engine::postgres::load::script::ScriptLoad;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, InPlace, Kind};
@@ -96,10 +92,10 @@ pub struct Prepared<'a> {
 }
 
 /// The database that is being made.
-struct New<'a> {
-    name: &'a str,
+pub(super) struct New<'a> {
+    pub(super) name: &'a str,
     marker: &'a Marker,
-    expected: &'a Expected,
+    pub(super) expected: &'a Expected,
 }
 
 /// A restore that nobody else can disturb any more.
@@ -386,7 +382,11 @@ impl<'a> Prepared<'a> {
             return Ok(None);
         }
         let _ends_by_itself = self.safety.lock().await;
-        watch.step(Step::Safety).await;
+        let paused = async {
+            watch.step(Step::Safety).await;
+            Ok(())
+        };
+        self.until(paused).await?;
         let request = backup::Request {
             label: Some(format!("before the restore of {}", self.content)),
             in_place,
@@ -457,47 +457,6 @@ impl<'a> Prepared<'a> {
         }
         properties::apply(client, &properties.rest, watch).await?;
         Ok(proof)
-    }
-
-    /// Loads an archive by its sections, over several connections, and proves it.
-    async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<Proof> {
-        let watch = &self.request.watch;
-        let dsn = self.target.dsn(new.name);
-        let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
-        if self.content.public_owner().is_some() {
-            self.give_public(&self.target.session(new.name).await?).await?;
-        }
-        self.load_all(&load).await?;
-        watch.step(Step::Analyse).await;
-        let brought = analyse::brought(self.entries());
-        analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
-        watch.step(Step::Prove).await;
-        match &self.chosen {
-            Some(chosen) => {
-                let entries = self.provable(chosen);
-                prove(&dsn, new.expected, &entries, &self.content.dump, watch).await
-            }
-            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump, watch).await,
-        }
-    }
-
-    /// Runs a script from its first statement to its last, and proves it.
-    async fn run_script(&self, script: &script::Contents, database: &str, jobs: usize) -> Result<Proof> {
-        let watch = &self.request.watch;
-        watch.tell(Event::Total(script.bytes));
-        watch.step(Step::Data).await;
-        let load = ScriptLoad {
-            script: script.script.clone(),
-            section: script.section.clone(),
-            options: Arc::clone(self.content.options()),
-            dsn: self.target.dsn(database),
-            progress: Arc::new(Teller(watch.clone())),
-        };
-        let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
-        watch.step(Step::Analyse).await;
-        analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
-        watch.step(Step::Prove).await;
-        script.prove(&loaded, &self.target, database).await
     }
 
     async fn swap_in(
