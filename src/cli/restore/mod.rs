@@ -1,6 +1,7 @@
 //! `snapback restore`: shows the plan, asks, restores, and says how to undo it.
 
 mod choice;
+pub mod missing;
 mod plan;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ use crate::archive::selection::Selection;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::{Config, environment};
+use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::restore::location::Location;
 use crate::engine::postgres::restore::origin::Origin;
 use crate::engine::postgres::restore::outcome::Outcome;
@@ -66,6 +68,8 @@ pub struct Args {
     /// Try it also on a server that is older than the backup's
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    tolerance: missing::Args,
     /// Connections that load at the same time [default: as many as the job's backups use]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
@@ -94,6 +98,9 @@ struct Report<'a> {
     plan: &'a Plan,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a Outcome>,
+    /// Of a restore that failed because of it; else it is in the outcome.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    missing: &'a [Missing],
 }
 
 /// Runs the verb.
@@ -115,6 +122,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         back: false,
         safety: !args.no_safety,
         force: args.force,
+        tolerance: args.tolerance.tolerance(),
+        accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
@@ -160,8 +169,32 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
     cancel_by_signals(&how.cancel)?;
     let outcome = prepared.run().await;
     progress.end();
-    report(globals, &prepared.plan, &outcome?)?;
-    Ok(ExitCode::SUCCESS)
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            list_missing(globals, prepared)?;
+            return Err(error);
+        }
+    };
+    report(globals, &prepared.plan, &outcome)?;
+    match outcome.missing.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::from(Exit::Incomplete as u8)),
+    }
+}
+
+/// Lists what is missing where a restore failed for that.
+fn list_missing(globals: &Globals, prepared: &Prepared<'_>) -> Result<()> {
+    let (plan, missing) = (&prepared.plan, prepared.missing.as_slice());
+    match globals.json {
+        _ if missing.is_empty() => Ok(()),
+        true => output::json(&Report {
+            plan,
+            outcome: None,
+            missing,
+        }),
+        false => output::line(&missing::text(missing)),
+    }
 }
 
 fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
@@ -322,7 +355,11 @@ fn eprint(text: &str) -> Result<()> {
 
 fn show(globals: &Globals, plan: &Plan) -> Result<()> {
     if globals.json {
-        return output::json(&Report { plan, outcome: None });
+        return output::json(&Report {
+            plan,
+            outcome: None,
+            missing: &[],
+        });
     }
     output::line(plan::text(plan).trim_end())
 }
@@ -332,6 +369,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         return output::json(&Report {
             plan,
             outcome: Some(outcome),
+            missing: &[],
         });
     }
     let proof = &outcome.proof;
@@ -376,7 +414,10 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         ))?;
         output::line(&format!("to take it back: snapback undo {}", plan.job))?;
     }
-    Ok(())
+    match outcome.missing.is_empty() {
+        true => Ok(()),
+        false => output::line(&missing::text(&outcome.missing)),
+    }
 }
 
 /// What of an archive was compared, and how it is.

@@ -1,10 +1,12 @@
 //! Restores: the swap and what can happen to it, the whole story with the real program, and its bad days.
 
 mod event_triggers;
+mod extensions;
 mod failures;
 mod from;
 mod in_place;
 mod in_place_tables;
+mod keep_going;
 mod kills;
 mod late_rows;
 mod proof;

@@ -10,6 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Column, CopyInSink};
 
 use super::binary::Columns;
+use super::missing::{Failed, Missing, is_refused, why};
 use super::name_of;
 use super::search_path;
 use super::session::Loader;
@@ -27,21 +28,61 @@ impl Loader {
     pub(super) async fn load(&mut self, at: usize, weight: u64) -> Result<()> {
         let entries = Arc::clone(self.archive.reader.entries());
         let entry = &entries[at];
-        let loaded = if entry.is_large_objects() {
+        let loaded = match self.archive.tolerance.keep_going {
+            true => self.all_or_nothing(&entries, entry, weight).await,
+            false => self.load_rows(&entries, entry, weight).await,
+        };
+        loaded.with_context(|| Failed(format!("restoring {}", name_of(entry))))
+    }
+
+    async fn load_rows(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
+        if entry.is_large_objects() {
             self.large_objects(entry.dump_id).await
         } else if entry.copy_stmt.is_empty() {
-            self.inserts(&entries, entry).await
+            self.inserts(entries, entry).await
         } else {
-            self.table(&entries, entry, weight).await
+            self.table(entries, entry, weight).await
+        }
+    }
+
+    /// The same so that a failure leaves no rows, and the session able to go on.
+    async fn all_or_nothing(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
+        let (begin, end, back) = match (&self.archive.within, entry.copy_stmt.is_empty()) {
+            (Some(_), _) => (
+                "SAVEPOINT entry",
+                "RELEASE SAVEPOINT entry",
+                "ROLLBACK TO SAVEPOINT entry; RELEASE SAVEPOINT entry",
+            ),
+            (None, true) if !entry.is_large_objects() => ("BEGIN", "COMMIT", "ROLLBACK"),
+            // They have a transaction of their own.
+            (None, _) => ("", "", "ROLLBACK"),
         };
-        loaded.with_context(|| format!("restoring {}", name_of(entry)))
+        self.client().batch_execute(begin).await?;
+        let loaded = self.load_rows(entries, entry, weight).await;
+        match &loaded {
+            Ok(()) => self.client().batch_execute(end).await?,
+            Err(_) if self.client().is_closed() => {}
+            Err(_) => self.client().batch_execute(back).await?,
+        }
+        loaded
+    }
+
+    /// Goes on without the rows of the entry at `at`, which failed with `error`, where that is allowed.
+    pub(super) fn go_without_rows(&self, at: usize, error: anyhow::Error) -> Result<()> {
+        if !self.archive.tolerance.keep_going || self.client().is_closed() || !is_refused(&error) {
+            return Err(error);
+        }
+        let entry = &self.archive.reader.entries()[at];
+        self.archive.missing.add(Missing::rows(entry, why(&error)));
+        Ok(())
     }
 
     async fn table(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
-        let worth = weight >= WORTH_PREPARING;
+        // Rows of a table that refer to each other must come as one statement: binary and then text would be two.
+        let worth = weight >= WORTH_PREPARING && !self.archive.keys.of_itself(entry);
         let columns = if worth { self.columns(entry).await? } else { None };
         let own = match worth && self.archive.within.is_none() {
-            true => own_table(entries, entry),
+            true => own_table(entries, entry).filter(|_| !self.archive.keys.concern(entry)),
             false => None,
         };
         let (begin, end, back) = match (&own, &self.archive.within) {
@@ -94,7 +135,8 @@ impl Loader {
         !entry.copy_stmt.is_empty()
             && !self.client().is_closed()
             && server.is_some_and(|it| {
-                *it.code() == SqlState::CHECK_VIOLATION || it.where_().is_some_and(|at| at.contains("function "))
+                matches!(*it.code(), SqlState::CHECK_VIOLATION | SqlState::FOREIGN_KEY_VIOLATION)
+                    || it.where_().is_some_and(|at| at.contains("function "))
             })
     }
 
@@ -125,7 +167,7 @@ impl Loader {
             let columns = self.columns(entry).await?;
             self.copy(entry, false, columns, rows).await
         };
-        shared.await.with_context(|| format!("restoring {}", name_of(entry)))
+        shared.await.with_context(|| Failed(format!("restoring {}", name_of(entry))))
     }
 
     /// What the rows of `entry` are made of, if they can be sent in binary. That format has no encoding of its

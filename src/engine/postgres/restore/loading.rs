@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::origin::Expected;
+use super::plan::Mode;
 use super::run::Prepared;
 use super::watch::{Event, Step, Watch};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::load::{self, Load};
-use crate::error::Result;
+use crate::engine::postgres::load::missing::Missing;
+use crate::error::{Exit, Fail, Result};
 
 impl Prepared<'_> {
     /// The load of an archive into the database of `dsn`, with up to `jobs` connections; tells how much it is.
@@ -27,6 +29,33 @@ impl Prepared<'_> {
         let teller = Arc::new(Teller(watch.clone()));
         let load = Load::new(Arc::clone(reader), options, dsn.clone(), jobs, weights, teller);
         load.spelled(self.content.dump.session.spelling.clone())
+            .tolerating(self.request.tolerance)
+    }
+
+    /// Takes note of what a load went on without, and refuses where that would replace what is live and nobody has said
+    /// that it may.
+    pub(super) fn went_without(&mut self, missing: Vec<Missing>) -> Result<()> {
+        self.missing = missing;
+        let refused: Vec<_> = self.missing.iter().filter(|it| !it.derived).collect();
+        if refused.is_empty() || self.request.accept_missing || matches!(self.request.mode, Mode::New(_)) {
+            return Ok(());
+        }
+        let names: Vec<_> = refused.iter().take(NAMED).map(|it| it.what.as_str()).collect();
+        let more = match refused.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let message = format!(
+            "all that could be restored is proven, but {} is missing: {}{more}",
+            things(refused.len()),
+            names.join(", ")
+        );
+        Err(Fail::new(Exit::Incomplete, message)
+            .hint(
+                "to replace what is live all the same: restore again with --keep-going --accept-missing; what is missing \
+                 can be made afterwards with the SQL that is listed",
+            )
+            .into())
     }
 
     /// Loads by section: definitions, rows with indexes and constraints, privileges.
@@ -38,6 +67,16 @@ impl Prepared<'_> {
         load.rows().await?;
         watch.step(Step::Privileges).await;
         load.privileges().await
+    }
+}
+
+/// What is missing and named in a message, at most; all is listed with its SQL.
+const NAMED: usize = 5;
+
+fn things(count: usize) -> String {
+    match count {
+        1 => "one thing".to_owned(),
+        count => format!("{count} things"),
     }
 }
 

@@ -27,5 +27,6 @@ mod subject;
 pub mod survey;
 pub mod swap;
 pub mod target;
+pub mod trial;
 pub mod undo;
 pub mod watch;

@@ -75,6 +75,7 @@ enum From {
 }
 
 /// What the new database must hold.
+#[derive(Clone)]
 pub struct Expected {
     /// The rows of each table.
     pub tables: Vec<Table>,

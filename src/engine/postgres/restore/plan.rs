@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::needs::{Needs, statements_for};
 pub use super::subject::{Backup, File, Subject};
 use super::survey::{Changes, Clients, LiveState, Survey};
+use super::trial::Refused;
 use super::watch::Step;
+use crate::archive::toc::Entry;
+use crate::engine::postgres::load::missing::Tolerance;
 use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail};
 
@@ -100,6 +103,9 @@ pub struct Obstacle {
     /// Exit class of the refusal.
     #[serde(skip)]
     pub exit: Exit,
+    /// Whether a restore that goes on after statements that fail gets past it: something is missing then.
+    #[serde(skip)]
+    pub passable: bool,
 }
 
 impl Obstacle {
@@ -109,7 +115,15 @@ impl Obstacle {
             exit,
             what: what.into(),
             hint: hint.into(),
+            passable: false,
         }
+    }
+
+    /// The same, which `--keep-going` gets past.
+    #[must_use]
+    pub fn passable(mut self) -> Self {
+        self.passable = true;
+        self
     }
 }
 
@@ -158,6 +172,8 @@ pub struct Wishes<'a> {
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+    /// Whether it goes on after statements that fail.
+    pub keep_going: bool,
 }
 
 impl Wishes<'_> {
@@ -213,6 +229,52 @@ impl Plan {
             replaces,
             space,
             needs: goal.needs.clone(),
+        }
+    }
+
+    /// Says what is left out, and what failures are passed over.
+    pub fn tolerate(&mut self, tolerance: Tolerance, accept_missing: bool, entries: &[Entry]) {
+        let views = entries.iter().filter(|entry| entry.desc == "MATERIALIZED VIEW DATA");
+        let views: Vec<_> = views.map(named).collect();
+        if tolerance.skip_refresh && !views.is_empty() {
+            self.warnings.push(format!(
+                "these materialized views are left unpopulated (--skip-refresh): {}",
+                views.join(", ")
+            ));
+        }
+        if tolerance.keep_going {
+            let then = match (accept_missing, self.mode) {
+                (_, "new") => "it is listed at the end",
+                (true, _) => "what is live is replaced all the same (--accept-missing)",
+                (false, _) => "what is live is not replaced then",
+            };
+            self.warnings.push(format!(
+                "statements that fail are passed over (--keep-going); where something is missing, {then}"
+            ));
+            let (passed, kept) = std::mem::take(&mut self.obstacles).into_iter().partition(|it| it.passable);
+            self.obstacles = kept;
+            let passed: Vec<Obstacle> = passed;
+            let told = passed.into_iter();
+            self.warnings.extend(told.map(|it| format!("{}: what needs that will be missing", it.what)));
+        }
+    }
+
+    /// Says which extensions the server does not create in a new database.
+    pub fn refused_extensions(&mut self, refused: &[Refused], mode: Mode<'_>, keep_going: bool) {
+        for it in refused {
+            let what = format!("the extension {} cannot be created in a new database: {}", it.extension, it.why);
+            if keep_going {
+                self.warnings.push(format!("{what}; what needs it will be missing"));
+                continue;
+            }
+            let hint = match (mode, &self.replaces) {
+                (Mode::New(_), _) | (_, None) => "--keep-going restores what does not need it",
+                _ => {
+                    "restore with --mode in-place, which makes no new database; --keep-going restores what does not \
+                     need the extension"
+                }
+            };
+            self.obstacles.push(Obstacle::new(Exit::Failure, what, hint).passable());
         }
     }
 
@@ -273,6 +335,13 @@ impl Plan {
         };
         let all: Vec<_> = self.obstacles.iter().map(|obstacle| obstacle.what.as_str()).collect();
         Err(Fail::new(first.exit, format!("this restore cannot be done: {}", all.join("; "))).hint(first.hint.clone()))
+    }
+}
+
+fn named(entry: &Entry) -> String {
+    match &entry.namespace {
+        Some(schema) => format!("{schema}.{}", entry.tag),
+        None => entry.tag.clone(),
     }
 }
 
@@ -461,7 +530,8 @@ fn rights(survey: &Survey, wishes: Wishes<'_>) -> Vec<Obstacle> {
             Exit::Permission,
             format!("role {:?} may not make objects belong to: {owners}", rights.role),
             "grant it these roles, or restore as a superuser",
-        ));
+        )
+        .passable());
     }
     found
 }
@@ -477,18 +547,23 @@ fn lacks(survey: &Survey) -> Vec<Obstacle> {
         (
             &missing.extensions,
             "extensions",
-            "install their packages on the server",
+            "install their packages on the server; --keep-going restores what does not need them",
         ),
         (&missing.tablespaces, "tablespaces", "create them on the server first"),
     ]
     .into_iter()
     .filter(|(names, ..)| !names.is_empty())
     .map(|(names, what, hint)| {
-        Obstacle::new(
+        let obstacle = Obstacle::new(
             Exit::Failure,
             format!("the server lacks {what}: {}", names.join(", ")),
             hint,
-        )
+        );
+        // Nothing at all could be created in a tablespace that is not there.
+        Obstacle {
+            passable: what != "tablespaces",
+            ..obstacle
+        }
     })
     .collect()
 }

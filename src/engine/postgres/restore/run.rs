@@ -21,10 +21,11 @@ use super::origin::{Body, Content, Expected, Origin, is_partial};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::{Proof, prove};
-use super::selection::{chosen, is_whole, narrow, provable};
+use super::selection::{chosen, is_whole, narrow, provable, without};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
+use super::trial::{self, Trial};
 use super::watch::{Event, Step, Watch};
 use super::{analyse, in_place, pooled, properties, recover, script};
 use crate::archive::options::RestoreOptions;
@@ -32,6 +33,7 @@ use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
+use crate::engine::postgres::load::missing::{Missing, Tolerance};
 use crate::engine::postgres::load::script::ScriptLoad;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
@@ -54,6 +56,10 @@ pub struct Request<'a> {
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+    /// The failures that it goes past.
+    pub tolerance: Tolerance,
+    /// Whether what is live is replaced also where something of the backup is missing.
+    pub accept_missing: bool,
     /// Connections of the load; `None` takes as many as the job's dumps.
     pub jobs: Option<usize>,
     /// The time.
@@ -76,6 +82,8 @@ pub struct Prepared<'a> {
     pub(super) chosen: Option<Vec<Entry>>,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
+    /// What it went on without, also where it failed for that.
+    pub missing: Vec<Missing>,
 }
 
 /// The database that is being made.
@@ -142,11 +150,13 @@ impl<'a> Prepared<'a> {
                 mode: request.mode,
                 safety: request.safety,
                 force: request.force,
+                keep_going: request.tolerance.keep_going,
             },
         };
         let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
+        plan.tolerate(request.tolerance, request.accept_missing, content.entries());
         plan.part = chosen.is_some();
         match request.mode {
             Mode::InPlace => {
@@ -166,6 +176,18 @@ impl<'a> Prepared<'a> {
             Mode::Swap if is_partial(request.job) => plan.warnings.push(PARTIAL.to_owned()),
             Mode::Swap | Mode::New(_) => {}
         }
+        if request.mode != Mode::InPlace && plan.obstacles.is_empty() {
+            let trial = Trial {
+                target: &target,
+                database: &database,
+                live: survey.live.as_ref().map(|live| &live.database),
+                entries: chosen.as_deref().unwrap_or(content.entries()),
+                needs: &needs,
+                options: &request.options,
+                now: request.clock.now(),
+            };
+            plan.refused_extensions(&trial::refused(&trial).await?, request.mode, request.tolerance.keep_going);
+        }
         Ok(Prepared {
             request,
             plan,
@@ -174,6 +196,7 @@ impl<'a> Prepared<'a> {
             content,
             chosen,
             new_tables,
+            missing: Vec::new(),
         })
     }
 
@@ -219,12 +242,14 @@ impl<'a> Prepared<'a> {
             marker: &marker,
             expected: &expected,
         };
+        let cancel = self.request.cancel.clone();
         let build = async {
-            let proof = self.build(&client, live.as_ref(), &new).await?;
+            let (proof, missing) = self.build(&client, live.as_ref(), &new).await?;
             lock.assert_held().await?;
-            Ok(proof)
+            Ok((proof, missing))
         };
-        let built = self.until(build).await;
+        let built = unless(&cancel, build).await;
+        let built = built.and_then(|(proof, missing)| self.went_without(missing).map(|()| proof));
         let finished = match built {
             Ok(proof) => self
                 .swap_in(live.as_ref(), &incoming, &aside, safety)
@@ -239,7 +264,7 @@ impl<'a> Prepared<'a> {
             Err(error) => return Err(self.give_up(&incoming, error).await),
         };
         // A part proves nothing of the rest.
-        if self.chosen.is_none() {
+        if self.chosen.is_none() && self.missing.is_empty() {
             self.content.proved(self.request.clock.now()).await;
         }
         self.request.watch.step(Step::Done).await;
@@ -251,6 +276,7 @@ impl<'a> Prepared<'a> {
             away_ms: u64::try_from(swapped.away.as_millis()).unwrap_or(u64::MAX),
             ended: swapped.ended,
             proof,
+            missing: self.missing.clone(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
         })
@@ -352,8 +378,8 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Creates, loads, analyses and proves the new database.
-    async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<Proof> {
+    /// Creates, loads, analyses and proves the new database. Tells also what it went on without.
+    async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<(Proof, Vec<Missing>)> {
         let watch = &self.request.watch;
         watch.step(Step::Create).await;
         let live = live.filter(|_| !self.is_new());
@@ -373,7 +399,7 @@ impl<'a> Prepared<'a> {
         }
 
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
-        let proof = match &self.content.body {
+        let proven = match &self.content.body {
             Body::Archive(reader) => self.load(reader, new, jobs).await?,
             Body::Script(script) => self.run_script(script, new.name, jobs).await?,
         };
@@ -382,11 +408,11 @@ impl<'a> Prepared<'a> {
             set_event_triggers(client, new.name, "RESET event_triggers").await?;
         }
         properties::apply(client, &properties.rest, watch).await?;
-        Ok(proof)
+        Ok(proven)
     }
 
     /// Loads an archive by its sections, over several connections, and proves it.
-    async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<Proof> {
+    async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<(Proof, Vec<Missing>)> {
         let watch = &self.request.watch;
         let dsn = self.target.dsn(new.name);
         let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
@@ -395,17 +421,25 @@ impl<'a> Prepared<'a> {
         let brought = analyse::brought(self.entries());
         analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
         watch.step(Step::Prove).await;
-        match &self.chosen {
-            Some(chosen) => {
-                let entries = provable(chosen, &self.request.options);
-                prove(&dsn, new.expected, &entries, &self.content.dump).await
+        let provable = self.chosen.as_ref().map(|chosen| provable(chosen, &self.request.options));
+        let (entries, missing) = (provable.as_deref().unwrap_or(reader.entries()), load.missing());
+        let proof = match missing.is_empty() {
+            true => prove(&dsn, new.expected, entries, &self.content.dump).await?,
+            false => {
+                let (expected, entries) = without(&missing, new.expected, entries);
+                prove(&dsn, &expected, &entries, &self.content.dump).await?
             }
-            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump).await,
-        }
+        };
+        Ok((proof, missing))
     }
 
     /// Runs a script from its first statement to its last, and proves it.
-    async fn run_script(&self, script: &script::Contents, database: &str, jobs: usize) -> Result<Proof> {
+    async fn run_script(
+        &self,
+        script: &script::Contents,
+        database: &str,
+        jobs: usize,
+    ) -> Result<(Proof, Vec<Missing>)> {
         let watch = &self.request.watch;
         watch.tell(Event::Total(script.bytes));
         watch.step(Step::Data).await;
@@ -414,12 +448,14 @@ impl<'a> Prepared<'a> {
             section: script.section.clone(),
             dsn: self.target.dsn(database),
             progress: Arc::new(Teller(watch.clone())),
+            tolerance: self.request.tolerance,
         };
         let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
         watch.step(Step::Analyse).await;
         analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
         watch.step(Step::Prove).await;
-        script.prove(&loaded, &self.target, database).await
+        let proof = script.prove(&loaded, &self.target, database).await?;
+        Ok((proof, loaded.missing))
     }
 
     async fn swap_in(
