@@ -7,13 +7,16 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::postgres::spelling::Spelling;
 use crate::error::{Exit, Fail};
 use crate::row_hash::RowHash;
 
 mod sealed;
+mod spelling;
+mod written;
 
 pub use sealed::{Encryption, Sealed};
+pub use spelling::Spelling;
+pub use written::Written;
 
 /// Version of the manifest's format; a reader refuses a newer one.
 pub const FORMAT_VERSION: u32 = 1;

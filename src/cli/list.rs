@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
-use crate::engine::postgres::restore::kept::{self, Remains};
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::{BackupId, Kind};
+use crate::restore::postgres::kept::{self, Remains};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock};
 
 /// Options of `snapback list`.

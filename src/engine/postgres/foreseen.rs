@@ -97,7 +97,10 @@ pub async fn read(session: &Session) -> Result<Vec<String>> {
     }
     for (names, what) in [
         (owners, "a restore by this role cannot give objects to their owners"),
-        (extensions, "a restore by this role cannot create extensions that only superusers can"),
+        (
+            extensions,
+            "a restore by this role cannot create extensions that only superusers can",
+        ),
     ] {
         if !names.is_empty() {
             all.push(format!("{what}: {}", names.join(", ")));

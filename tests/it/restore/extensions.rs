@@ -66,17 +66,33 @@ fn an_extension_of_one_database_only_is_known_before_anything_is_done() {
          SELECT cron.schedule('yearly', '0 0 1 1 *', 'SELECT 1')",
     );
     let warned = site.run(&["backup", "app"]).ok().stderr;
-    assert!(warned.contains("the extension pg_cron") && warned.contains("cron.database_name"), "{warned}");
+    assert!(
+        warned.contains("the extension pg_cron") && warned.contains("cron.database_name"),
+        "{warned}"
+    );
     let before = dump(&site, "app");
-    site.server.psql("app", "DELETE FROM t; SELECT cron.unschedule('yearly')");
+    site.server
+        .psql("app", "DELETE FROM t; SELECT cron.unschedule('yearly')");
     let databases = site.databases();
-    for args in [&["--dry-run"][..], &["--yes"], &["--yes", "--mode", "new", "--as", "beside"]] {
+    for args in [
+        &["--dry-run"][..],
+        &["--yes"],
+        &["--yes", "--mode", "new", "--as", "beside"],
+    ] {
         let run = site.run(&[&["restore", "app"], args].concat()).code(OBSTACLE);
         let said = run.stdout + &run.stderr;
-        let words = "the extension pg_cron cannot be created in a new database: can only create extension in database app";
+        let words =
+            "the extension pg_cron cannot be created in a new database: can only create extension in database app";
         assert!(said.contains(words), "{said}");
-        let offers = if args.contains(&"new") { "--keep-going" } else { "--mode in-place" };
-        assert!(said.contains(offers) && !said.contains("taking the safety snapshot ("), "{said}");
+        let offers = if args.contains(&"new") {
+            "--keep-going"
+        } else {
+            "--mode in-place"
+        };
+        assert!(
+            said.contains(offers) && !said.contains("taking the safety snapshot ("),
+            "{said}"
+        );
         assert_eq!(site.databases(), databases);
     }
     let backups: serde_json::Value = serde_json::from_str(&site.run(&["list", "app", "--json"]).ok().stdout).unwrap();
@@ -84,5 +100,9 @@ fn an_extension_of_one_database_only_is_known_before_anything_is_done() {
     site.restore(&["--mode", "in-place"]);
     assert_same(&dump(&site, "app"), &before, "in place");
     site.run(&["undo", "app", "--yes"]).ok();
-    assert_eq!(site.server.psql("app", "SELECT count(*) FROM t; SELECT count(*) FROM cron.job"), "0\n0");
+    assert_eq!(
+        site.server
+            .psql("app", "SELECT count(*) FROM t; SELECT count(*) FROM cron.job"),
+        "0\n0"
+    );
 }

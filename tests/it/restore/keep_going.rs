@@ -26,7 +26,8 @@ const VIEWS: &str = "CREATE ROLE weak;
     CREATE MATERIALIZED VIEW m AS SELECT n FROM v; CREATE MATERIALIZED VIEW over_m AS SELECT n FROM m;
     CREATE MATERIALIZED VIEW good AS SELECT sum(n) FROM t; CREATE UNIQUE INDEX ON m (n);
     ALTER MATERIALIZED VIEW m OWNER TO weak;";
-const POPULATED: &str = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'm' AND relispopulated";
+const POPULATED: &str =
+    "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'm' AND relispopulated";
 
 #[test]
 fn a_view_that_nobody_can_refresh_keeps_nobody_from_their_data() {
@@ -49,7 +50,11 @@ fn a_view_that_nobody_can_refresh_keeps_nobody_from_their_data() {
         assert_eq!(named(missing), wanted, "{mode}");
         assert_eq!(missing[0]["sql"], "REFRESH MATERIALIZED VIEW public.m;", "{mode}");
         assert_eq!(missing[0]["why"], "permission denied for view v", "{mode}");
-        assert!(report["plan"]["warnings"].to_string().contains("refresh the materialized view m,"));
+        assert!(
+            report["plan"]["warnings"]
+                .to_string()
+                .contains("refresh the materialized view m,")
+        );
         assert_eq!(site.server.psql("app", "SELECT count(*) FROM t"), "2", "{mode}");
         assert_eq!(site.server.psql("app", POPULATED), "good", "{mode}");
         site.server.psql("app", "GRANT SELECT ON v TO weak");
@@ -61,11 +66,19 @@ fn a_view_that_nobody_can_refresh_keeps_nobody_from_their_data() {
     }
     // The last restore was in place, and so is its undo; nor can that refresh them.
     let undone = site.run(&["undo", "app", "--yes"]).code(INCOMPLETE);
-    assert!(undone.stdout.contains("REFRESH MATERIALIZED VIEW public.over_m;"), "{}", undone.stdout);
+    assert!(
+        undone.stdout.contains("REFRESH MATERIALIZED VIEW public.over_m;"),
+        "{}",
+        undone.stdout
+    );
     assert_eq!(site.server.psql("app", "SELECT count(*) FROM t"), "0");
     // Of a table that is replaced in place, the views that others built on it.
-    site.server.psql("app", "GRANT SELECT ON v TO weak; REFRESH MATERIALIZED VIEW m; REFRESH MATERIALIZED VIEW over_m");
-    site.server.psql("app", "REVOKE SELECT ON v FROM weak; ALTER TABLE t ADD COLUMN late int");
+    site.server.psql(
+        "app",
+        "GRANT SELECT ON v TO weak; REFRESH MATERIALIZED VIEW m; REFRESH MATERIALIZED VIEW over_m",
+    );
+    site.server
+        .psql("app", "REVOKE SELECT ON v FROM weak; ALTER TABLE t ADD COLUMN late int");
     let report = incomplete(&site, &["--mode", "in-place", "-t", "t"]);
     assert_eq!(named(&report["outcome"]["missing"]).len(), 2);
     assert_eq!(site.server.psql("app", POPULATED), "good");
@@ -112,11 +125,22 @@ fn without_a_word_nothing_changes_and_with_it_all_but_what_failed_is_there() {
     let live = site.server.psql("app", FACTS);
     for mode in ["swap", "in-place"] {
         let failed = site.run(&["restore", "app", "--yes", "--mode", mode]).code(1).stderr;
-        for words in ["restoring INDEX public.by_f", "division by zero", "nothing was changed", "hint: with --keep-going"] {
+        for words in [
+            "restoring INDEX public.by_f",
+            "division by zero",
+            "nothing was changed",
+            "hint: with --keep-going",
+        ] {
             assert!(failed.contains(words), "{mode}, {words}: {failed}");
         }
-        let kept = site.run(&["restore", "app", "--yes", "--mode", mode, "--keep-going"]).code(INCOMPLETE);
-        for words in ["is missing: INDEX public.by_f", "nothing was changed", "--accept-missing"] {
+        let kept = site
+            .run(&["restore", "app", "--yes", "--mode", mode, "--keep-going"])
+            .code(INCOMPLETE);
+        for words in [
+            "is missing: INDEX public.by_f",
+            "nothing was changed",
+            "--accept-missing",
+        ] {
             assert!(kept.stderr.contains(words), "{mode}, {words}: {}", kept.stderr);
         }
         let script = "-- INDEX public.by_f: division by zero\nCREATE INDEX by_f ON public.t USING btree (public.f(n));";
@@ -124,7 +148,11 @@ fn without_a_word_nothing_changes_and_with_it_all_but_what_failed_is_there() {
         assert_eq!(site.server.psql("app", FACTS), live, "{mode}");
         let report = incomplete(&site, &["--mode", mode, "--keep-going", "--accept-missing"]);
         let missing = &report["outcome"]["missing"];
-        assert_eq!(named(missing), ["INDEX public.by_f", "COMMENT public.INDEX by_f"], "{mode}");
+        assert_eq!(
+            named(missing),
+            ["INDEX public.by_f", "COMMENT public.INDEX by_f"],
+            "{mode}"
+        );
         assert_eq!(report["outcome"]["proof"]["tables"], 3, "{mode}");
         assert_eq!(site.server.psql("app", FACTS), "100 1 by_note t_pkey", "{mode}");
         // What is listed makes it.
@@ -137,7 +165,13 @@ fn without_a_word_nothing_changes_and_with_it_all_but_what_failed_is_there() {
             .code(if mode == "swap" { 0 } else { INCOMPLETE });
         assert!(site.server.psql("app", FACTS).starts_with("0 0 "), "{mode}");
     }
-    assert_eq!(site.databases().iter().filter(|name| name.contains("restoring")).count(), 0);
+    assert_eq!(
+        site.databases()
+            .iter()
+            .filter(|name| name.contains("restoring"))
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -146,10 +180,17 @@ fn rows_that_are_refused_are_named_and_all_others_are_there() {
     site.server.psql("app", BROKEN);
     site.server.psql("app", REFUSE);
     site.backup();
-    for how in [&["--mode", "swap", "-j", "1"][..], &["--mode", "swap", "-j", "3"], &["--mode", "in-place"]] {
+    for how in [
+        &["--mode", "swap", "-j", "1"][..],
+        &["--mode", "swap", "-j", "3"],
+        &["--mode", "in-place"],
+    ] {
         let report = incomplete(&site, &[how, &["--keep-going", "--accept-missing"]].concat());
         let missing = named(&report["outcome"]["missing"]);
-        assert!(missing.contains(&"TABLE DATA public.refused") && missing.contains(&"INDEX public.by_f"), "{missing:?}");
+        assert!(
+            missing.contains(&"TABLE DATA public.refused") && missing.contains(&"INDEX public.by_f"),
+            "{missing:?}"
+        );
         assert_eq!(missing.len(), 3, "{missing:?}");
         assert_eq!(report["outcome"]["proof"]["tables"], 2);
         let rows = "SELECT (SELECT count(*) FROM refused) || ' ' || (SELECT count(*) FROM t)";
@@ -169,9 +210,18 @@ fn a_script_goes_on_too() {
     site.server.psql("app", "UPDATE t SET note = 'old'; DROP INDEX by_f");
     for name in ["copy.sql", "inserts.sql"] {
         let failed = site.run(&["restore", "app", "--yes", "--from", name]).code(1).stderr;
-        assert!(failed.contains("--keep-going") && failed.contains("violates check"), "{failed}");
-        let listed = site.run(&["restore", "app", "--yes", "--from", name, "--keep-going"]).code(INCOMPLETE);
-        assert!(listed.stdout.contains("CREATE INDEX by_f ON public.t"), "{}", listed.stdout);
+        assert!(
+            failed.contains("--keep-going") && failed.contains("violates check"),
+            "{failed}"
+        );
+        let listed = site
+            .run(&["restore", "app", "--yes", "--from", name, "--keep-going"])
+            .code(INCOMPLETE);
+        assert!(
+            listed.stdout.contains("CREATE INDEX by_f ON public.t"),
+            "{}",
+            listed.stdout
+        );
         assert!(site.server.psql("app", FACTS).starts_with("0 "), "{name}");
         let report = incomplete(&site, &["--from", name, "--keep-going", "--accept-missing"]);
         let missing = named(&report["outcome"]["missing"]).join("\n");
@@ -184,7 +234,10 @@ fn a_script_goes_on_too() {
     // In a transaction of its own all that came before is lost: that is no list of what is missing.
     let script = "BEGIN; CREATE TABLE a (n int); CREATE INDEX ON nowhere (n); COMMIT;\n";
     std::fs::write(site.folder().join("own.sql"), script).unwrap();
-    let own = site.run(&["restore", "app", "--yes", "--from", "own.sql", "--keep-going"]).code(1).stderr;
+    let own = site
+        .run(&["restore", "app", "--yes", "--from", "own.sql", "--keep-going"])
+        .code(1)
+        .stderr;
     assert!(own.contains("\"nowhere\" does not exist"), "{own}");
 }
 
@@ -203,7 +256,16 @@ fn what_the_server_lacks_is_left_out_when_told_so() {
     let refused = site.run(&["restore", "app", "--to", &to, "--yes"]).code(1).stderr;
     assert!(refused.contains("the server lacks extensions: periods"), "{refused}");
     assert!(refused.contains("lacks roles: gone"), "{refused}");
-    let restore = ["restore", "app", "--to", &to, "--yes", "--json", "--keep-going", "--accept-missing"];
+    let restore = [
+        "restore",
+        "app",
+        "--to",
+        &to,
+        "--yes",
+        "--json",
+        "--keep-going",
+        "--accept-missing",
+    ];
     let mut run = site.run(&restore);
     if run.code != Some(INCOMPLETE) {
         // Another server is another database.
@@ -214,5 +276,8 @@ fn what_the_server_lacks_is_left_out_when_told_so() {
     for what in ["EXTENSION periods", "TABLE public.own, its owner", "ACL public.TABLE t"] {
         assert!(missing.contains(&what), "{what}: {missing:?}");
     }
-    assert_eq!(elsewhere.psql("app", "SELECT n FROM t; SELECT count(*) FROM own"), "7\n0");
+    assert_eq!(
+        elsewhere.psql("app", "SELECT n FROM t; SELECT count(*) FROM own"),
+        "7\n0"
+    );
 }

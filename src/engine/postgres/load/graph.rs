@@ -220,7 +220,9 @@ mod tests {
     #[test]
     fn rows_come_first_heavy_ones_before_light_ones() {
         let entries = entries();
-        let mut graph = Graph::new(&entries, &[2, 3, 4, 5, 6, 7], &HashMap::new(), |at| if at == 3 { 10 } else { 5 });
+        let mut graph = Graph::new(&entries, &[2, 3, 4, 5, 6, 7], &HashMap::new(), |at| {
+            if at == 3 { 10 } else { 5 }
+        });
         assert_eq!(graph.take(), Some(3));
         assert_eq!(graph.take(), Some(2));
         assert_eq!(graph.take(), None);

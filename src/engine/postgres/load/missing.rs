@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn settings_of_the_session_are_no_part_of_what_is_missing() {
-        let sql = b"SET default_tablespace = '';\n\nSET default_table_access_method = heap;\n\nCREATE TABLE t (\n\n);\n\n\n";
+        let sql =
+            b"SET default_tablespace = '';\n\nSET default_table_access_method = heap;\n\nCREATE TABLE t (\n\n);\n\n\n";
         assert_eq!(statements(sql), "CREATE TABLE t (\n\n);");
         assert_eq!(statements(b"SET default_tablespace = x;\n"), "");
     }

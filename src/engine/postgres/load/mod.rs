@@ -140,7 +140,12 @@ impl Load {
             self.last.retain(|at| {
                 let refreshes = entries[*at].desc == "MATERIALIZED VIEW DATA";
                 if refreshes {
-                    missing.add(Missing::definition(&entries[*at], "", entries[*at].defn.as_bytes(), SKIPPED.to_owned()));
+                    missing.add(Missing::definition(
+                        &entries[*at],
+                        "",
+                        entries[*at].defn.as_bytes(),
+                        SKIPPED.to_owned(),
+                    ));
                 }
                 !refreshes
             });

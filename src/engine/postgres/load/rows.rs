@@ -167,7 +167,9 @@ impl Loader {
             let columns = self.columns(entry).await?;
             self.copy(entry, false, columns, rows).await
         };
-        shared.await.with_context(|| Failed(format!("restoring {}", name_of(entry))))
+        shared
+            .await
+            .with_context(|| Failed(format!("restoring {}", name_of(entry))))
     }
 
     /// What the rows of `entry` are made of, if they can be sent in binary. That format has no encoding of its

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::missing::{Failed, Missing, SKIPPED, Tolerance, is_refused, why};
 use super::Progress;
+use super::missing::{Failed, Missing, SKIPPED, Tolerance, is_refused, why};
 use super::session::{Encoding, SETTINGS, code, index_settings};
 use crate::archive::script::{Kind, Piece, Script, Statement};
 use crate::engine::postgres::connect::{Dsn, connect};

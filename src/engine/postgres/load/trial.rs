@@ -7,9 +7,9 @@ use super::session::Encoding;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// Which extensions among `entries` the server does not create in the database that `session` is in, each with its
 /// reason. Nothing of it stays.
@@ -29,7 +29,9 @@ pub async fn refused_extensions(
     };
     let mut script = Script::new(Arc::new(entries.to_vec()), options, Quote::standard(14));
     let settings = crate::raw_text::decode(&script.session_settings());
-    client.batch_execute(&format!("BEGIN;\n{settings}\nSET client_encoding = 'UTF8'")).await?;
+    client
+        .batch_execute(&format!("BEGIN;\n{settings}\nSET client_encoding = 'UTF8'"))
+        .await?;
     let mut refused = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         // The schemas that they are in come before them.

@@ -36,7 +36,10 @@ impl Spread {
     /// while others have nothing to do is shared.
     fn shares(self, weight: u64) -> bool {
         let portions = if self.minimal_wal { 1 } else { 4 };
-        !self.whole && self.jobs > 1 && weight >= WORTH_SHARING && weight.saturating_mul(self.jobs * portions) > self.total * 2
+        !self.whole
+            && self.jobs > 1
+            && weight >= WORTH_SHARING
+            && weight.saturating_mul(self.jobs * portions) > self.total * 2
     }
 }
 

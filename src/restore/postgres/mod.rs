@@ -27,6 +27,7 @@ mod subject;
 pub mod survey;
 pub mod swap;
 pub mod target;
+mod tolerated;
 pub mod trial;
 pub mod undo;
 pub mod watch;

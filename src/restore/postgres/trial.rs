@@ -91,7 +91,12 @@ impl Trial<'_> {
 
     /// The extensions and the schemas that they are in.
     fn extensions(&self) -> Vec<Entry> {
-        let known: BTreeSet<&str> = self.entries.iter().filter(|it| it.desc == "EXTENSION").map(|it| &*it.tag).collect();
+        let known: BTreeSet<&str> = self
+            .entries
+            .iter()
+            .filter(|it| it.desc == "EXTENSION")
+            .map(|it| &*it.tag)
+            .collect();
         if !known.is_empty() {
             return self.entries.to_vec();
         }

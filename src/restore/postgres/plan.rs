@@ -8,12 +8,9 @@ use serde::Serialize;
 use super::needs::{Needs, statements_for};
 pub use super::subject::{Backup, File, Subject};
 use super::survey::{Changes, Clients, LiveState, Survey};
-use super::trial::Refused;
 use super::watch::Step;
-use crate::archive::toc::Entry;
-use crate::engine::postgres::load::missing::Tolerance;
-use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail};
+use crate::sql::quote::Quote;
 
 /// A restore, planned.
 #[derive(Clone, Debug, Serialize)]
@@ -232,52 +229,6 @@ impl Plan {
         }
     }
 
-    /// Says what is left out, and what failures are passed over.
-    pub fn tolerate(&mut self, tolerance: Tolerance, accept_missing: bool, entries: &[Entry]) {
-        let views = entries.iter().filter(|entry| entry.desc == "MATERIALIZED VIEW DATA");
-        let views: Vec<_> = views.map(named).collect();
-        if tolerance.skip_refresh && !views.is_empty() {
-            self.warnings.push(format!(
-                "these materialized views are left unpopulated (--skip-refresh): {}",
-                views.join(", ")
-            ));
-        }
-        if tolerance.keep_going {
-            let then = match (accept_missing, self.mode) {
-                (_, "new") => "it is listed at the end",
-                (true, _) => "what is live is replaced all the same (--accept-missing)",
-                (false, _) => "what is live is not replaced then",
-            };
-            self.warnings.push(format!(
-                "statements that fail are passed over (--keep-going); where something is missing, {then}"
-            ));
-            let (passed, kept) = std::mem::take(&mut self.obstacles).into_iter().partition(|it| it.passable);
-            self.obstacles = kept;
-            let passed: Vec<Obstacle> = passed;
-            let told = passed.into_iter();
-            self.warnings.extend(told.map(|it| format!("{}: what needs that will be missing", it.what)));
-        }
-    }
-
-    /// Says which extensions the server does not create in a new database.
-    pub fn refused_extensions(&mut self, refused: &[Refused], mode: Mode<'_>, keep_going: bool) {
-        for it in refused {
-            let what = format!("the extension {} cannot be created in a new database: {}", it.extension, it.why);
-            if keep_going {
-                self.warnings.push(format!("{what}; what needs it will be missing"));
-                continue;
-            }
-            let hint = match (mode, &self.replaces) {
-                (Mode::New(_), _) | (_, None) => "--keep-going restores what does not need it",
-                _ => {
-                    "restore with --mode in-place, which makes no new database; --keep-going restores what does not \
-                     need the extension"
-                }
-            };
-            self.obstacles.push(Obstacle::new(Exit::Failure, what, hint).passable());
-        }
-    }
-
     /// Says that in place only the rows of these tables are replaced.
     pub fn only_rows(&mut self, tables: &BTreeSet<(String, String)>) {
         self.leave_out(&[Step::PreData, Step::Privileges, Step::Analyse]);
@@ -335,13 +286,6 @@ impl Plan {
         };
         let all: Vec<_> = self.obstacles.iter().map(|obstacle| obstacle.what.as_str()).collect();
         Err(Fail::new(first.exit, format!("this restore cannot be done: {}", all.join("; "))).hint(first.hint.clone()))
-    }
-}
-
-fn named(entry: &Entry) -> String {
-    match &entry.namespace {
-        Some(schema) => format!("{schema}.{}", entry.tag),
-        None => entry.tag.clone(),
     }
 }
 
@@ -526,12 +470,14 @@ fn rights(survey: &Survey, wishes: Wishes<'_>) -> Vec<Obstacle> {
     }
     if !rights.superuser && !rights.foreign_owners.is_empty() {
         let owners = rights.foreign_owners.join(", ");
-        found.push(Obstacle::new(
-            Exit::Permission,
-            format!("role {:?} may not make objects belong to: {owners}", rights.role),
-            "grant it these roles, or restore as a superuser",
-        )
-        .passable());
+        found.push(
+            Obstacle::new(
+                Exit::Permission,
+                format!("role {:?} may not make objects belong to: {owners}", rights.role),
+                "grant it these roles, or restore as a superuser",
+            )
+            .passable(),
+        );
     }
     found
 }

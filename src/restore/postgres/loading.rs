@@ -9,8 +9,8 @@ use super::watch::{Event, Step, Watch};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::engine::postgres::connect::Dsn;
-use crate::engine::postgres::load::{self, Load};
 use crate::engine::postgres::load::missing::Missing;
+use crate::engine::postgres::load::{self, Load};
 use crate::error::{Exit, Fail, Result};
 
 impl Prepared<'_> {

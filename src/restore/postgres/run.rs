@@ -186,7 +186,11 @@ impl<'a> Prepared<'a> {
                 options: &request.options,
                 now: request.clock.now(),
             };
-            plan.refused_extensions(&trial::refused(&trial).await?, request.mode, request.tolerance.keep_going);
+            plan.refused_extensions(
+                &trial::refused(&trial).await?,
+                request.mode,
+                request.tolerance.keep_going,
+            );
         }
         Ok(Prepared {
             request,
@@ -421,7 +425,10 @@ impl<'a> Prepared<'a> {
         let brought = analyse::brought(self.entries());
         analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
         watch.step(Step::Prove).await;
-        let provable = self.chosen.as_ref().map(|chosen| provable(chosen, &self.request.options));
+        let provable = self
+            .chosen
+            .as_ref()
+            .map(|chosen| provable(chosen, &self.request.options));
         let (entries, missing) = (provable.as_deref().unwrap_or(reader.entries()), load.missing());
         let proof = match missing.is_empty() {
             true => prove(&dsn, new.expected, entries, &self.content.dump).await?,

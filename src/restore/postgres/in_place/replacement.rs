@@ -17,11 +17,11 @@ use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::entries_within;
 use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::load::{make_again, remove};
-use crate::engine::postgres::quote::Quote;
-use crate::engine::postgres::restore::plan::Obstacle;
-use crate::engine::postgres::restore::target::{quoted, run};
 use crate::engine::postgres::session::Session;
 use crate::error::{Exit, Fail, Result};
+use crate::restore::postgres::plan::Obstacle;
+use crate::restore::postgres::target::{quoted, run};
+use crate::sql::quote::Quote;
 
 /// What is done to the database around the tables.
 pub struct Replacement {
@@ -166,12 +166,7 @@ impl Replacement {
     ///
     /// # Errors
     /// Something does not fit the tables as they are in the backup, or a foreign key does not hold any more.
-    pub async fn finish(
-        &self,
-        session: &Session,
-        tables: &Tables,
-        foreign_keys: &[String],
-    ) -> Result<Vec<Missing>> {
+    pub async fn finish(&self, session: &Session, tables: &Tables, foreign_keys: &[String]) -> Result<Vec<Missing>> {
         // A partition takes the indexes of its table when it joins that, unless it has equal ones by then.
         let joining: Vec<Entry> = tables.entries.iter().filter(|it| joins(it, tables)).cloned().collect();
         make_again(session, &joining, self.quote).await?;
@@ -213,17 +208,14 @@ impl Replacement {
     ///
     /// # Errors
     /// [`Exit::Damaged`]: something is not.
-    pub async fn prove(
-        &self,
-        session: &Arc<Session>,
-        dsn: &Dsn,
-        tables: &Tables,
-        missing: &[Missing],
-    ) -> Result<()> {
+    pub async fn prove(&self, session: &Arc<Session>, dsn: &Dsn, tables: &Tables, missing: &[Missing]) -> Result<()> {
         let (now, _) = entries_within(session, dsn).await?;
         let there: HashSet<_> = now.iter().map(|entry| (&entry.desc, name_of(entry))).collect();
         let known = |id| missing.iter().any(|it| it.entry == Some(id));
-        let wanted = tables.entries.iter().filter(|it| !is_attached(it) && !known(it.dump_id));
+        let wanted = tables
+            .entries
+            .iter()
+            .filter(|it| !is_attached(it) && !known(it.dump_id));
         let lacking = wanted.filter(|it| !there.contains(&(&it.desc, name_of(it))));
         let lacking = lacking.map(|it| format!("{} is missing", named(it)));
         let rest_now = rest(&now, &belonging(&tables.all().cloned().collect(), &now));

@@ -1,0 +1,3 @@
+//! Restores, one folder for each engine.
+
+pub mod postgres;
