@@ -45,11 +45,8 @@ impl Prepared<'_> {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let message = format!(
-            "all that could be restored is proven, but {} is missing: {}{more}",
-            things(refused.len()),
-            names.join(", ")
-        );
+        let names = names.join(", ");
+        let message = format!("all that could be restored is proven, but this is missing: {names}{more}");
         Err(Fail::new(Exit::Incomplete, message)
             .hint(
                 "to replace what is live all the same: restore again with --keep-going --accept-missing; what is missing \
@@ -72,13 +69,6 @@ impl Prepared<'_> {
 
 /// What is missing and named in a message, at most; all is listed with its SQL.
 const NAMED: usize = 5;
-
-fn things(count: usize) -> String {
-    match count {
-        1 => "one thing".to_owned(),
-        count => format!("{count} things"),
-    }
-}
 
 /// Hands on what the load tells.
 pub(super) struct Teller(pub(super) Watch);

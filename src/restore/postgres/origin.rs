@@ -197,6 +197,15 @@ impl Content {
         }
     }
 
+    /// What was warned of when it was backed up.
+    pub fn warned(&self) -> impl Iterator<Item = String> {
+        let warnings = match &self.from {
+            From::Backup { manifest, .. } => manifest.warnings.as_slice(),
+            From::File { .. } => &[],
+        };
+        warnings.iter().map(|text| format!("the backup warned: {text}"))
+    }
+
     /// The globals file of a backup, where there is one, or what a script has like it: it only helps to say what
     /// is missing.
     pub async fn globals(&self) -> Option<String> {

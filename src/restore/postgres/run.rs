@@ -156,6 +156,7 @@ impl<'a> Prepared<'a> {
         let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
+        plan.warnings.extend(content.warned());
         plan.tolerate(request.tolerance, request.accept_missing, content.entries());
         plan.part = chosen.is_some();
         match request.mode {

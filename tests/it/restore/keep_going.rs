@@ -96,7 +96,6 @@ fn views_are_left_alone_when_told_so() {
     assert_eq!(named(&report["outcome"]["missing"]).len(), 3);
     assert_eq!(site.server.psql("app", POPULATED), "");
     let script = site.folder().join("app.sql");
-    std::fs::write(&script, site.server.pg_dump("app", &[])).unwrap();
     site.server.psql("app", "REFRESH MATERIALIZED VIEW good");
     std::fs::write(&script, site.server.pg_dump("app", &[])).unwrap();
     let report = incomplete(&site, &["--skip-refresh", "--from", "app.sql"]);
