@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, short = 'y')]
     yes: bool,
     #[command(flatten)]
-    tolerance: missing::Args,
+    tolerance: missing::Failures,
     /// Stop for ever at a step: for tests, which kill the undo there
     #[arg(long, hide = true, value_name = "STEP")]
     pause_at: Option<Step>,

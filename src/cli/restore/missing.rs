@@ -4,7 +4,7 @@ use crate::engine::postgres::load::missing::{Missing, Tolerance};
 
 /// Options that let a restore go past failures.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Args {
+pub struct Failures {
     /// Go on after statements that fail, and list what is missing, with its SQL; a restore that replaces the live database
     /// ends without replacing it then
     #[arg(long)]
@@ -17,7 +17,7 @@ pub struct Args {
     skip_refresh: bool,
 }
 
-impl Args {
+impl Failures {
     /// The failures that are passed over.
     pub fn tolerance(self) -> Tolerance {
         Tolerance {

@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    tolerance: missing::Args,
+    tolerance: missing::Failures,
     /// Connections that load at the same time [default: as many as the job's backups use]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
