@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::Client;
+
+use super::in_place::event_triggers::EventTriggers;
 use super::origin::Expected;
 use super::plan::Mode;
 use super::run::Prepared;
@@ -55,15 +58,19 @@ impl Prepared<'_> {
             .into())
     }
 
-    /// Loads by section: definitions, rows with indexes and constraints, privileges.
-    pub(super) async fn load_all(&self, load: &Load) -> Result<()> {
+    /// Loads by section: definitions, rows with indexes and constraints, privileges. `client` is in the database. Event
+    /// triggers that extensions brought along are off meanwhile: those of periods forbid what is not whole yet.
+    pub(super) async fn load_all(&self, load: &Load, client: &Client) -> Result<()> {
         let watch = &self.request.watch;
         watch.step(Step::PreData).await;
         load.definitions().await?;
+        let mut triggers = EventTriggers::default();
+        triggers.switch_off(client).await?;
         watch.step(Step::Data).await;
         load.rows().await?;
         watch.step(Step::Privileges).await;
-        load.privileges().await
+        load.privileges().await?;
+        triggers.switch_on(client).await
     }
 }
 

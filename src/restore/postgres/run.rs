@@ -421,7 +421,7 @@ impl<'a> Prepared<'a> {
         let watch = &self.request.watch;
         let dsn = self.target.dsn(new.name);
         let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
-        self.load_all(&load).await?;
+        self.load_all(&load, &self.target.session(new.name).await?).await?;
         watch.step(Step::Analyse).await;
         let brought = analyse::brought(self.entries());
         analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;

@@ -173,7 +173,7 @@ impl Prepared<'_> {
         let load = self
             .load_of(reader, self.request.options.clone(), dsn, expected, 1)
             .within(session, &kept.there(reader.entries()));
-        self.load_all(&load).await?;
+        self.load_all(&load, session.client()).await?;
         triggers.switch_on(session.client()).await?;
         watch.step(Step::Prove).await;
         let missing = load.missing();
