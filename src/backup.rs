@@ -29,9 +29,9 @@ use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Verification};
 use crate::prune::{Pruned, prune};
-use crate::raw_text;
 use crate::shelf::{Failure, Pin, Shelf};
 use crate::stored;
+use crate::{raw_text, redact};
 use copies::Copies;
 pub use copies::Made;
 use lock::JobLock;
@@ -263,7 +263,8 @@ async fn prepare_locked(
     let dsn = named(request.job, started)?;
     let seal = Seal::of(request.job).await?;
     request.watch.step(Step::Lock).await;
-    let lock = JobLock::take(&dsn, &request.job.name).await?;
+    let lock = JobLock::take(&dsn, &request.job.name).await;
+    let lock = lock.map_err(|error| connect::lost(error, &dsn, "while the job's lock was taken"))?;
     match prepare(request, copies, started, &dsn, &seal, &lock.source).await {
         Ok(prepared) => Ok((lock, prepared)),
         Err(error) => {
@@ -294,7 +295,9 @@ async fn prepare(
     watch.step(Step::Claim).await;
 
     watch.step(Step::Dump).await;
-    let dumped = export(request, copies, dsn, id, seal).await?;
+    let lost = |during| move |error| connect::lost(error, dsn, during);
+    let dumped = export(request, copies, dsn, id, seal).await;
+    let dumped = dumped.map_err(lost("while the database was read"))?;
     let finished = now.now();
 
     watch.step(Step::Verify).await;
@@ -303,7 +306,8 @@ async fn prepare(
     let read_back = now.now();
 
     watch.step(Step::Globals).await;
-    let (globals, warnings) = store_globals(request, copies, dsn, id, seal).await?;
+    let globals = store_globals(request, copies, dsn, id, seal).await;
+    let (globals, warnings) = globals.map_err(lost("while roles and tablespaces were read"))?;
 
     let times = Times {
         started,
@@ -324,6 +328,9 @@ async fn prepare(
         collapse::signs(&before, &manifest)
     });
     manifest.warnings.extend(collapsed.iter().cloned());
+    for warning in &mut manifest.warnings {
+        *warning = redact::secrets(warning).into_owned();
+    }
     let (openable, stored) = (&manifest, seal.manifest(&manifest)?);
     copies
         .each(|shelf| async move { seal.check(&shelf, openable).await })
@@ -380,7 +387,7 @@ async fn store_globals(
     let session = connect::connect(dsn).await?;
     let server = snapshot::begin(&session, &SessionOptions::default()).await?;
     let options = globals::Options {
-        restrict_key: server.has_restrict().then(random_key),
+        restrict_key: server.has_restrict().then(random_key).transpose()?,
         ..globals::Options::default()
     };
     let globals = globals::render(&session, &server, &options)

@@ -324,7 +324,7 @@ pub fn watch(progress: &Progress, pause_at: Option<Step>) -> Watch {
 
 fn eprint(text: &str) -> Result<()> {
     let mut err = std::io::stderr().lock();
-    err.write_all(text.as_bytes())?;
+    err.write_all(output::for_people(text).as_bytes())?;
     Ok(err.flush()?)
 }
 
@@ -336,7 +336,7 @@ fn show(globals: &Globals, plan: &Plan) -> Result<()> {
             missing: &[],
         });
     }
-    output::line(plan::text(plan).trim_end())
+    output::lines(plan::text(plan).trim_end())
 }
 
 fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
