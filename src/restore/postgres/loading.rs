@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tokio_postgres::Client;
 
 use super::in_place::event_triggers::EventTriggers;
 use super::origin::Expected;
 use super::plan::Mode;
-use super::run::Prepared;
+use super::prove::{Proof, prove};
+use super::run::{New, Prepared};
+use super::selection::{provable, without};
 use super::watch::{Event, Step, Watch};
+use super::{analyse, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::load::missing::Missing;
+use crate::engine::postgres::load::script::ScriptLoad;
 use crate::engine::postgres::load::{self, Load};
 use crate::error::{Exit, Fail, Result};
 
@@ -56,6 +61,56 @@ impl Prepared<'_> {
                  can be made afterwards with the SQL that is listed",
             )
             .into())
+    }
+
+    /// Loads an archive by its sections, over several connections, and proves it.
+    pub(super) async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<(Proof, Vec<Missing>)> {
+        let watch = &self.request.watch;
+        let dsn = self.target.dsn(new.name);
+        let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
+        self.load_all(&load, &self.target.session(new.name).await?).await?;
+        watch.step(Step::Analyse).await;
+        let brought = analyse::brought(self.entries());
+        analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
+        watch.step(Step::Prove).await;
+        let provable = self
+            .chosen
+            .as_ref()
+            .map(|chosen| provable(chosen, &self.request.options));
+        let (entries, missing) = (provable.as_deref().unwrap_or(reader.entries()), load.missing());
+        let proof = match missing.is_empty() {
+            true => prove(&dsn, new.expected, entries, &self.content.dump).await?,
+            false => {
+                let (expected, entries) = without(&missing, new.expected, entries);
+                prove(&dsn, &expected, &entries, &self.content.dump).await?
+            }
+        };
+        Ok((proof, missing))
+    }
+
+    /// Runs a script from its first statement to its last, and proves it.
+    pub(super) async fn run_script(
+        &self,
+        script: &script::Contents,
+        database: &str,
+        jobs: usize,
+    ) -> Result<(Proof, Vec<Missing>)> {
+        let watch = &self.request.watch;
+        watch.tell(Event::Total(script.bytes));
+        watch.step(Step::Data).await;
+        let load = ScriptLoad {
+            script: script.script.clone(),
+            section: script.section.clone(),
+            dsn: self.target.dsn(database),
+            progress: Arc::new(Teller(watch.clone())),
+            tolerance: self.request.tolerance,
+        };
+        let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
+        watch.step(Step::Analyse).await;
+        analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
+        watch.step(Step::Prove).await;
+        let proof = script.prove(&loaded, &self.target, database).await?;
+        Ok((proof, loaded.missing))
     }
 
     /// Loads by section: definitions, rows with indexes and constraints, privileges. `client` is in the database. Event

@@ -2,7 +2,6 @@
 //! the live database is not touched.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -13,29 +12,26 @@ use super::advice::explain;
 use super::create::{Archived, create};
 use super::in_place::Name;
 use super::live::{self, Live};
-use super::loading::Teller;
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
 use super::origin::{Body, Content, Expected, Origin, is_partial};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
-use super::prove::{Proof, prove};
-use super::selection::{chosen, is_whole, narrow, provable, without};
+use super::prove::Proof;
+use super::selection::{chosen, is_whole, narrow};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use super::trial::{self, Trial};
-use super::watch::{Event, Step, Watch};
-use super::{analyse, in_place, pooled, properties, recover, script};
+use super::watch::{Step, Watch};
+use super::{in_place, pooled, properties, recover};
 use crate::archive::options::RestoreOptions;
-use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
 use crate::engine::postgres::connect;
 use crate::engine::postgres::load::missing::{Missing, Tolerance};
-use crate::engine::postgres::load::script::ScriptLoad;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, InPlace, Kind};
@@ -88,10 +84,10 @@ pub struct Prepared<'a> {
 }
 
 /// The database that is being made.
-struct New<'a> {
-    name: &'a str,
+pub(super) struct New<'a> {
+    pub(super) name: &'a str,
     marker: &'a Marker,
-    expected: &'a Expected,
+    pub(super) expected: &'a Expected,
 }
 
 /// A restore that nobody else can disturb any more.
@@ -416,56 +412,6 @@ impl<'a> Prepared<'a> {
         }
         properties::apply(client, &properties.rest, watch).await?;
         Ok(proven)
-    }
-
-    /// Loads an archive by its sections, over several connections, and proves it.
-    async fn load(&self, reader: &Arc<Reader>, new: &New<'_>, jobs: usize) -> Result<(Proof, Vec<Missing>)> {
-        let watch = &self.request.watch;
-        let dsn = self.target.dsn(new.name);
-        let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
-        self.load_all(&load, &self.target.session(new.name).await?).await?;
-        watch.step(Step::Analyse).await;
-        let brought = analyse::brought(self.entries());
-        analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
-        watch.step(Step::Prove).await;
-        let provable = self
-            .chosen
-            .as_ref()
-            .map(|chosen| provable(chosen, &self.request.options));
-        let (entries, missing) = (provable.as_deref().unwrap_or(reader.entries()), load.missing());
-        let proof = match missing.is_empty() {
-            true => prove(&dsn, new.expected, entries, &self.content.dump).await?,
-            false => {
-                let (expected, entries) = without(&missing, new.expected, entries);
-                prove(&dsn, &expected, &entries, &self.content.dump).await?
-            }
-        };
-        Ok((proof, missing))
-    }
-
-    /// Runs a script from its first statement to its last, and proves it.
-    async fn run_script(
-        &self,
-        script: &script::Contents,
-        database: &str,
-        jobs: usize,
-    ) -> Result<(Proof, Vec<Missing>)> {
-        let watch = &self.request.watch;
-        watch.tell(Event::Total(script.bytes));
-        watch.step(Step::Data).await;
-        let load = ScriptLoad {
-            script: script.script.clone(),
-            section: script.section.clone(),
-            dsn: self.target.dsn(database),
-            progress: Arc::new(Teller(watch.clone())),
-            tolerance: self.request.tolerance,
-        };
-        let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
-        watch.step(Step::Analyse).await;
-        analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
-        watch.step(Step::Prove).await;
-        let proof = script.prove(&loaded, &self.target, database).await?;
-        Ok((proof, loaded.missing))
     }
 
     async fn swap_in(
