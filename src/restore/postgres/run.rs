@@ -207,7 +207,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// The entries that are restored.
-    fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[Entry] {
         self.chosen.as_deref().unwrap_or(self.content.entries())
     }
 
