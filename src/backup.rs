@@ -4,6 +4,8 @@
 //! its claim, and the next run, which holds the lock that no living run has, removes it. With several stores this
 //! holds for each: one export, and in each store a whole copy or none.
 
+mod afterwards;
+mod attempts;
 mod copies;
 mod lock;
 mod seal;
@@ -28,10 +30,12 @@ use crate::engine::postgres::snapshot::{self, SessionOptions};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Verification};
-use crate::prune::{Pruned, prune};
-use crate::shelf::{Failure, Pin, Shelf};
+use crate::prune::Pruned;
+use crate::shelf::{Failure, Inventory, Pin, Shelf};
 use crate::stored;
 use crate::{raw_text, redact};
+pub use attempts::run;
+use attempts::{Failed, Temporary};
 use copies::Copies;
 pub use copies::Made;
 use lock::JobLock;
@@ -94,6 +98,8 @@ pub struct Report {
     pub copies: Vec<Made>,
     /// What retention did, by the name of the store.
     pub pruned: BTreeMap<String, Pruned>,
+    /// Replaced databases that have served and were dropped.
+    pub dropped: Vec<String>,
     /// What is much less than in the backup before, also among the manifest's warnings: it is whole all the same.
     pub collapsed: Vec<String>,
     /// What went wrong after the backup existed: it is whole all the same.
@@ -147,14 +153,16 @@ struct Prepared {
 struct Noticed {
     cleaned: Vec<String>,
     collapsed: Vec<String>,
+    /// What lay in the stores when it began.
+    found: Vec<(Shelf, Inventory)>,
 }
 
-/// Runs a job once.
+/// Runs a job once, as the attempt of this number.
 ///
 /// # Errors
 /// Whatever keeps the backup from being whole. Then there is no manifest, and the failure is recorded in the
-/// store unless another run of the job was merely in the way.
-pub async fn run(request: &Request<'_>) -> Result<Report> {
+/// store unless another run of the job was merely in the way, or another attempt follows.
+async fn run_once(request: &Request<'_>, attempt: u32) -> Result<Report, Failed> {
     let started = request.clock.now();
     let begun = std::time::Instant::now();
     let mut copies = Copies::of(request.job, request.watch.clone());
@@ -172,11 +180,15 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
         Err(error) => Err(error),
     };
     match published {
-        Ok((manifest, noticed)) => Ok(finish(request, copies, manifest, noticed, begun).await),
+        Ok((manifest, noticed)) => Ok(afterwards::finish(request, copies, manifest, noticed, begun).await),
         Err(error) => {
             if interrupted {
                 end_sessions(request.job, started).await;
             }
+            let again = match interrupted {
+                true => None,
+                false => Temporary::again(request, attempt, &error).await,
+            };
             // That another run of the job was in the way is no failure.
             if exit_of(&error) != Exit::Busy {
                 let failure = failure(
@@ -184,9 +196,10 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
                     copies.id().unwrap_or(BackupId::at(started)),
                     format!("{error:#}"),
                 );
-                copies.clear_away(&failure, true, interrupted).await;
+                copies.clear_away(&failure, true, interrupted, again.is_none()).await;
+                afterwards::make_room(request, &copies, None).await;
             }
-            Err(error)
+            Err(Failed { error, again })
         }
     }
 }
@@ -197,6 +210,7 @@ fn failure(request: &Request<'_>, id: BackupId, error: String) -> Failure {
         id,
         kind: request.kind,
         failed: request.clock.now(),
+        full: false,
         error: match &request.job.encryption {
             // The reasons of a server name tables, and stores keep them in clear.
             Some(encryption) if encryption.encrypt_manifest => HIDDEN.to_owned(),
@@ -286,10 +300,11 @@ async fn prepare(
     let (job, watch, now) = (request.job, &request.watch, &request.clock);
 
     watch.step(Step::Clean).await;
-    let clean = |shelf: Shelf| async move { shelf.clean(source, started).await };
+    let clean = |shelf: Shelf| async move {
+        let (cleaned, inventory) = shelf.clean(source, started).await?;
+        Ok((cleaned, (shelf, inventory)))
+    };
     let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
-    // Now, for a store may take long to list what is in it, and the longer the more of it is new.
-    let before = collapse::before(found, source);
 
     let id = copies.claim(source, started).await?;
     watch.step(Step::Claim).await;
@@ -322,11 +337,7 @@ async fn prepare(
     let mut manifest = describe(request, id, times, dumped, files);
     manifest.warnings.extend(warnings);
     manifest.warnings.extend(foresee(dsn).await);
-    let collapsed = before.map_or_else(Vec::new, |mut before| {
-        // Without a key only the numbers are compared.
-        let _ = stored::unseal(&mut before, &job.keys);
-        collapse::signs(&before, &manifest)
-    });
+    let collapsed = collapsed(job, &found, &manifest).await;
     manifest.warnings.extend(collapsed.iter().cloned());
     for warning in &mut manifest.warnings {
         *warning = redact::secrets(warning).into_owned();
@@ -341,8 +352,27 @@ async fn prepare(
         noticed: Noticed {
             cleaned: cleaned.concat(),
             collapsed,
+            found,
         },
     })
+}
+
+/// What is much less than in the backup before. Of all that was `found` only that one is opened.
+async fn collapsed(job: &Job, found: &[(Shelf, Inventory)], manifest: &Manifest) -> Vec<String> {
+    let found = found.iter().map(|(shelf, inventory)| (shelf, inventory));
+    let Some((shelf, id)) = collapse::before(found, &manifest.source) else {
+        return Vec::new();
+    };
+    let mut before = match shelf.manifest(id).await {
+        Ok(before) => before,
+        Err(error) => {
+            tracing::warn!(job = job.name, "not compared with the backup before: {error:#}");
+            return Vec::new();
+        }
+    };
+    // Without a key only the numbers are compared.
+    let _ = stored::unseal(&mut before, &job.keys);
+    collapse::signs(&before, manifest)
 }
 
 /// Dumps the database into all stores at once.
@@ -431,7 +461,7 @@ async fn publish(
     let (stored, pin) = (&stored, &pin);
     let publish = |shelf: Shelf| async move {
         anyhow::ensure!(
-            shelf.claim_of(stored.id).await?.is_some(),
+            shelf.is_claimed(stored.id).await?,
             "the claim of this run was taken away: another run took it for dead"
         );
         // Before the manifest, so that there is no instant at which the backup could be pruned.
@@ -443,49 +473,6 @@ async fn publish(
     copies.each(publish).await?;
     request.watch.step(Step::Release).await;
     Ok((manifest, noticed))
-}
-
-/// What comes after the backup exists; no failure here makes it less of a backup.
-async fn finish(
-    request: &Request<'_>,
-    mut copies: Copies<'_>,
-    manifest: Manifest,
-    noticed: Noticed,
-    begun: std::time::Instant,
-) -> Report {
-    let mut afterwards = Vec::new();
-    if let Err(error) = copies.release().await {
-        afterwards.push(format!(
-            "the claim of this run could not be removed; the next run removes it: {error:#}"
-        ));
-    }
-    let failed = failure(request, manifest.id, String::new());
-    copies.clear_away(&failed, false, false).await;
-    let mut pruned = BTreeMap::new();
-    if request.job.prune {
-        request.watch.step(Step::Prune).await;
-        let mut protect = request.protect.clone();
-        protect.insert(manifest.id);
-        // Only where this run has a copy: nothing goes where the last one failed.
-        for (destination, _) in copies.shelves() {
-            let pruned = pruned.entry(destination.name.clone()).or_default();
-            if let Err(error) = prune(request.job, destination, &protect, &request.clock, pruned).await {
-                afterwards.push(format!("retention was not applied in {destination}: {error:#}"));
-            }
-        }
-    }
-    for warning in &afterwards {
-        request.watch.warn(warning.as_str());
-    }
-    Report {
-        manifest,
-        seconds: begun.elapsed().as_secs_f64(),
-        cleaned: noticed.cleaned,
-        copies: copies.made(),
-        pruned,
-        collapsed: noticed.collapsed,
-        afterwards,
-    }
 }
 
 /// The manifest of what was dumped and read back at `times`.
@@ -509,6 +496,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         tables: dumped.tables,
         large_objects: Some(dumped.large_objects),
         spelling: Some(dumped.spelling),
+        public_owner: dumped.public_owner,
         schema_hash: dumped.schema_hash,
         warnings: dumped.warnings.iter().map(ToString::to_string).collect(),
         verified: vec![Verification {

@@ -12,10 +12,12 @@ use crate::row_hash::RowHash;
 
 mod sealed;
 mod spelling;
+mod summary;
 mod written;
 
 pub use sealed::{Encryption, Sealed};
 pub use spelling::Spelling;
+pub use summary::Summary;
 pub use written::Written;
 
 /// Version of the manifest's format; a reader refuses a newer one.
@@ -81,7 +83,7 @@ impl<'de> Deserialize<'de> for BackupId {
 }
 
 /// The objects of a backup within its job's folder. Only a manifest makes the others a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The archive.
     Archive,
@@ -215,6 +217,9 @@ pub struct Manifest {
     /// How the values in the rows are written; unknown of backups that were made before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
+    /// The owner of schema `public`, where the archive does not tell: of PostgreSQL 14, unless it is the cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_owner: Option<String>,
     /// SHA-256 (hex) of all definitions: equal schemas, equal hash.
     pub schema_hash: String,
     /// What the export warned of.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::job_and_backup::JobAndBackup;
@@ -55,13 +56,13 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     if args.list {
         return list_entries(job, which).await;
     }
-    let stock = Stock::read(job).await?;
+    let stock = Stock::for_backup(job, which).await?;
     stock.warn();
-    let copies = stock.find(which)?;
+    let copies = stock.find(which).await?;
     let Some(first) = copies.first() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let manifest = opened(&first.backup.manifest, &job.keys)?;
+    let manifest = opened(&first.manifest, &job.keys)?;
     let mut shown = Shown {
         manifest: &manifest,
         copies: Vec::new(),
@@ -72,7 +73,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     if globals.json {
         output::json(&shown)?;
     } else {
-        output::lines(&render(&shown))?;
+        output::lines(&render(&shown, Utc::now()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -93,7 +94,7 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 
 /// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
-    let content = Content::open(&Origin::Backup { job, id }, &job.keys).await?;
+    let content = Content::open(&Origin::Backup { job, id }, &job.keys, &RestoreOptions::default()).await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");
     }
@@ -106,12 +107,16 @@ async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
 }
 
 async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
-    let Copy { shelf, backup } = copy;
+    let Copy {
+        shelf,
+        backup,
+        manifest,
+    } = copy;
     let mut checks = Vec::new();
     for mark in &backup.checks {
-        checks.push(shelf.check_record(backup.manifest.id, *mark).await?);
+        checks.push(shelf.check_record(manifest.id, *mark).await?);
     }
-    let path = shelf.file_path(&backup.manifest.archive.name);
+    let path = shelf.file_path(&manifest.archive.name);
     Ok(InStore {
         store: shelf.place(),
         archive: format!("{}/{path}", shelf.store()),
@@ -121,7 +126,7 @@ async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
     })
 }
 
-fn render(shown: &Shown<'_>) -> String {
+fn render(shown: &Shown<'_>, now: DateTime<Utc>) -> String {
     let manifest = shown.manifest;
     let mut facts = Table::new(&["", ""]);
     let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
@@ -139,7 +144,7 @@ fn render(shown: &Shown<'_>) -> String {
         format!("{} on {} port {}", source.database, source.host, source.port),
     );
     fact("server", format!("PostgreSQL {}", source.server_version));
-    fact("started", manifest.started.to_rfc3339());
+    fact("started", output::time(manifest.started, now));
     fact("took", output::seconds(manifest.seconds()));
     for copy in &shown.copies {
         let missing = if copy.present { "" } else { " (MISSING or cut)" };
@@ -171,11 +176,11 @@ fn render(shown: &Shown<'_>) -> String {
     }
     fact("snapback", manifest.snapback.clone());
     for check in &manifest.verified {
-        fact("verified", format!("{} ({})", check.at.to_rfc3339(), check.how));
+        fact("verified", format!("{} ({})", output::time(check.at, now), check.how));
     }
     for copy in &shown.copies {
         for check in &copy.checks {
-            let (at, depth, by, store) = (check.at.to_rfc3339(), check.depth, &check.by, copy.store);
+            let (at, depth, by, store) = (output::time(check.at, now), check.depth, &check.by, copy.store);
             match check.problems.is_empty() {
                 true => fact("verified", format!("{at} ({depth}, {by}, {store})")),
                 false => fact(

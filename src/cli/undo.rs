@@ -50,7 +50,7 @@ pub struct Args {
 /// There is nothing to take back, it was not confirmed, or the swap failed.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let config = globals.config()?;
-    let job = config.job(args.job.as_deref())?;
+    let job = &*config.job(args.job.as_deref())?.for_restores();
     let dsn = job.source.dsn()?;
     let database = dsn.database.clone();
     let target = Target::new(dsn);
@@ -75,6 +75,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         job,
         mode: Mode::InPlace,
         options: RestoreOptions::default(),
+        create_roles: false,
         back: true,
         safety: true,
         force: false,

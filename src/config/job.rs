@@ -58,7 +58,12 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
     mistakes.keep(policy.check().map_err(|fail| about(&key("retention"))(fail).into()));
     let url = mistakes.keep_about(&key("url"), url(raw, around.environment));
+    let restore_url = raw.restore_url.as_ref().map(|url| Dsn::parse(url.expose()));
+    let restore_url = mistakes.keep_about(&key("restore_url"), restore_url.transpose());
     let password = mistakes.keep(password(raw, around.environment, &key));
+    if raw.attempts == 0 {
+        mistakes.keep::<()>(Err(impossible(&key("attempts"), "must be at least 1")));
+    }
     let destinations = mistakes.keep(destinations(&raw.stores, around, &policy, &key("stores")));
     let dump = dump(&raw.dump, &key, mistakes);
     let encryption = raw.encryption.as_ref();
@@ -66,10 +71,15 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let encrypted = mistakes.keep(encrypted.transpose());
     Some(Job {
         name: name.to_owned(),
+        restore_source: restore_url?.map(|url| SourceConfig {
+            url,
+            password: password.clone().unwrap_or(Password::Elsewhere),
+        }),
         source: SourceConfig {
             url: url?,
             password: password?,
         },
+        attempts: raw.attempts,
         destinations: destinations?,
         schedule: schedule?,
         zone: zone?,

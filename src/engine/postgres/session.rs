@@ -1,14 +1,14 @@
 //! One connection inside the dump's snapshot, and the queries that it answers.
 
-use bytes::BytesMut;
 use futures_util::TryStreamExt as _;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{ToSql, Type};
 
 use super::answer::Answer;
 pub use super::answer::Row;
-use super::connect::Canceller;
+use super::any_text::AnyText;
+use super::connect::{Brake, Canceller, Held};
+use super::requests::Requests;
 use crate::error::Result;
-use crate::raw_text;
 
 /// What keeps the server from ending a transaction that idles on purpose; not every version has all of it.
 pub const NEVER_TIMED_OUT: &str = "\
@@ -20,6 +20,8 @@ SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE 
 pub struct Session {
     client: tokio_postgres::Client,
     canceller: Canceller,
+    brake: Brake,
+    requests: Requests,
 }
 
 /// A query with its parameters: `$1`, `$2` … in order.
@@ -34,29 +36,8 @@ pub struct Query {
 #[derive(Clone, Debug)]
 enum Param {
     Oids(Vec<u32>),
-    Text(RawText),
-    Texts(Vec<RawText>),
-}
-
-/// Text that is sent in its own encoding.
-#[derive(Clone, Debug)]
-struct RawText(String);
-
-impl ToSql for RawText {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.extend_from_slice(&raw_text::encode(&self.0));
-        Ok(IsNull::No)
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::TEXT
-    }
-
-    to_sql_checked!();
+    Text(AnyText),
+    Texts(Vec<AnyText>),
 }
 
 impl Query {
@@ -111,14 +92,14 @@ impl Query {
     /// Adds a parameter of type `text`.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.params.push(Param::Text(RawText(text.into())));
+        self.params.push(Param::Text(AnyText(text.into())));
         self
     }
 
     /// Adds a parameter of type `text[]`.
     #[must_use]
     pub fn texts(mut self, texts: impl IntoIterator<Item = String>) -> Self {
-        self.params.push(Param::Texts(texts.into_iter().map(RawText).collect()));
+        self.params.push(Param::Texts(texts.into_iter().map(AnyText).collect()));
         self
     }
 }
@@ -136,8 +117,13 @@ impl Param {
 impl Session {
     /// Wraps a connected client; [`super::connect::connect`] makes them.
     #[must_use]
-    pub fn new(client: tokio_postgres::Client, canceller: Canceller) -> Self {
-        Session { client, canceller }
+    pub fn new(client: tokio_postgres::Client, canceller: Canceller, brake: Brake) -> Self {
+        Session {
+            client,
+            canceller,
+            brake,
+            requests: Requests::default(),
+        }
     }
 
     /// The client itself, for COPY and control statements.
@@ -158,11 +144,22 @@ impl Session {
         &self.canceller
     }
 
+    /// Lets the server wait with what it sends, until what is returned is dropped.
+    pub fn read_no_further(&self) -> Held {
+        self.brake.hold()
+    }
+
     /// Runs `query` in one round trip; calls that are awaited together are pipelined.
     ///
     /// # Errors
     /// Whatever the server says.
     pub async fn rows(&self, query: &Query) -> Result<Vec<Row>> {
+        let request = self.requests.begin();
+        let answer = self.answer(query).await;
+        request.tell(answer).await
+    }
+
+    async fn answer(&self, query: &Query) -> Result<Vec<Row>> {
         let params: Vec<_> = query.params.iter().map(Param::typed).collect();
         let mut rows = std::pin::pin!(self.client.query_typed_raw(&query.sql, params).await?);
         let mut answer = Answer::default();
@@ -177,7 +174,9 @@ impl Session {
     /// # Errors
     /// Whatever the server says.
     pub async fn run(&self, sql: &str) -> Result<()> {
-        Ok(self.client.batch_execute(sql).await?)
+        let request = self.requests.begin();
+        let ran = self.client.batch_execute(sql).await;
+        request.tell(ran.map_err(Into::into)).await
     }
 }
 

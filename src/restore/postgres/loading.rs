@@ -10,11 +10,13 @@ use super::origin::Expected;
 use super::plan::Mode;
 use super::prove::{Proof, prove};
 use super::run::{New, Prepared};
-use super::selection::{provable, without};
+use super::selection::without;
+use super::target::{quoted, run};
 use super::watch::{Event, Step, Watch};
 use super::{analyse, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::load::script::ScriptLoad;
@@ -68,21 +70,23 @@ impl Prepared<'_> {
         let watch = &self.request.watch;
         let dsn = self.target.dsn(new.name);
         let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
-        self.load_all(&load, &self.target.session(new.name).await?).await?;
+        let inside = self.target.session(new.name).await?;
+        if self.content.public_owner().is_some() {
+            self.give_public(&inside).await?;
+        }
+        self.load_all(&load, &inside).await?;
+        drop(inside);
         watch.step(Step::Analyse).await;
         let brought = analyse::brought(self.entries());
         analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
         watch.step(Step::Prove).await;
-        let provable = self
-            .chosen
-            .as_ref()
-            .map(|chosen| provable(chosen, &self.request.options));
+        let provable = self.chosen.as_ref().map(|chosen| self.provable(chosen));
         let (entries, missing) = (provable.as_deref().unwrap_or(reader.entries()), load.missing());
         let proof = match missing.is_empty() {
-            true => prove(&dsn, new.expected, entries, &self.content.dump).await?,
+            true => prove(&dsn, new.expected, entries, &self.content.dump, watch).await?,
             false => {
                 let (expected, entries) = without(&missing, new.expected, entries);
-                prove(&dsn, &expected, &entries, &self.content.dump).await?
+                prove(&dsn, &expected, &entries, &self.content.dump, watch).await?
             }
         };
         Ok((proof, missing))
@@ -101,6 +105,7 @@ impl Prepared<'_> {
         let load = ScriptLoad {
             script: script.script.clone(),
             section: script.section.clone(),
+            options: Arc::clone(self.content.options()),
             dsn: self.target.dsn(database),
             progress: Arc::new(Teller(watch.clone())),
             tolerance: self.request.tolerance,
@@ -111,6 +116,27 @@ impl Prepared<'_> {
         watch.step(Step::Prove).await;
         let proof = script.prove(&loaded, &self.target, database).await?;
         Ok((proof, loaded.missing))
+    }
+
+    /// Gives schema `public` to the role that it belonged to, which before 15 no archive tells. Where this role may not do
+    /// that, it is told.
+    pub(super) async fn give_public(&self, client: &Client) -> Result<()> {
+        let Some(owner) = self.content.public_owner().filter(|_| self.chosen.is_none()) else {
+            return Ok(());
+        };
+        let name = AnyText(owner.to_owned());
+        let Some(row) = client.query_opt(MAY_GIVE_PUBLIC, &[&name]).await? else {
+            return Ok(());
+        };
+        if row.try_get::<_, Option<bool>>(0)? == Some(true) {
+            return run(client, &format!("ALTER SCHEMA public OWNER TO {}", quoted(owner))).await;
+        }
+        self.request.watch.warn(format!(
+            "schema public belonged to {owner:?}, and this role may not give it away: ALTER SCHEMA public OWNER TO {} as a \
+             superuser does",
+            quoted(owner)
+        ));
+        Ok(())
     }
 
     /// Loads by section: definitions, rows with indexes and constraints, privileges. `client` is in the database. Event
@@ -131,6 +157,13 @@ impl Prepared<'_> {
 
 /// What is missing and named in a message, at most; all is listed with its SQL.
 const NAMED: usize = 5;
+
+/// Whether schema `public` can be given to a role; no row where it is not there, or is that role's already.
+const MAY_GIVE_PUBLIC: &str = "\
+SELECT pg_catalog.pg_has_role(n.nspowner, 'USAGE') AND pg_catalog.pg_has_role(r.oid, 'MEMBER')
+    AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
+FROM pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_roles r ON r.rolname = $1
+WHERE n.nspname = 'public' AND r.oid IS DISTINCT FROM n.nspowner";
 
 /// Hands on what the load tells.
 pub(super) struct Teller(pub(super) Watch);

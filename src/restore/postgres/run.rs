@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use tokio::sync::Mutex;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -15,17 +16,18 @@ use super::live::{self, Live};
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
+use super::new_roles::{self, NewRole};
 use super::origin::{Body, Content, Expected, Origin, is_partial};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::Proof;
-use super::selection::{chosen, is_whole, narrow};
+use super::selection::{choose, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use super::trial::{self, Trial};
 use super::watch::{Step, Watch};
-use super::{in_place, pooled, properties, recover};
+use super::{changes, in_place, pooled, properties, recover};
 use crate::archive::options::RestoreOptions;
 use crate::archive::toc::Entry;
 use crate::backup;
@@ -45,8 +47,10 @@ pub struct Request<'a> {
     pub job: &'a Job,
     /// How it becomes a database.
     pub mode: Mode<'a>,
-    /// What of it is restored, and how: not all of it only into a new database.
+    /// What of it is restored, and how: a part of it only into a new database.
     pub options: RestoreOptions,
+    /// Whether roles that the server lacks are created.
+    pub create_roles: bool,
     /// It takes a restore in place back: of the safety snapshot only the tables are taken that were replaced then.
     pub back: bool,
     /// Whether the live database is backed up first.
@@ -77,10 +81,16 @@ pub struct Prepared<'a> {
     pub(super) content: Content,
     /// The entries that are restored, when they are not all.
     pub(super) chosen: Option<Vec<Entry>>,
+    /// Whether what is left out was selected by name or kind, and not something that all of it can do without.
+    pub(super) part: bool,
+    /// Whether roles of the dump become one, and what one granted to the other is gone.
+    merged: bool,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
     /// What it went on without, also where it failed for that.
     pub missing: Vec<Missing>,
+    /// Taken while the safety snapshot is.
+    safety: Mutex<()>,
 }
 
 /// The database that is being made.
@@ -106,7 +116,7 @@ impl<'a> Prepared<'a> {
     /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
     /// the restore itself is in the plan.
     pub async fn new(mut request: Request<'a>) -> Result<Prepared<'a>> {
-        let content = Content::open(&request.origin, &request.job.keys).await?;
+        let mut content = Content::open(&request.origin, &request.job.keys, &request.options).await?;
         let warnings = content.warnings.clone();
         let new_tables = match request.back {
             true => in_place::take_back(&content, &mut request.options),
@@ -118,26 +128,46 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::InPlace => dsn.database.clone(),
         };
         let target = Target::new(dsn);
-        let chosen = match is_whole(&request.options) {
-            true => None,
-            // Then there is nothing to restore, but something to drop.
-            false if !new_tables.is_empty() && request.options.selection.list == Some(Vec::new()) => Some(Vec::new()),
-            false => Some(chosen(content.selectable()?, &request.options)?),
-        };
+        let part = request.options.is_part();
+        let mut chosen = choose(&content, &request.options, &new_tables)?;
         let mut needs = match &chosen {
             Some(chosen) => Needs::of(chosen),
             None => content.needs(),
         };
+        if let Some(role) = &request.options.role {
+            needs.add_owner(role);
+        }
         let client = match request.mode {
             Mode::InPlace => target.session(&database).await?,
             Mode::Swap | Mode::New(_) => target.outside(&database).await?,
         };
         pooled::refuse(&target, &client).await?;
+        // No entry names it.
+        if chosen.is_none() {
+            needs.roles.extend(content.public_owner().map(str::to_owned));
+        }
         if request.mode != Mode::InPlace && !live::names(&client).await?.contains(&database) {
             let entries = chosen.as_deref().unwrap_or(content.entries());
             needs.add(Archived::find(entries)?.needs());
         }
-        let survey = survey(&target, &client, &database, &needs).await?;
+        let mut survey = survey(&target, &client, &database, &needs).await?;
+        let globals = content.globals().await;
+        let missing = &mut survey.missing.roles;
+        if request.options.no_privileges && !request.create_roles {
+            // A policy for a role that is not there is for nobody.
+            let spared = needs.spare(missing);
+            missing.retain(|role| !spared.contains(role));
+            request.options.without_roles = spared;
+            if !request.options.without_roles.is_empty() {
+                content.leave_out_roles(&request.options.without_roles)?;
+                chosen = choose(&content, &request.options, &new_tables)?;
+            }
+        }
+        let mut new_roles: Vec<NewRole> = Vec::new();
+        if request.create_roles {
+            new_roles = new_roles::plan(&client, missing, globals.as_deref(), survey.major).await?;
+            missing.clear();
+        }
         let goal = Goal {
             job: &request.job.name,
             server: &target.to_string(),
@@ -150,23 +180,28 @@ impl<'a> Prepared<'a> {
                 keep_going: request.tolerance.keep_going,
             },
         };
-        let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
         plan.warnings.extend(content.warned());
         plan.tolerate(request.tolerance, request.accept_missing, content.entries());
-        plan.part = chosen.is_some();
+        plan.part = part;
+        plan.changes = changes::told(&request.options);
+        plan.obstacles
+            .extend(changes::unknown_roles(&request.options, &content.named));
+        plan.create_roles(new_roles, &survey);
         match request.mode {
             Mode::InPlace => {
                 plan.obstacles
                     .extend(in_place::event_triggers::at_login(&client).await?);
-                match &chosen {
+                match chosen.as_ref().filter(|_| part) {
                     None => plan
                         .obstacles
                         .extend(in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?),
                     Some(chosen) => {
                         let dsn = target.dsn(&database);
-                        in_place::survey::tables(&dsn, chosen, content.entries(), &new_tables, &mut plan).await?;
+                        let tables = in_place::Tables::of(chosen, content.entries(), &new_tables, &request.options);
+                        in_place::survey::tables(&dsn, chosen, &tables, content.entries(), &new_tables, &mut plan)
+                            .await?;
                     }
                 }
                 plan.obstacles.extend(in_place::survey::refused(&content, request.job));
@@ -191,14 +226,17 @@ impl<'a> Prepared<'a> {
             );
         }
         Ok(Prepared {
+            merged: request.options.role_map.merges(&content.named),
             request,
             plan,
             target,
             database,
             content,
             chosen,
+            part,
             new_tables,
             missing: Vec::new(),
+            safety: Mutex::new(()),
         })
     }
 
@@ -209,6 +247,11 @@ impl<'a> Prepared<'a> {
     /// The entries that are restored.
     pub(super) fn entries(&self) -> &[Entry] {
         self.chosen.as_deref().unwrap_or(self.content.entries())
+    }
+
+    /// The entries among those that are restored that the proof looks for.
+    pub(super) fn provable(&self, chosen: &[Entry]) -> Vec<Entry> {
+        provable(chosen, &self.request.options, self.merged)
     }
 
     /// Does what was planned.
@@ -226,7 +269,8 @@ impl<'a> Prepared<'a> {
             let alone = self.until(self.lock()).await?;
             let expected = self.check().await?;
             let safety = match &alone.live {
-                Some(_) if !self.is_new() => self.until(self.back_up(None)).await?,
+                // It hears itself that it is cancelled, and clears away what it began.
+                Some(_) if !self.is_new() => self.back_up(None).await?,
                 _ => None,
             };
             let taken = live::names(&alone.client).await?;
@@ -245,13 +289,13 @@ impl<'a> Prepared<'a> {
             marker: &marker,
             expected: &expected,
         };
-        let cancel = self.request.cancel.clone();
         let build = async {
+            self.create_roles(&client).await?;
             let (proof, missing) = self.build(&client, live.as_ref(), &new).await?;
             lock.assert_held().await?;
             Ok((proof, missing))
         };
-        let built = unless(&cancel, build).await;
+        let built = self.until(build).await;
         let built = built.and_then(|(proof, missing)| self.went_without(missing).map(|()| proof));
         let finished = match built {
             Ok(proof) => self
@@ -280,6 +324,7 @@ impl<'a> Prepared<'a> {
             ended: swapped.ended,
             proof,
             missing: self.missing.clone(),
+            created_roles: self.plan.created_roles(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
         })
@@ -310,7 +355,15 @@ impl<'a> Prepared<'a> {
 
     /// Runs a part of the restore unless it is cancelled meanwhile.
     pub(super) async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        unless(&self.request.cancel, work).await
+        let cancelled = async {
+            self.request.cancel.cancelled().await;
+            // A safety snapshot hears of that itself, and clears away what it began.
+            drop(self.safety.lock().await);
+        };
+        tokio::select! {
+            result = work => result,
+            () = cancelled => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
+        }
     }
 
     /// For as long as people may want to go back, no pruning takes what this restore is made of.
@@ -328,7 +381,7 @@ impl<'a> Prepared<'a> {
             self.content.check(now, until, &warn).await
         };
         let expected = unless(&self.request.cancel, check).await?;
-        Ok(match &self.chosen {
+        Ok(match self.chosen.as_ref().filter(|_| self.part) {
             Some(chosen) => narrow(expected, chosen, self.content.entries()),
             None => expected,
         })
@@ -341,6 +394,7 @@ impl<'a> Prepared<'a> {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
             return Ok(None);
         }
+        let _ends_by_itself = self.safety.lock().await;
         watch.step(Step::Safety).await;
         let request = backup::Request {
             label: Some(format!("before the restore of {}", self.content)),

@@ -219,10 +219,12 @@ fn a_standby_is_not_restored_to() {
     let standby = site.server.standby();
     site.reconfigure(site.server.host(), standby.host());
     let plan = site.run(&["restore", "app", "--dry-run"]).code(FAILURE);
-    assert!(plan.stderr.contains("the server is a standby"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("is a standby"), "{}", plan.stderr);
     let failed = site.run(&["restore", "app", "--yes"]).code(FAILURE);
     assert!(
-        failed.stderr.contains("hint: connect to the primary"),
+        failed
+            .stderr
+            .contains("hint: set restore_url of the job to the primary"),
         "{}",
         failed.stderr
     );
@@ -321,12 +323,9 @@ fn a_replaced_database_that_cannot_be_dropped_keeps_no_other() {
     std::thread::sleep(std::time::Duration::from_secs(2));
     let pruned = site.run(&["prune", "app"]).ok();
     assert!(pruned.stdout.contains(" dropped"), "{}", pruned.stdout);
-    let stays = format!("{subscribed} stays");
-    assert!(
-        pruned.stderr.contains(&stays) && pruned.stderr.contains("subscription"),
-        "{}",
-        pruned.stderr
-    );
+    let line = pruned.stdout.lines().find(|line| line.contains(subscribed));
+    let line = line.unwrap_or_else(|| panic!("{}", pruned.stdout));
+    assert!(line.contains("stays: ") && line.contains("subscription"), "{line}");
     assert_eq!(
         site.databases(),
         ["app", subscribed, "postgres", "template0", "template1"]

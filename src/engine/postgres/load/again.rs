@@ -6,24 +6,23 @@ use anyhow::Context as _;
 
 use super::missing::{Missing, is_derived, is_refused, why};
 use super::name_of;
-use super::session::Encoding;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::required::{Pass, pass};
 use crate::archive::toc::Entry;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::raw_text;
 use crate::sql::quote::Quote;
 
 /// Runs the statements of `entries`, which were read of the database that `session` is in: definitions, then
-/// privileges, then what needs these. Planner statistics are left to an ANALYZE. Returns the materialized views that
-/// could not be refreshed.
+/// privileges, then what needs these. Planner statistics are left to an ANALYZE. The session is in the encoding of the
+/// database. Returns the materialized views that could not be refreshed.
 ///
 /// # Errors
 /// Something cannot be made any more: the error names it, and the transaction has failed.
 pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> Result<Vec<Missing>> {
     let client = session.client();
-    let encoding = Encoding::of_server(client).await?;
     // They were written as the session writes of itself, and not as what was loaded since.
     client.batch_execute("RESET lc_monetary").await?;
     let options = RestoreOptions {
@@ -38,7 +37,7 @@ pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> R
             if pass(entry) != turn || entry.desc == "STATISTICS DATA" {
                 continue;
             }
-            let sql = encoding.text(client, &script.definition(at)).await?;
+            let sql = raw_text::decode(&script.definition(at));
             let derived = is_derived(entry);
             if derived {
                 client.batch_execute("SAVEPOINT derived").await?;
@@ -46,7 +45,7 @@ pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> R
             match client.batch_execute(&sql).await.map_err(anyhow::Error::from) {
                 Err(error) if derived && is_refused(&error) => {
                     client.batch_execute("ROLLBACK TO SAVEPOINT derived").await?;
-                    let view = Missing::definition(entry, "", sql.as_bytes(), why(&error));
+                    let view = Missing::definition(entry, "", &raw_text::encode(&sql), why(&error));
                     // Its number is one of another archive.
                     missing.push(Missing { entry: None, ..view });
                 }

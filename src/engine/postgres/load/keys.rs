@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::session::Loader;
 use crate::archive::toc::{DumpId, Entry};
+use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
-use crate::raw_text;
 
 /// What foreign keys ask of the order of rows.
 #[derive(Debug, Default)]
@@ -19,11 +19,7 @@ pub(super) struct Keys {
     of_itself: HashSet<DumpId>,
 }
 
-/// Names as bytes of the archive's encoding: they may be text in none.
-const KEYS: &str = "SELECT pg_catalog.convert_to(n.nspname::text, $1::text::name), \
-    pg_catalog.convert_to(c.relname::text, $1::text::name), \
-    pg_catalog.convert_to(rn.nspname::text, $1::text::name), \
-    pg_catalog.convert_to(r.relname::text, $1::text::name) \
+const KEYS: &str = "SELECT n.nspname::text, c.relname::text, rn.nspname::text, r.relname::text \
     FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_class r ON r.oid = k.confrelid \
     JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace WHERE k.contype = 'f'";
@@ -31,17 +27,11 @@ const KEYS: &str = "SELECT pg_catalog.convert_to(n.nspname::text, $1::text::name
 impl Keys {
     /// Reads those of the database that `loader` is in, as far as rows of the entries at `wanted` are concerned.
     pub(super) async fn read(loader: &Loader, entries: &[Entry], wanted: &[usize]) -> Result<Keys> {
-        let encoding = match loader.encoding.any_bytes {
-            true => "SQL_ASCII",
-            false => &loader.encoding.name,
-        };
-        let rows = loader.client().query(KEYS, &[&encoding]).await?;
+        // The session is in the encoding of the archive, and so are the names.
+        let rows = loader.client().query(KEYS, &[]).await?;
         let mut found = Vec::new();
         for row in rows {
-            let name = |at| -> Result<String> {
-                let bytes: Vec<u8> = row.try_get(at)?;
-                Ok(raw_text::decode(&bytes))
-            };
+            let name = |at| -> Result<String> { Ok(row.try_get::<_, AnyText>(at)?.0) };
             found.push(((name(0)?, name(1)?), (name(2)?, name(3)?)));
         }
         Ok(Keys::of(&found, entries, wanted))

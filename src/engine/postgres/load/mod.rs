@@ -6,6 +6,7 @@
 
 mod again;
 mod binary;
+mod encoding;
 pub mod graph;
 mod inserts;
 mod keys;
@@ -206,7 +207,16 @@ impl Load {
     /// # Errors
     /// A statement failed.
     pub async fn definitions(&self) -> Result<()> {
-        Loader::open(&self.archive).await?.run_all(&self.serial).await
+        Loader::open(&self.archive).await?.run_all(&self.serial).await?;
+        self.step_back().await
+    }
+
+    /// Takes a session that others use too back from the role that all is made as.
+    async fn step_back(&self) -> Result<()> {
+        match &self.archive.within {
+            Some(session) if self.archive.options.role.is_some() => session.run("RESET ROLE").await,
+            _ => Ok(()),
+        }
     }
 
     /// Loads rows, and builds what needs them.
@@ -219,7 +229,8 @@ impl Load {
         let keys = Arc::new(Keys::read(&loader, entries, &self.parallel).await?);
         loader.archive.keys = Arc::clone(&keys);
         if self.archive.within.is_some() {
-            return self.rows_in_order(loader).await;
+            self.rows_in_order(loader).await?;
+            return self.step_back().await;
         }
         let graph = Graph::new(entries, &self.parallel, &keys.earlier, |at| self.weight(&entries[at]));
         let spread = Spread {
@@ -303,7 +314,7 @@ impl Load {
         for at in &self.last {
             loader.run_all(&[*at]).await?;
         }
-        Ok(())
+        self.step_back().await
     }
 }
 

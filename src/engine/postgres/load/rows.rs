@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use tokio_postgres::error::SqlState;
@@ -14,11 +14,10 @@ use super::missing::{Failed, Missing, is_refused, why};
 use super::name_of;
 use super::search_path;
 use super::session::Loader;
-use super::stream::Stream;
+use super::stream::{Block, Stream};
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
-use crate::raw_text;
 
 /// Tables with less than this many bytes of rows are not worth the statements that prepare for them.
 const WORTH_PREPARING: u64 = 1 << 20;
@@ -88,10 +87,7 @@ impl Loader {
         let (begin, end, back) = match (&own, &self.archive.within) {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
-            (Some(table), _) => {
-                let table = self.text(&raw_text::encode(table)).await?;
-                (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK")
-            }
+            (Some(table), _) => (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK"),
             (None, Some(_)) => (
                 "SAVEPOINT rows".to_owned(),
                 "RELEASE SAVEPOINT rows",
@@ -172,10 +168,9 @@ impl Loader {
             .with_context(|| Failed(format!("restoring {}", name_of(entry))))
     }
 
-    /// What the rows of `entry` are made of, if they can be sent in binary. That format has no encoding of its
-    /// own, so the archive's must be the session's.
+    /// What the rows of `entry` are made of, if they can be sent in binary. The driver knows columns by UTF-8 only.
     async fn columns(&self, entry: &Entry) -> Result<Option<Columns>> {
-        if self.encoding.name != "UTF8" || self.encoding.any_bytes {
+        if !self.all_utf8 {
             return Ok(None);
         }
         let Some((table, columns)) = target(entry) else {
@@ -185,37 +180,31 @@ impl Loader {
         Ok(Columns::of(statement.columns().iter().map(Column::type_)))
     }
 
-    async fn copy_statement(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<String> {
-        let copy = self.text(&raw_text::encode(&entry.copy_stmt)).await?;
-        let Some(copy) = copy.trim_end().strip_suffix(';') else {
-            bail!("its rows are INSERT statements, which only pg_restore loads");
-        };
+    async fn copy_in(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<Pin<Box<CopyInSink<Bytes>>>> {
+        let copy = entry.copy_stmt.trim_end();
+        let copy = copy.strip_suffix(';').context("its COPY is no whole statement")?;
         let mut options = Vec::new();
-        if self.encoding.name != "UTF8" {
-            options.push(format!("ENCODING '{}'", self.encoding.name));
-        }
         if freeze {
-            options.push("FREEZE".to_owned());
+            options.push("FREEZE");
         }
         if binary {
-            options.push("FORMAT binary".to_owned());
+            options.push("FORMAT binary");
         }
-        Ok(match options.as_slice() {
+        let statement = match options.as_slice() {
             [] => copy.to_owned(),
             options => format!("{copy} WITH ({})", options.join(", ")),
-        })
+        };
+        Ok(Box::pin(self.client().copy_in(&statement).await?))
     }
 
     /// Sends rows for as long as there are some: in binary where their `columns` are known, but as text from the
-    /// first block on that has a value which only the server can read.
+    /// first block on that is a long row, or has a value which only the server can read.
     async fn copy(&self, entry: &Entry, freeze: bool, columns: Option<Columns>, rows: &Stream) -> Result<()> {
         let mut next = rows.next().await?;
-        if next.is_some()
-            && let Some(columns) = columns
-        {
+        if let (Some(Block::Rows(_)), Some(columns)) = (&next, columns) {
             let mut sink = self.copy_in(entry, freeze, true).await?;
             sink.send(Columns::header()).await?;
-            while let Some(block) = &next
+            while let Some(Block::Rows(block)) = &next
                 && let Some(translated) = columns.translate(block)
             {
                 self.archive.progress.loaded(block.len() as u64);
@@ -225,22 +214,29 @@ impl Loader {
             sink.send(Columns::trailer()).await?;
             sink.as_mut().finish().await?;
         }
-        if next.is_none() {
+        // Where it goes on without tables that are not there, an empty one must show that too.
+        if next.is_none() && !self.archive.tolerance.keep_going {
             return Ok(());
         }
         let mut sink = self.copy_in(entry, freeze, false).await?;
         while let Some(block) = next {
-            self.archive.progress.loaded(block.len() as u64);
-            sink.send(block).await?;
+            match block {
+                Block::Rows(rows) => self.send_rows(&mut sink, rows).await?,
+                Block::LongRow(mut pieces) => {
+                    while let Some(piece) = pieces.recv().await {
+                        self.send_rows(&mut sink, piece?).await?;
+                    }
+                }
+            }
             next = rows.next().await?;
         }
         sink.as_mut().finish().await?;
         Ok(())
     }
 
-    async fn copy_in(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<Pin<Box<CopyInSink<Bytes>>>> {
-        let statement = self.copy_statement(entry, freeze, binary).await?;
-        Ok(Box::pin(self.client().copy_in(&statement).await?))
+    async fn send_rows(&self, sink: &mut Pin<Box<CopyInSink<Bytes>>>, rows: Bytes) -> Result<()> {
+        self.archive.progress.loaded(rows.len() as u64);
+        Ok(sink.send(rows).await?)
     }
 
     async fn large_objects(&mut self, id: DumpId) -> Result<()> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::missing::{is_refused, why};
-use super::session::Encoding;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::raw_text;
 use crate::sql::quote::Quote;
 
 /// Which extensions among `entries` the server does not create in the database that `session` is in, each with its
@@ -22,16 +22,14 @@ pub async fn refused_extensions(
     options: &RestoreOptions,
 ) -> Result<Vec<(String, String)>> {
     let client = session.client();
-    let encoding = Encoding::of_server(client).await?;
     let options = RestoreOptions {
         comments: false,
         ..options.clone()
     };
     let mut script = Script::new(Arc::new(entries.to_vec()), options, Quote::standard(14));
-    let settings = crate::raw_text::decode(&script.session_settings());
-    client
-        .batch_execute(&format!("BEGIN;\n{settings}\nSET client_encoding = 'UTF8'"))
-        .await?;
+    // They say the encoding of the archive too.
+    let settings = raw_text::decode(&script.session_settings());
+    client.batch_execute(&format!("BEGIN;\n{settings}")).await?;
     let mut refused = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         // The schemas that they are in come before them.
@@ -39,7 +37,8 @@ pub async fn refused_extensions(
             continue;
         }
         script.reconnected();
-        let sql = encoding.text(client, &script.definition(at)).await?;
+        // The owners of schemas may come with the restore.
+        let sql = raw_text::decode(&script.definition_and_owner(at).0);
         let nested = format!("SAVEPOINT trial;\n{sql};\nRELEASE SAVEPOINT trial");
         if let Err(error) = client.batch_execute(&nested).await.map_err(anyhow::Error::from) {
             if !is_refused(&error) {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use super::advice::explain;
 use super::analyse;
 use super::lock::{self, Lock};
+use super::new_roles;
 use super::origin::{Body, Content, Expected};
 use super::outcome::Outcome;
 use super::plan::Obstacle;
@@ -38,6 +39,7 @@ use crate::engine::postgres::connect::{Dsn, connect};
 use crate::engine::postgres::load::Load;
 use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::session::{NEVER_TIMED_OUT, Session};
+use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Fail, Result};
 use crate::manifest::{BackupId, InPlace};
 use clear::clear;
@@ -45,7 +47,8 @@ use event_triggers::EventTriggers;
 use fence::{Against, Fence};
 pub use owned::Name;
 use replacement::Replacement;
-use tables::{Tables, Way};
+pub use tables::Tables;
+use tables::Way;
 
 /// What is in the transaction, before it is committed.
 struct Replaced {
@@ -97,6 +100,7 @@ impl Prepared<'_> {
             ended: replaced.ended,
             proof: replaced.proof,
             missing: replaced.missing,
+            created_roles: self.plan.created_roles(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
         })
@@ -111,15 +115,16 @@ impl Prepared<'_> {
         run(
             client,
             &format!(
-                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL search_path TO '';\n{NEVER_TIMED_OUT}"
+                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL search_path TO '';\n{OWN_ENCODING};\n\
+                 {NEVER_TIMED_OUT}"
             ),
         )
         .await?;
         let transaction = commit::number(client).await?;
         watch.step(Step::Lock).await;
         let locked = Instant::now();
-        let tables = self.chosen.as_ref();
-        let tables = tables.map(|chosen| Tables::of(chosen, reader.entries(), &self.new_tables));
+        let tables = self.chosen.as_ref().filter(|_| self.part);
+        let tables = tables.map(|chosen| Tables::of(chosen, reader.entries(), &self.new_tables, &self.request.options));
         let only = match &tables {
             Some(tables) => Some(tables.locked(client).await?),
             None => None,
@@ -131,6 +136,10 @@ impl Prepared<'_> {
             tables: tables.iter().flat_map(Tables::all).cloned().collect(),
         };
         let safety = self.back_up(Some(in_place)).await?;
+        if !self.plan.new_roles.is_empty() {
+            watch.step(Step::Roles).await;
+            new_roles::create(client, &self.plan.new_roles, watch).await?;
+        }
         watch.step(Step::Remove).await;
         fence.close(Against::All, watch).await?;
         let dsn = self.target.dsn(&self.database);
@@ -173,12 +182,15 @@ impl Prepared<'_> {
         let load = self
             .load_of(reader, self.request.options.clone(), dsn, expected, 1)
             .within(session, &kept.there(reader.entries()));
+        self.give_public(session.client()).await?;
         self.load_all(&load, session.client()).await?;
         triggers.switch_on(session.client()).await?;
         watch.step(Step::Prove).await;
         let missing = load.missing();
-        let (expected, entries) = without(&missing, expected, reader.entries());
-        let (proof, besides) = prove_within(session, dsn, &expected, &entries, &self.content.dump).await?;
+        let (expected, entries) = without(&missing, expected, &self.provable(self.entries()));
+        let dump = &self.content.dump;
+        let (proof, mut besides) = prove_within(session, dsn, &expected, &entries, self.entries(), dump, watch).await?;
+        besides.retain(|what| !missing.iter().any(|it| it.what == *what));
         for what in besides {
             watch.warn(format!("still there, as this role may not take it away: {what}"));
         }
@@ -206,18 +218,18 @@ impl Prepared<'_> {
         };
         let (entries, missing) = match way {
             Way::Rows => {
-                let load = load(refill::load_options(tables));
+                let load = load(refill::load_options(tables, &self.request.options));
                 self.refill(session, tables, &load).await?;
                 triggers.switch_on(session.client()).await?;
                 (refill::entries(tables), load.missing())
             }
             Way::Whole(_, replacement) => {
-                let load = load(replacement.load_options(tables));
+                let load = load(replacement.load_options(tables, &self.request.options));
                 let mut missing = self.exchange(session, tables, &replacement, &load).await?;
                 missing.extend(load.missing());
                 triggers.switch_on(session.client()).await?;
                 replacement.prove(session, dsn, tables, &missing).await?;
-                (replacement.proven(tables), missing)
+                (self.provable(&replacement.proven(tables)), missing)
             }
         };
         self.request.watch.step(Step::Prove).await;
@@ -225,8 +237,9 @@ impl Prepared<'_> {
             return Ok((Proof::default(), missing));
         }
         let request = tables.dump(&self.content.dump);
+        let watch = &self.request.watch;
         let (expected, entries) = without(&missing, expected, &entries);
-        let (proof, _) = prove_within(session, dsn, &expected, &entries, &request).await?;
+        let (proof, _) = prove_within(session, dsn, &expected, &entries, &entries, &request, watch).await?;
         Ok((proof, missing))
     }
 
@@ -262,15 +275,15 @@ impl Prepared<'_> {
     /// What can only be done when all is committed, and what must not fail the restore any more.
     async fn after(&self) {
         let watch = &self.request.watch;
-        if self.chosen.is_some() {
+        if self.part {
             return watch.step(Step::Done).await;
         }
-        if self.missing.is_empty() {
+        if self.chosen.is_none() && self.missing.is_empty() {
             self.content.proved(self.request.clock.now()).await;
         }
         watch.step(Step::Analyse).await;
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
-        let brought = analyse::brought(self.content.entries());
+        let brought = analyse::brought(self.entries());
         if let Err(error) = analyse::analyse(&self.target, &self.database, jobs, brought, watch).await {
             watch.warn(format!("statistics could not be gathered, run ANALYZE: {error:#}"));
         }

@@ -10,6 +10,7 @@ use super::tables::{Tables, foreign_keys};
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
+use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 use crate::restore::postgres::target::{quoted, run};
 
@@ -28,8 +29,9 @@ pub async fn clear(client: &Client, tables: &Tables) -> Result<Vec<String>> {
     let own = tables.oids(client).await?;
     let mut again = Vec::new();
     for row in client.query(TRIGGERS, &[&own]).await? {
-        run(client, row.try_get(0)?).await?;
-        again.push(row.try_get(1)?);
+        let (AnyText(disable), AnyText(enable)) = (row.try_get(0)?, row.try_get(1)?);
+        run(client, &disable).await?;
+        again.push(enable);
     }
     for key in foreign_keys(client, &own).await? {
         run(client, &key.drop).await?;
@@ -58,22 +60,28 @@ pub async fn finish(client: &Client, tables: &Tables, again: &[String]) -> Resul
     run(client, &format!("ANALYZE {}", tables.list("", |_| true))).await
 }
 
-/// What of the archive is loaded and proven: rows, and the values of sequences.
+/// What of the archive is loaded and proven: rows, and the values of sequences. Owners stay as they are.
 #[must_use]
 pub fn entries(tables: &Tables) -> Vec<Entry> {
     let filled = |entry: &&Entry| matches!(entry.desc.as_str(), "TABLE" | "TABLE DATA" | "SEQUENCE SET");
-    tables.entries.iter().filter(filled).cloned().collect()
+    let filled = tables.entries.iter().filter(filled).cloned();
+    filled
+        .map(|entry| Entry {
+            owner: String::new(),
+            ..entry
+        })
+        .collect()
 }
 
-/// The options that load the rows and set the sequences.
+/// The options that load the rows and set the sequences, besides those `options` that were asked for.
 #[must_use]
-pub fn load_options(tables: &Tables) -> RestoreOptions {
+pub fn load_options(tables: &Tables, options: &RestoreOptions) -> RestoreOptions {
     RestoreOptions {
         schema: false,
         selection: Selection {
             list: Some(entries(tables).iter().map(|entry| entry.dump_id).collect()),
             ..Selection::default()
         },
-        ..RestoreOptions::default()
+        ..options.clone()
     }
 }

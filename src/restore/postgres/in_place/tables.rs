@@ -10,7 +10,11 @@ use tokio_postgres::Client;
 
 use super::owned::{Name, belonging, name_of};
 use super::replacement::Replacement;
+use crate::archive::options::RestoreOptions;
+use crate::archive::required::required;
+use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::{self, entries_within};
 use crate::engine::postgres::options::DumpOptions;
@@ -71,32 +75,40 @@ FROM pg_catalog.pg_constraint c WHERE c.conparentid = 0 AND c.oid IN (SELECT oid
 pub async fn foreign_keys(client: &Client, oids: &[u32]) -> Result<Vec<ForeignKey>> {
     let rows = client.query(FOREIGN_KEYS, &[&oids]).await?;
     let keys = rows.iter().map(|row| {
+        let text = |at| Ok::<_, anyhow::Error>(row.try_get::<_, AnyText>(at)?.0);
         Ok(ForeignKey {
             of: row.try_get(0)?,
             to: row.try_get(1)?,
-            name: row.try_get(2)?,
-            drop: row.try_get(3)?,
-            add: row.try_get(4)?,
+            name: text(2)?,
+            drop: text(3)?,
+            add: text(4)?,
         })
     });
     keys.collect()
 }
 
 impl Tables {
-    /// Finds them among the entries that were `chosen` of `all`; `new` ones go.
+    /// Finds them among the entries that were `chosen` of `all`; `new` ones go. What `options` leave out of all tables does
+    /// not belong to them.
     #[must_use]
-    pub fn of(chosen: &[Entry], all: &[Entry], new: &BTreeSet<Name>) -> Tables {
+    pub fn of(chosen: &[Entry], all: &[Entry], new: &BTreeSet<Name>, options: &RestoreOptions) -> Tables {
         let names = chosen
             .iter()
             .filter(|entry| entry.desc == "TABLE")
             .map(name_of)
             .collect();
         let own = belonging(&names, all);
+        let unselected = RestoreOptions {
+            selection: Selection::default(),
+            ..options.clone()
+        };
+        let wanted = required(all, &unselected);
         Tables {
             entries: all
                 .iter()
-                .filter(|entry| own.contains(&entry.dump_id))
-                .cloned()
+                .zip(wanted)
+                .filter(|(entry, required)| own.contains(&entry.dump_id) && (required.wanted() || !options.changes()))
+                .map(|(entry, _)| entry.clone())
                 .collect(),
             names,
             new: new.clone(),
@@ -237,6 +249,7 @@ impl Tables {
 
 async fn oids(client: &Client, tables: impl Iterator<Item = &Name>) -> Result<Vec<u32>> {
     let (schemas, names): (Vec<&str>, Vec<&str>) = tables.map(|(a, b)| (a.as_str(), b.as_str())).unzip();
+    let (schemas, names) = (AnyText::all(schemas), AnyText::all(names));
     let rows = client
         .query(
             "SELECT c.oid FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w (schema, name) \
