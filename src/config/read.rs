@@ -76,8 +76,18 @@ pub(super) fn read(file: Option<&Path>, environment: &Environment) -> Result<(Ra
     }
     let mut all = Mistakes::new(places);
     mistakes.into_iter().for_each(|mistake| all.add(mistake));
-    let raw = all.keep(Raw::deserialize(table).map_err(|error| Mistake::new("", error.message()).into()));
+    let raw = all.keep(merged(&table));
     Ok((raw.unwrap_or_default(), all))
+}
+
+/// The configuration that file and environment come to.
+fn merged(table: &Table) -> Result<Raw> {
+    let text = toml::to_string(table)?;
+    config::Config::builder()
+        .add_source(config::File::from_str(&text, config::FileFormat::Toml))
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .map_err(|error| Mistake::new("", error.to_string()).into())
 }
 
 fn unreadable() -> anyhow::Error {

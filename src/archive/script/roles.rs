@@ -119,7 +119,7 @@ impl Finder<'_> {
                 self.list(3, Purpose::Owner);
                 self.after(&["TO"], Purpose::Owner);
             }
-            ["DROP", "OWNED", "BY"] => drop(self.list(3, Purpose::Owner)),
+            ["DROP", "OWNED", "BY"] => self.list(3, Purpose::Owner),
             ["ALTER", "ROLE" | "USER", _] if self.tokens.get(3).is_some_and(|it| it.is("IN")) => {
                 self.role(2, Purpose::Session);
             }

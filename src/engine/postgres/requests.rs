@@ -78,8 +78,10 @@ impl Drop for Request<'_> {
 }
 
 fn is_consequence(error: &anyhow::Error) -> bool {
-    let server = error.downcast_ref::<tokio_postgres::Error>();
-    server.and_then(tokio_postgres::Error::code) == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
+    // A connection is closed when the server has said why to the request that it was at.
+    error
+        .downcast_ref::<tokio_postgres::Error>()
+        .is_some_and(|error| error.is_closed() || error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION))
 }
 
 #[cfg(test)]

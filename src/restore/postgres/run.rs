@@ -395,7 +395,11 @@ impl<'a> Prepared<'a> {
             return Ok(None);
         }
         let _ends_by_itself = self.safety.lock().await;
-        watch.step(Step::Safety).await;
+        let paused = async {
+            watch.step(Step::Safety).await;
+            Ok(())
+        };
+        self.until(paused).await?;
         let request = backup::Request {
             label: Some(format!("before the restore of {}", self.content)),
             in_place,

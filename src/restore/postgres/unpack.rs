@@ -182,7 +182,7 @@ impl Unpacking {
         let file = tempfile::tempfile_in(folder).with_context(|| format!("unpacking into {}", folder.display()))?;
         let mut out = Bounded::new(file, folder);
         write(&mut out).map_err(|error| self.explain(error))?;
-        Ok(Source::opened(out.file)?)
+        Source::opened(out.file)
     }
 
     fn explain(&self, error: anyhow::Error) -> anyhow::Error {

@@ -9,7 +9,7 @@ use crate::support::{Server, VERSIONS};
 fn server(major: u32) -> Server {
     let server = Server::start(major);
     server.create_database("inserts");
-    server.load("inserts", &project("tests/fixtures/inserts.sql"));
+    server.load("inserts", &project("tests/fixtures/dump/inserts.sql"));
     if major >= 18 {
         server.psql(
             "inserts",

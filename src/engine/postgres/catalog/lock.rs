@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::Catalog;
 use super::object::{Components, Oid};
 use super::preflight;
-use crate::engine::postgres::connect::is_lock_timeout;
+use crate::engine::postgres::connect::{is_lock_timeout, is_lost};
 use crate::engine::postgres::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
@@ -34,8 +34,11 @@ pub async fn tables(cat: &Catalog, session: &Session, rows: bool) -> Result<()> 
     );
     // The check is behind the locks, and on its way already: on a far server every round trip counts.
     let (locked, same) = futures_util::join!(session.run(&all), same_tables(session, &wanted));
-    if locked.is_ok() {
-        return same;
+    match locked {
+        Ok(()) => return same,
+        // Whatever is asked next would only say that the connection is closed.
+        Err(error) if is_lost(&error) => return Err(error),
+        Err(_) => {}
     }
     one_by_one(session, &wanted).await?;
     same_tables(session, &wanted).await
