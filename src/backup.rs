@@ -489,6 +489,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         tables: dumped.tables,
         large_objects: Some(dumped.large_objects),
         spelling: Some(dumped.spelling),
+        sqlite: None,
         schema_hash: dumped.schema_hash,
         warnings: dumped.warnings.iter().map(ToString::to_string).collect(),
         verified: vec![Verification {

@@ -12,8 +12,10 @@ use crate::error::{Exit, Fail};
 use crate::row_hash::RowHash;
 
 mod sealed;
+mod sqlite;
 
 pub use sealed::{Encryption, Sealed};
+pub use sqlite::{DatabaseFile, SqliteFacts};
 
 /// Version of the manifest's format; a reader refuses a newer one.
 pub const FORMAT_VERSION: u32 = 1;
@@ -212,6 +214,9 @@ pub struct Manifest {
     /// How the values in the rows are written; unknown of backups that were made before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
+    /// What only an SQLite database has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlite: Option<SqliteFacts>,
     /// SHA-256 (hex) of all definitions: equal schemas, equal hash.
     pub schema_hash: String,
     /// What the export warned of.
@@ -232,9 +237,43 @@ pub struct InPlace {
     pub tables: Vec<(String, String)>,
 }
 
+/// A kind of database. The set is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// PostgreSQL: all backups that say nothing else.
+    #[default]
+    Postgres,
+    /// SQLite.
+    Sqlite,
+}
+
+impl Engine {
+    /// Whether it is PostgreSQL, which manifests need not say.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        *self == Engine::Postgres
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Postgres => "PostgreSQL",
+            Engine::Sqlite => "SQLite",
+        })
+    }
+}
+
 /// The identity of a source: two databases never have the same, whatever they are called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
+    /// Of which kind it is.
+    #[serde(default, skip_serializing_if = "Engine::is_postgres")]
+    pub engine: Engine,
+    /// Of an SQLite database: its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DatabaseFile>,
     /// Host name, socket folder or address.
     pub host: String,
     /// Port.
@@ -270,6 +309,11 @@ impl Source {
     /// and port must do.
     #[must_use]
     pub fn same_database(&self, other: &Source) -> bool {
+        match (&self.file, &other.file) {
+            (Some(ours), Some(theirs)) => return ours.is_same(theirs),
+            (None, None) => {}
+            _ => return false,
+        }
         let same_cluster = match (self.system_identifier, other.system_identifier) {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => (&self.host, self.port) == (&other.host, other.port),
