@@ -3,6 +3,8 @@
 //! Every error names the key that it is about. With no file at all, `DATABASE_URL` is the one job and
 //! `./backups` the one store.
 
+mod encryption;
+mod job;
 pub mod rate;
 pub mod raw;
 pub mod store;
@@ -162,7 +164,7 @@ impl Config {
             return Err(Fail::new(Exit::Usage, message).into());
         }
         let name = self.name_for(&Dsn::parse(to).context("--to")?.database);
-        let mut job = Job::new(&name, &raw, &self.stores, environment, now)?;
+        let mut job = job::job(&name, &raw, &self.stores, environment, now)?;
         if let Some(beside) = beside {
             job.encryption.clone_from(&beside.encryption);
             job.keys.clone_from(&beside.keys);
@@ -282,7 +284,7 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
     let mut jobs = Vec::new();
     for (name, job) in &raw.jobs {
         check_name("jobs", name)?;
-        jobs.push(Job::new(name, job, &stores, environment, now)?);
+        jobs.push(job::job(name, job, &stores, environment, now)?);
     }
     Ok(Config {
         file,

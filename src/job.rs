@@ -1,34 +1,24 @@
-//! What a job is: a source, its stores, a schedule, what is kept where, and the options of its dumps.
+//! What a job is: a source, its stores, a schedule, what is kept where, and the options of its dumps. `config::job` makes one
+//! of what was written.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use chrono_tz::Tz;
 
-use crate::config::store::Opened;
-use crate::config::value::{List, Span};
-use crate::config::{Environment, about, impossible, raw};
 use crate::engine::postgres::connect::{Dsn, Secret};
 use crate::engine::postgres::dump::Request;
-use crate::engine::postgres::options::DumpOptions;
-use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
 use crate::error::{Exit, Fail, Result};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
-use crate::seal::Compression;
 use crate::store::Store;
 
 mod encryption;
 
-pub use encryption::{Encryption, Keys};
-
-/// More connections than this help no server.
-const MOST_CONNECTIONS: u32 = 64;
+pub use encryption::{EncryptFor, Encryption, Keys};
 
 /// A job that makes sense.
 #[derive(Clone)]
@@ -97,16 +87,20 @@ impl fmt::Display for Destination {
 /// How to reach the database.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {
-    dsn: Dsn,
-    password: Password,
+    /// As the URL has it.
+    pub url: Dsn,
+    /// The password, where it is not in the URL.
+    pub password: Password,
 }
 
 /// Where the password comes from. Files are read at each run, so that a changed password needs no restart.
 #[derive(Clone, Debug)]
-enum Password {
+pub enum Password {
     /// From the URL, libpq's environment or `~/.pgpass`.
     Elsewhere,
+    /// It is this one.
     Given(Secret),
+    /// It is the first line of this file.
     File(PathBuf),
 }
 
@@ -117,13 +111,13 @@ impl SourceConfig {
     /// The password's file cannot be read or is empty.
     pub fn dsn(&self) -> Result<Dsn> {
         let password = match &self.password {
-            Password::Elsewhere => self.dsn.password.clone(),
+            Password::Elsewhere => self.url.password.clone(),
             Password::Given(secret) => Some(secret.clone()),
             Password::File(file) => Some(first_line("password file", file)?),
         };
         Ok(Dsn {
             password,
-            ..self.dsn.clone()
+            ..self.url.clone()
         })
     }
 }
@@ -139,50 +133,6 @@ fn first_line(what: &str, file: &Path) -> Result<Secret> {
 }
 
 impl Job {
-    /// Makes sense of `[jobs.NAME]`.
-    ///
-    /// # Errors
-    /// A value is impossible; the error names its key.
-    pub fn new(
-        name: &str,
-        raw: &raw::Job,
-        stores: &BTreeMap<String, Opened>,
-        environment: &Environment,
-        now: DateTime<Utc>,
-    ) -> Result<Job> {
-        let key = |key: &str| format!("jobs.{name}.{key}");
-        let zone: Tz = raw.time_zone.parse().map_err(|_| {
-            let why = format!("{:?} is not a time zone such as Europe/Berlin", raw.time_zone);
-            impossible(&key("time_zone"), &why)
-        })?;
-        let schedule = raw.schedule.as_deref().map(|text| Schedule::parse(text, zone, now));
-        let schedule = schedule.transpose().map_err(about(&key("schedule")))?;
-        let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
-        policy.check().map_err(about(&key("retention")))?;
-        Ok(Job {
-            name: name.to_owned(),
-            source: SourceConfig {
-                dsn: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
-                password: password(raw, environment, &key)?,
-            },
-            destinations: destinations(&raw.stores, stores, &policy).map_err(about(&key("stores")))?,
-            schedule,
-            zone,
-            run_missed: raw.run_missed,
-            timeout: raw.timeout.map(Span::duration),
-            globals: raw.globals,
-            prune: raw.prune,
-            keep_replaced: raw.keep_replaced.delta(),
-            dump: dump(&raw.dump, &key)?,
-            encryption: (raw.encryption.as_ref())
-                .map(|raw| Encryption::new(raw, &|name| key(&format!("encryption.{name}"))))
-                .transpose()?,
-            keys: raw.encryption.as_ref().map(Keys::new).unwrap_or_default(),
-        })
-    }
-}
-
-impl Job {
     /// The store of this job that is called `name`.
     ///
     /// # Errors
@@ -194,112 +144,5 @@ impl Job {
             Fail::new(Exit::NotFound, format!("job {} has no store {name:?}", self.name))
                 .hint(format!("its stores are {}", names.join(", ")))
         })
-    }
-}
-
-fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> String) -> Result<Password> {
-    let given = raw.password.clone().map(Password::Given);
-    let file = raw.password_file.clone().map(Password::File);
-    let credential = raw.password_credential.as_ref().map(|name| {
-        let folder = environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-            impossible(
-                &key("password_credential"),
-                "there are no systemd credentials here (CREDENTIALS_DIRECTORY is not set)",
-            )
-        })?;
-        Ok::<_, anyhow::Error>(Password::File(PathBuf::from(folder).join(name)))
-    });
-    let mut all = [given, file, credential.transpose()?].into_iter().flatten();
-    let first = all.next().unwrap_or(Password::Elsewhere);
-    if all.next().is_some() {
-        let why = "set only one of password, password_file and password_credential";
-        return Err(impossible(&key("password"), why));
-    }
-    Ok(first)
-}
-
-/// The stores that a job names. What is near is read first, so folders go before buckets, and each kind stays in the
-/// order that was written.
-fn destinations(names: &List, stores: &BTreeMap<String, Opened>, policy: &Policy) -> Result<Vec<Destination>, Fail> {
-    let usage = |message: String| Fail::new(Exit::Usage, message);
-    if names.0.is_empty() {
-        return Err(usage("a job needs a store for its backups".to_owned()));
-    }
-    let mut found: Vec<Destination> = Vec::new();
-    for name in &names.0 {
-        let opened = stores
-            .get(name)
-            .ok_or_else(|| usage(format!("there is no store {name:?} (a section [stores.{name}])")))?;
-        if found.iter().any(|other| other.name == *name) {
-            return Err(usage(format!("{name:?} is named twice")));
-        }
-        found.push(Destination {
-            name: name.clone(),
-            store: Arc::clone(&opened.store),
-            policy: opened.policy.clone().unwrap_or_else(|| policy.clone()),
-        });
-    }
-    found.sort_by_key(|destination| !destination.store.is_local());
-    Ok(found)
-}
-
-/// The policy that was written: only what is set applies.
-pub(crate) fn policy(raw: &raw::Retention) -> Policy {
-    let none = Policy::none();
-    Policy {
-        keep_last: raw.keep_last.unwrap_or(0),
-        keep_hourly: raw.keep_hourly.unwrap_or(0),
-        keep_daily: raw.keep_daily.unwrap_or(0),
-        keep_weekly: raw.keep_weekly.unwrap_or(0),
-        keep_monthly: raw.keep_monthly.unwrap_or(0),
-        keep_yearly: raw.keep_yearly.unwrap_or(0),
-        keep_within: raw.keep_within.map(Span::delta),
-        keep_safety: raw.keep_safety.map_or(none.keep_safety, Span::delta),
-        minimum: raw.minimum.unwrap_or(none.minimum),
-    }
-}
-
-fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<Request> {
-    if raw.jobs > MOST_CONNECTIONS {
-        return Err(impossible(
-            &key("dump.jobs"),
-            &format!("must be at most {MOST_CONNECTIONS}"),
-        ));
-    }
-    raw.compress
-        .parse::<Compression>()
-        .map_err(about(&key("dump.compress")))?;
-    let options = DumpOptions {
-        include_schemas: raw.schemas.0.clone(),
-        exclude_schemas: raw.exclude_schemas.0.clone(),
-        include_tables: raw.tables.0.clone(),
-        exclude_tables: raw.exclude_tables.0.clone(),
-        exclude_table_data: raw.exclude_table_data.0.clone(),
-        // A pattern that no longer matches anything must not make an empty backup.
-        strict_names: true,
-        ..DumpOptions::default()
-    };
-    let session = SessionOptions {
-        encoding: raw.encoding.clone().map_or(Encoding::Own, Encoding::Named),
-        role: raw.role.clone(),
-        lock_wait_timeout: Some(raw.lock_wait_timeout.duration().as_millis().to_string()),
-        ..SessionOptions::default()
-    };
-    Ok(Request {
-        options,
-        session,
-        compress: (raw.compress.parse()).map_err(|error: Fail| impossible(&key("dump.compress"), &error.message))?,
-        jobs: connections(raw.jobs),
-        max_lock_wait: Some(raw.max_lock_wait.duration()).filter(|wait| !wait.is_zero()),
-        ..Request::default()
-    })
-}
-
-/// How many connections read at once; 0 means as many as there are processors, but at most four: more of
-/// them slow the server down for others.
-fn connections(configured: u32) -> usize {
-    match configured {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(4),
-        jobs => jobs as usize,
     }
 }

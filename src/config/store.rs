@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use super::value::Span;
 use super::{about, impossible, raw};
 use crate::error::Result;
-use crate::job;
 use crate::retention::Policy;
 use crate::store::s3::{Checksums, LockMode, Sse};
 use crate::store::{Limited, Local, S3, S3Options, Store};
@@ -97,7 +96,7 @@ pub fn open(name: &str, raw: &raw::Store) -> Result<Opened> {
         (None, None) => store,
         _ => Arc::new(Limited::new(store, up.map(|rate| rate.0), down.map(|rate| rate.0))),
     };
-    let policy = raw.retention.as_ref().map(job::policy);
+    let policy = raw.retention.as_ref().map(super::job::policy);
     if let Some(policy) = &policy {
         policy.check().map_err(about(&key(".retention")))?;
     }

@@ -4,7 +4,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::{about, impossible, raw};
 use crate::error::{Exit, Fail, Result};
 use crate::seal::age::{Identities, Recipient, Recipients};
 
@@ -13,17 +12,20 @@ use super::first_line;
 /// `[jobs.NAME.encryption]`: what makes backups encrypted.
 #[derive(Clone, Debug)]
 pub struct Encryption {
-    to: To,
+    /// Whom backups are sealed for.
+    pub to: EncryptFor,
     /// Whether the manifest's details are sealed as well.
     pub encrypt_manifest: bool,
 }
 
 /// Whom backups are sealed for.
 #[derive(Clone, Debug)]
-enum To {
+pub enum EncryptFor {
     /// Those who have the secret key of one of these.
     Keys {
+        /// Those that the configuration names.
         given: Vec<Recipient>,
+        /// A file that names more.
         file: Option<PathBuf>,
     },
     /// Those who know what is in the file.
@@ -31,49 +33,18 @@ enum To {
 }
 
 impl Encryption {
-    /// Makes sense of `[jobs.NAME.encryption]`.
-    ///
-    /// # Errors
-    /// It names nobody, or somebody that cannot be encrypted for; the error names the key.
-    pub fn new(raw: &raw::Encryption, key: &dyn Fn(&str) -> String) -> Result<Self> {
-        let refuse = |name: &str, why: &str| Err(impossible(&key(name), why));
-        let to = match (&raw.recipients, &raw.recipients_file, &raw.passphrase_file) {
-            (None, None, Some(file)) => To::Passphrase(file.clone()),
-            (_, _, Some(_)) => return refuse("passphrase_file", "a passphrase and recipients exclude each other"),
-            // Otherwise a list that came out empty would quietly make backups that anybody can read.
-            (Some(given), _, None) if given.0.is_empty() => return refuse("recipients", "the list names nobody"),
-            (None, None, None) => {
-                let why =
-                    "nobody is named: set recipients, recipients_file or passphrase_file, or leave the section out";
-                return refuse("recipients", why);
-            }
-            (given, file, None) => {
-                let given = given.iter().flat_map(|given| &given.0);
-                let given: Result<Vec<_>, _> = given.map(|text| Recipient::parse(text)).collect();
-                To::Keys {
-                    given: given.map_err(about(&key("recipients")))?,
-                    file: file.clone(),
-                }
-            }
-        };
-        Ok(Encryption {
-            to,
-            encrypt_manifest: raw.encrypt_manifest,
-        })
-    }
-
     /// Whom backups are sealed for now.
     ///
     /// # Errors
     /// A file cannot be read, or does not hold what it should.
     pub fn recipients(&self) -> Result<Recipients> {
         match &self.to {
-            To::Passphrase(file) => {
+            EncryptFor::Passphrase(file) => {
                 let passphrase = first_line("passphrase file", file)?;
                 Ok(Recipients::Passphrase(passphrase.expose().to_owned().into()))
             }
-            To::Keys { given, file: None } => Ok(Recipients::Keys(given.clone())),
-            To::Keys {
+            EncryptFor::Keys { given, file: None } => Ok(Recipients::Keys(given.clone())),
+            EncryptFor::Keys {
                 given,
                 file: Some(file),
             } => {
@@ -98,15 +69,6 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Those of `[jobs.NAME.encryption]`.
-    #[must_use]
-    pub fn new(raw: &raw::Encryption) -> Self {
-        Keys {
-            identity_files: raw.identity_file.iter().cloned().collect(),
-            passphrase_file: raw.passphrase_file.clone(),
-        }
-    }
-
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
