@@ -7,10 +7,9 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::Watch;
-use crate::engine::postgres::output::Written;
 use crate::error::{Result, hint_of};
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, File, Source};
+use crate::manifest::{BackupId, File, Source, Written};
 use crate::shelf::{Claim, Failure, Shelf, this_process};
 use crate::store::{FanOut, ObjectMeta, Outcomes, Upload};
 

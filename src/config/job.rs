@@ -15,8 +15,9 @@ use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
 use crate::engine::postgres::options::DumpOptions;
 use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
+use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::job::{Destination, Job, Password, SourceConfig};
+use crate::job::{Connection, Destination, Job, Password, SourceConfig};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
@@ -46,10 +47,7 @@ pub fn job(
     policy.check().map_err(about(&key("retention")))?;
     Ok(Job {
         name: name.to_owned(),
-        source: SourceConfig {
-            url: Dsn::parse(raw.url.expose()).with_context(|| format!("configuration: {}", key("url")))?,
-            password: password(raw, environment, &key)?,
-        },
+        source: source(raw, environment, &key)?,
         destinations: destinations(&raw.stores, stores, &policy).map_err(about(&key("stores")))?,
         schedule,
         zone,
@@ -64,6 +62,21 @@ pub fn job(
             .transpose()?,
         keys: raw.encryption.as_ref().map(encryption::keys).unwrap_or_default(),
     })
+}
+
+fn source(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> String) -> Result<SourceConfig> {
+    let about_url = || format!("configuration: {}", key("url"));
+    let password = password(raw, environment, key)?;
+    if let Some(location) = Location::parse(raw.url.expose()).with_context(about_url)? {
+        if !matches!(password, Password::Elsewhere) {
+            return Err(impossible(&key("password"), "a database file has no password"));
+        }
+        return Ok(SourceConfig::Sqlite(location));
+    }
+    Ok(SourceConfig::Postgres(Box::new(Connection {
+        url: Dsn::parse(raw.url.expose()).with_context(about_url)?,
+        password,
+    })))
 }
 
 fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> String) -> Result<Password> {

@@ -59,7 +59,10 @@ pub struct SqliteFacts {
     pub gid: u32,
     /// Bytes of the write-ahead log when reading began, and when it ended.
     pub log_bytes: [u64; 2],
-    /// What SQLite's own check found: with any of it, the database was damaged before it was saved.
+    /// The database was damaged before it was saved: the backup is as good as that, and no better.
+    #[serde(default)]
+    pub damaged: bool,
+    /// What SQLite's own check found of that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damage: Vec<String>,
     /// Rows that break a rule of their table (foreign keys, CHECK, NOT NULL), which makes no damage.

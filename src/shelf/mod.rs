@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Depth, FORMAT_VERSION, File, Manifest, Part, Source};
+use crate::seal::Algorithm;
 use crate::store::{self, Missing, Store};
 
 pub use check::{Check, Mark};
@@ -69,7 +70,7 @@ impl Backup {
     /// Whether a restore could rely on it, as far as is known.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.present && self.failed_check().is_none() && self.proven().is_some()
+        self.present && self.failed_check().is_none() && self.proven().is_some() && !self.manifest.is_of_damaged()
     }
 
     /// The failure that makes it a damaged one: no later check that looked as thoroughly has passed.
@@ -302,7 +303,10 @@ impl Shelf {
         }
         // A manifest may only speak for the files of its own backup: they are what pruning deletes.
         let own = |file: &File, part: Part| file.name == part.name(&self.job, manifest.id);
-        let (archive, globals) = Part::files(manifest.encryption.is_some());
+        let sealed = manifest.encryption.is_some();
+        let algorithm = Algorithm::named(&manifest.compression).unwrap_or_default();
+        let archive = Part::archive(manifest.source.engine, algorithm, sealed);
+        let globals = Part::globals(sealed);
         let speaks_for_itself = manifest.job == self.job
             && path == self.path(Part::Manifest, manifest.id)
             && own(&manifest.archive, archive)
@@ -357,10 +361,18 @@ impl Shelf {
         self.delete_files(id).await
     }
 
+    /// The archive and the globals of a backup, as far as they are there.
+    pub(self) async fn files_of(&self, id: BackupId) -> Result<Vec<String>> {
+        let listed = self.store.list(&self.file_path(&format!("{}_{id}.", self.job))).await?;
+        let is_file = |path: &String| Part::FILES.iter().any(|part| self.path(*part, id) == *path);
+        Ok(listed.into_iter().map(|meta| meta.path).filter(is_file).collect())
+    }
+
     async fn delete_files(&self, id: BackupId) -> Result<()> {
-        for part in Part::FILES.into_iter().chain([Part::Pin]) {
-            self.store.delete(&self.path(part, id)).await?;
+        for path in self.files_of(id).await? {
+            self.store.delete(&path).await?;
         }
+        self.store.delete(&self.path(Part::Pin, id)).await?;
         for hold in self.holds(id).await? {
             self.unhold(&hold).await?;
         }

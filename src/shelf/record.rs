@@ -115,12 +115,7 @@ impl Shelf {
 
     /// Whether a backup or a part of one has this id.
     async fn is_used(&self, id: BackupId) -> Result<bool> {
-        for part in Part::FILES.into_iter().chain([Part::Manifest]) {
-            if self.store.stat(&self.path(part, id)).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(!self.is_gone(id).await? || !self.files_of(id).await?.is_empty())
     }
 
     /// Whether a claim still stands; a run whose claim was taken away must not publish.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::engine::postgres::output::Written;
 use crate::error::Result;
+use crate::manifest::Written;
 use crate::seal::Digest;
 use crate::seal::age::{Recipients, Sealer};
 use crate::store::{ObjectMeta, Upload};

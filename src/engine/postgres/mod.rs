@@ -7,6 +7,7 @@ pub mod dump;
 pub mod encoding;
 pub mod globals;
 pub mod identity;
+pub mod job_lock;
 pub mod load;
 pub mod options;
 pub mod order;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::archive::{Output, Writer};
 use crate::error::Result;
-use crate::manifest::{File, Head};
+use crate::manifest::Written;
 use crate::seal::Digest;
 use crate::store::{Store, Upload};
 
@@ -23,37 +23,6 @@ pub struct Target {
 enum Place {
     One(Box<dyn Upload>),
     Folder(Arc<dyn Store>, Option<Box<dyn Upload>>),
-}
-
-/// Digests of what was written, by which it is recognised later. The digest of the whole cannot be known: the head comes
-/// first and is written last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Size of the whole.
-    pub bytes: u64,
-    /// How many bytes at the start are the head.
-    pub head_bytes: u64,
-    /// SHA-256 (hex) of the head, as it was rewritten.
-    pub head_sha256: String,
-    /// SHA-256 (hex) of what follows the head.
-    pub body_sha256: String,
-}
-
-impl Written {
-    /// What a manifest says of it, under the name `name`.
-    #[must_use]
-    pub fn file(&self, name: &str) -> File {
-        File {
-            name: name.to_owned(),
-            bytes: self.bytes,
-            sha256: self.body_sha256.clone(),
-            head: Some(Head {
-                bytes: self.head_bytes,
-                sha256: self.head_sha256.clone(),
-            }),
-            checksums: Vec::new(),
-        }
-    }
 }
 
 impl Target {

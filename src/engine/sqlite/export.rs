@@ -13,13 +13,13 @@ use rusqlite::{Connection, InterruptHandle};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::failure::{explain, is_damage};
+use super::failure::{self, explain, is_damage};
 use super::open::{self, Found};
 use super::pages::{Coming, GivenUp, Pages};
 use super::tables::{self, Definitions, Unread};
 use super::{facts, give_way, integrity};
-use crate::error::{Exit, Fail, Result};
-use crate::manifest::{SqliteFacts, Table};
+use crate::error::Result;
+use crate::manifest::{SqliteFacts, Table, Written};
 use crate::seal::{Codec, Compression, Digest, Frame, Joiner};
 use crate::store::Upload;
 
@@ -51,10 +51,8 @@ pub struct Exported {
     pub contents: Contents,
     /// What there is to warn of.
     pub warnings: Vec<String>,
-    /// Size of the archive.
-    pub bytes: u64,
-    /// SHA-256 (hex) of the archive.
-    pub sha256: String,
+    /// Size and digest of the archive.
+    pub written: Written,
 }
 
 /// Who hears how it goes on. It must not block.
@@ -142,8 +140,12 @@ async fn run(
     Ok(Exported {
         contents,
         warnings,
-        bytes: written.bytes(),
-        sha256: written.hex(),
+        written: Written {
+            bytes: written.bytes(),
+            body_sha256: written.hex(),
+            head_bytes: 0,
+            head_sha256: Digest::new().hex(),
+        },
     })
 }
 
@@ -218,6 +220,7 @@ fn read(
 ) -> Result<Contents> {
     let open = open::for_reading(found, wait)?;
     begin(&open, found)?;
+    open.execute_batch("PRAGMA cache_size = -8192")?;
     let facts = facts::read(&open)?;
     let size = facts.pages * u64::from(facts.page_size);
     progress.expect(size);
@@ -236,34 +239,15 @@ fn begin(open: &Connection, found: &Found) -> Result<()> {
     let Err(error) = open.query_row(first, [], |_| Ok(())) else {
         return Ok(());
     };
-    if !is_damage(&error) || super::failure::code(&error) == Some(rusqlite::ErrorCode::NotADatabase) {
+    if !is_damage(&error) || failure::code(&error) == Some(rusqlite::ErrorCode::NotADatabase) {
         return Err(explain(error, &found.path));
     }
-    if let Some(cut) = truncated(found) {
+    if let Some(cut) = failure::truncated(&found.path) {
         return Err(cut.into());
     }
     // Definitions that make no sense keep nobody from reading the pages.
     open.execute_batch("ROLLBACK; PRAGMA writable_schema = ON; BEGIN")?;
     open.query_row(first, [], |_| Ok(())).map_err(|error| explain(error, &found.path))
-}
-
-/// What is wrong with a file that has fewer pages than its header says. Only asked when SQLite has refused it.
-fn truncated(found: &Found) -> Option<Fail> {
-    use std::io::Read as _;
-    let mut header = [0; 100];
-    std::fs::File::open(&found.path).ok()?.read_exact(&mut header).ok()?;
-    let number = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65536,
-        size => u64::from(size),
-    };
-    let (wanted, size) = (page_size * u64::from(number(28)?), std::fs::metadata(&found.path).ok()?.len());
-    // The number of pages counts only where the version that wrote it also wrote the change counter.
-    (size < wanted && number(24)? == number(92)?).then(|| {
-        let name = found.path.display();
-        Fail::new(Exit::Damaged, format!("{name} is cut: it has {size} of {wanted} bytes"))
-            .hint("restore it from a backup: `snapback list` shows what there is")
-    })
 }
 
 /// Everything that is to be known of a database beside its pages, within the transaction that `open` is in.
@@ -297,6 +281,7 @@ pub fn contents(open: &Connection, mut facts: SqliteFacts) -> Result<Contents> {
     facts.damage.extend(found.damage);
     facts.violations.extend(found.violations);
     facts.not_provable.extend(found.not_provable);
+    facts.damaged = !facts.damage.is_empty();
     Ok(Contents {
         facts,
         entries: definitions.entries,

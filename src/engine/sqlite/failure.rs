@@ -30,8 +30,8 @@ pub fn explain(error: rusqlite::Error, path: &Path) -> anyhow::Error {
     let fail = |exit, message: String| Fail::new(exit, message);
     match code(&error) {
         Some(ErrorCode::NotADatabase) => not_a_database(path),
-        Some(ErrorCode::DatabaseCorrupt) => fail(Exit::Damaged, format!("{name} is damaged: {error}"))
-            .hint("`sqlite3 FILE .recover` saves what can be read; a backup from before is the better way"),
+        Some(ErrorCode::DatabaseCorrupt) => truncated(path).unwrap_or_else(|| fail(Exit::Damaged, format!("{name} is damaged: {error}"))
+            .hint("`sqlite3 FILE .recover` saves what can be read; a backup from before is the better way")),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             let holders = users::holders(path);
             let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
@@ -88,6 +88,25 @@ fn cannot_open(path: &Path) -> Fail {
         );
     }
     Fail::new(Exit::Failure, format!("{name} cannot be opened"))
+}
+
+/// What is wrong with a file that has fewer pages than its header says. Only asked when SQLite has refused it.
+#[must_use]
+pub fn truncated(path: &Path) -> Option<Fail> {
+    let mut header = [0; 100];
+    std::fs::File::open(path).ok()?.read_exact(&mut header).ok()?;
+    let number = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65536,
+        size => u64::from(size),
+    };
+    let (wanted, size) = (page_size * u64::from(number(28)?), std::fs::metadata(path).ok()?.len());
+    // The number of pages counts only where the version that wrote it also wrote the change counter.
+    (size < wanted && number(24)? == number(92)?).then(|| {
+        let name = path.display();
+        Fail::new(Exit::Damaged, format!("{name} is cut: it has {size} of {wanted} bytes"))
+            .hint("restore it from a backup: `snapback list` shows what there is")
+    })
 }
 
 /// The folder that a file is in.

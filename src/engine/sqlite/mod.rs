@@ -16,11 +16,30 @@ pub mod tables;
 pub mod unpack;
 pub mod users;
 
+use self::open::Found;
 use crate::error::{Exit, Fail, Result};
+use crate::manifest::{Engine, Source};
 
 /// The oldest SQLite that may be linked: older ones can corrupt a WAL database that has two connections, and a backup is
 /// the second one.
 const OLDEST: i32 = 3_051_003;
+
+/// What a manifest says of the database that was `found`.
+#[must_use]
+pub fn identity(found: &Found) -> Source {
+    let name = found.path.file_name().unwrap_or_default().to_string_lossy();
+    Source {
+        engine: Engine::Sqlite,
+        file: Some(facts::file(found)),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        port: 0,
+        database: name.into_owned(),
+        system_identifier: None,
+        database_oid: 0,
+        server_version_num: u32::try_from(rusqlite::version_number()).unwrap_or_default(),
+        server_version: version().to_owned(),
+    }
+}
 
 /// The version of SQLite that is compiled in.
 #[must_use]

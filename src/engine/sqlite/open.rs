@@ -20,9 +20,6 @@ const NETWORK: [(u64, &str); 5] = [
     (0x0102_1997, "9P"),
 ];
 
-/// The memory for pages that a connection keeps, in KiB.
-const CACHE: u32 = 8192;
-
 /// A database file that is there.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -155,10 +152,7 @@ pub fn for_writing(path: &Path) -> Result<Connection> {
 fn reader(open: &Connection, wait: Duration) -> rusqlite::Result<()> {
     open.busy_timeout(wait)?;
     // A schema may have what somebody put there to do harm: only functions that can do none are called.
-    open.execute_batch(&format!(
-        "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -{CACHE}; PRAGMA mmap_size = 0; \
-         PRAGMA temp_store = MEMORY; PRAGMA automatic_index = OFF;"
-    ))
+    open.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")
 }
 
 /// A `file:` URI of a path.

@@ -30,7 +30,8 @@ async fn round_trip(path: &Path, compress: &str) -> (Contents, Scratch) {
     let bytes = store.read("a", 0..archive.size).await.unwrap();
     let mut digest = Digest::new();
     digest.update(&bytes);
-    assert_eq!((exported.bytes, &exported.sha256), (digest.bytes(), &digest.hex()));
+    let written = &exported.written;
+    assert_eq!((written.bytes, &written.body_sha256), (digest.bytes(), &digest.hex()));
     let scratch = Scratch::create(&std::env::temp_dir(), "round-trip.db").unwrap();
     let algorithm = request.compress.algorithm;
     let (scratch, _) = unpack::unpack(Source::memory(bytes), algorithm, scratch, &|_| ()).await.unwrap();
