@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::output::{self, Table};
 use crate::cli::Globals;
 use crate::engine::postgres::restore::kept::{self, Remains};
+use crate::engine::sqlite;
 use crate::error::Result;
-use crate::job::Job;
-use crate::manifest::{BackupId, Kind};
+use crate::job::{Job, SourceConfig};
+use crate::manifest::{BackupId, Engine, Kind};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock};
 
 /// Options of `snapback list`.
@@ -54,6 +55,7 @@ struct Row<'a> {
     pinned: bool,
     /// Whether it is whole in some store, as far as can be seen.
     present: bool,
+    engine: Engine,
     database: &'a str,
     server_version: &'a str,
     started: DateTime<Utc>,
@@ -88,6 +90,7 @@ impl<'a> Row<'a> {
             label: manifest.label.as_deref(),
             pinned: copies.iter().any(|(_, backup)| backup.pin.is_some()),
             present: copies.iter().any(|(_, backup)| backup.present),
+            engine: manifest.source.engine,
             database: &manifest.source.database,
             server_version: &manifest.source.server_version,
             started: manifest.started,
@@ -243,6 +246,12 @@ fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
 
 /// What restores have on the server. The backups are in the store, so a server that is away is no failure.
 async fn remains(job: &Job) -> Option<Remains> {
+    if let SourceConfig::Sqlite(location) = &job.source {
+        for left in sqlite::restore::tidy(location) {
+            tracing::warn!("removed {}, which a killed restore had left", left.display());
+        }
+        return None;
+    }
     match kept::look(job).await {
         Ok(remains) => Some(remains),
         Err(error) => {
@@ -323,6 +332,9 @@ fn state(copies: &[(&Shelf, &Backup)], now: DateTime<Utc>) -> String {
         })
     };
     let mut state: Vec<String> = copies.iter().filter_map(damage).collect();
+    if copies.iter().any(|(_, backup)| backup.manifest.is_of_damaged()) {
+        state.push("OF A DAMAGED DATABASE".to_owned());
+    }
     match best_proof(copies) {
         Some(proven) if proven.how == "written" => state.push("verified (written)".to_owned()),
         Some(proven) => state.push(format!("verified ({}, {})", proven.how, output::ago(proven.at, now))),

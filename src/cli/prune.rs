@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::engine::postgres::restore::kept::{self, Kept};
 use crate::error::Result;
 use crate::job::{Destination, Job};
+use crate::manifest::Engine;
 use crate::prune::{self, Pruned};
 use crate::retention::Verdict;
 use crate::shelf::{Shelf, Stock};
@@ -116,6 +117,9 @@ async fn prune_store(job: &Job, destination: &Destination, clock: &Clock, dry_ru
 
 /// The replaced databases that are dropped, or would be. The stores are pruned also when their server is away.
 async fn kept_databases(job: &Job, clock: &Clock, dry_run: bool) -> Vec<Kept> {
+    if job.source.engine() != Engine::Postgres {
+        return Vec::new();
+    }
     let dropped = async { kept::prune(job, &Stock::read(job).await?, clock.now(), dry_run).await };
     match dropped.await {
         Ok(dropped) => dropped,

@@ -134,11 +134,17 @@ fn render(shown: &Shown<'_>) -> String {
         let reason = pin.reason.as_deref().unwrap_or("retention leaves it alone");
         fact("pinned", reason.to_owned());
     }
+    match &source.file {
+        Some(file) => fact("database", format!("{} on {}", file.path.display(), source.host)),
+        None => fact(
+            "database",
+            format!("{} on {} port {}", source.database, source.host, source.port),
+        ),
+    }
     fact(
-        "database",
-        format!("{} on {} port {}", source.database, source.host, source.port),
+        if source.file.is_some() { "library" } else { "server" },
+        format!("{} {}", source.engine, source.server_version),
     );
-    fact("server", format!("PostgreSQL {}", source.server_version));
     fact("started", manifest.started.to_rfc3339());
     fact("took", output::seconds(manifest.seconds()));
     for copy in &shown.copies {
@@ -156,13 +162,27 @@ fn render(shown: &Shown<'_>) -> String {
             fact("", format!("{} of the rest", archive.sha256));
         }
     }
-    fact(
-        "globals",
-        manifest
-            .globals
-            .as_ref()
-            .map_or_else(|| "none".to_owned(), |file| file.name.clone()),
-    );
+    if source.engine.is_postgres() {
+        let globals = manifest.globals.as_ref();
+        fact(
+            "globals",
+            globals.map_or_else(|| "none".to_owned(), |file| file.name.clone()),
+        );
+    }
+    if let Some(facts) = &manifest.sqlite {
+        fact("pages", format!("{} of {} bytes, {}, journal mode {}", facts.pages, facts.page_size, facts.encoding, facts.journal_mode));
+        for (name, value) in [("user_version", facts.user_version), ("application_id", facts.application_id)] {
+            if value != 0 {
+                fact(name, value.to_string());
+            }
+        }
+        if facts.damaged {
+            fact("DAMAGED", "before it was saved: this backup does not count as a good one".to_owned());
+        }
+        for finding in &facts.damage {
+            fact("", finding.clone());
+        }
+    }
     for recipient in manifest.encryption.iter().flat_map(|it| &it.recipients) {
         fact("encrypted for", brief(recipient));
     }

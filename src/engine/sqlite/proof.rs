@@ -5,9 +5,13 @@ use std::path::Path;
 
 use super::export::{Contents, contents};
 use super::failure::{explain, is_damage};
+use super::scratch::{self, Scratch};
+use super::unpack::unpack;
 use super::{facts, open};
+use crate::archive::source::Source;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{Manifest, SqliteFacts, Table};
+use crate::seal::Algorithm;
 
 /// What was found in a file.
 pub struct Found {
@@ -43,6 +47,19 @@ pub fn read(path: &Path) -> Result<Found> {
     })?;
     let rows = contents.tables.iter().map(|table| table.rows).sum();
     Ok(Found { contents, rows })
+}
+
+/// Unpacks the archive of `manifest` where temporary files go, and reads it.
+///
+/// # Errors
+/// It is damaged ([`Exit::Damaged`]), or there is no room.
+pub async fn verify(archive: Source, manifest: &Manifest) -> Result<Found> {
+    let (folder, name) = (std::env::temp_dir(), format!("{}-{}", manifest.job, manifest.id));
+    let left = scratch::tidy(&folder, &name);
+    tracing::debug!(left = left.len(), "looked for what killed checks left");
+    let algorithm = Algorithm::named(&manifest.compression).unwrap_or_default();
+    let (scratch, _) = unpack(archive, algorithm, Scratch::create(&folder, &name)?, &|_| ()).await?;
+    tokio::task::spawn_blocking(move || read(scratch.path())).await?
 }
 
 /// In what `found` differs from `manifest`; nothing when it is what was backed up.
