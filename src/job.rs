@@ -9,13 +9,14 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use chrono_tz::Tz;
 
-use crate::engine::postgres::connect::{Dsn, Secret};
+use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::Engine;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
+use crate::secret::Secret;
 use crate::store::Store;
 
 mod encryption;

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use snapback::archive::wire::{Input, Toc};
 use snapback::archive::{RestoreOptions, list, plain};
-use snapback::engine::postgres::quote::Quote;
+use snapback::sql::quote::Quote;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(toc) = Toc::read(&mut Input::new(data, 4)) else { return };

@@ -9,12 +9,12 @@ pub mod directory;
 pub mod list;
 pub mod options;
 pub mod plain;
-
 pub mod reader;
 pub mod required;
 pub mod script;
 pub mod selection;
 pub mod source;
+pub mod summary;
 pub mod tar;
 pub mod toc;
 pub mod wire;

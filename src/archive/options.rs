@@ -2,7 +2,6 @@
 
 use super::selection::Selection;
 use super::toc::Section;
-use crate::engine::postgres::options::DumpOptions;
 
 /// pg_restore's options; the default is plain `pg_restore -f -`. pg_dump's plain format obeys the same.
 #[derive(Clone, Debug)]
@@ -131,36 +130,6 @@ impl Default for RestoreOptions {
             verbose: false,
             finished_items: false,
             comments: true,
-        }
-    }
-}
-
-impl RestoreOptions {
-    /// The options under which `pg_dump` with `options` prints its plain format.
-    #[must_use]
-    pub fn for_dump(options: &DumpOptions) -> Self {
-        RestoreOptions {
-            clean: options.clean,
-            if_exists: options.if_exists,
-            create: options.create,
-            schema: options.dump_schema(),
-            data: options.dump_data(),
-            statistics: options.statistics,
-            sequence_data: options.sequence_data,
-            binary_upgrade: options.binary_upgrade,
-            no_owner: options.no_owner,
-            no_privileges: options.no_privileges,
-            no_tablespaces: options.no_tablespaces,
-            no_table_access_method: options.no_table_access_method,
-            no_comments: options.no_comments,
-            no_publications: options.no_publications,
-            no_security_labels: options.no_security_labels,
-            no_subscriptions: options.no_subscriptions,
-            no_policies: options.no_policies,
-            use_set_session_authorization: options.use_set_session_authorization,
-            disable_triggers: options.disable_triggers,
-            enable_row_security: options.enable_row_security,
-            ..RestoreOptions::default()
         }
     }
 }

@@ -26,9 +26,9 @@ use super::options::RestoreOptions;
 use super::required::required;
 use super::toc::{DumpId, Entry};
 use super::{Format, Header, custom, directory, plain, tar};
-use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail, Result};
 use crate::seal::{Chunks, Codec, Compression, Frame, Joiner, SegmentCompressor, SegmentEnd};
+use crate::sql::quote::Quote;
 
 /// What a [`Writer`] wants to be carried away.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
-use crate::engine::postgres::restore::kept::{self, Remains};
-use crate::engine::sqlite;
+use crate::engine::sqlite::scratch;
 use crate::error::Result;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::{BackupId, Engine, Kind};
+use crate::restore::postgres::kept::{self, Remains};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock};
 
 /// Options of `snapback list`.
@@ -247,7 +247,7 @@ fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
 /// What restores have on the server. The backups are in the store, so a server that is away is no failure.
 async fn remains(job: &Job) -> Option<Remains> {
     if let SourceConfig::Sqlite(location) = &job.source {
-        for left in sqlite::restore::tidy(location) {
+        for left in scratch::tidy_beside(location) {
             tracing::warn!("removed {}, which a killed restore had left", left.display());
         }
         return None;

@@ -8,11 +8,11 @@ use serde::Serialize;
 use super::output::{self, Table};
 use crate::cli::Globals;
 use crate::clock::Clock;
-use crate::engine::postgres::restore::kept::{self, Kept};
 use crate::error::Result;
 use crate::job::{Destination, Job};
 use crate::manifest::Engine;
 use crate::prune::{self, Pruned};
+use crate::restore::postgres::kept::{self, Kept};
 use crate::retention::Verdict;
 use crate::shelf::{Shelf, Stock};
 

@@ -11,15 +11,15 @@ use super::restore::{Go, confirm, go, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
-use crate::engine::postgres::restore::kept::Kept;
-use crate::engine::postgres::restore::origin::Origin;
-use crate::engine::postgres::restore::plan::Mode;
-use crate::engine::postgres::restore::run::{Prepared, Request};
-use crate::engine::postgres::restore::target::Target;
-use crate::engine::postgres::restore::undo::{self, Way};
-use crate::engine::postgres::restore::watch::Step;
 use crate::error::Result;
 use crate::job::Job;
+use crate::restore::postgres::kept::Kept;
+use crate::restore::postgres::origin::Origin;
+use crate::restore::postgres::plan::Mode;
+use crate::restore::postgres::run::{Prepared, Request};
+use crate::restore::postgres::target::Target;
+use crate::restore::postgres::undo::{self, Way};
+use crate::restore::postgres::watch::Step;
 
 /// Options of `snapback undo`.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::rate::Rate;
 use super::store::RawS3;
 use super::value::{ConnectionString, List, Span};
-use crate::engine::postgres::connect::Secret;
+use crate::secret::Secret;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::engine::postgres::connect::Secret;
+use crate::secret::Secret;
 
 /// What stands for a secret in everything that people read.
 const REDACTED: &str = "********";

@@ -184,19 +184,6 @@ impl Locked {
     }
 }
 
-/// Cleans up on the side behind killed restores of `job`, and drops what has served where the job prunes. Nothing depends on
-/// it, so it only logs.
-pub async fn tend(job: &Job, now: DateTime<Utc>) {
-    match &job.source {
-        SourceConfig::Postgres(_) => postgres::restore::kept::tend(job, now).await,
-        SourceConfig::Sqlite(location) => {
-            for left in sqlite::restore::tidy(location) {
-                tracing::warn!(job = job.name, "removed {}, which a killed restore had left", left.display());
-            }
-        }
-    }
-}
-
 /// What the sessions of a run connect with: they have the run's name, for administrators and for
 /// [`end_sessions`].
 fn named(job: &Job, started: DateTime<Utc>) -> Result<Dsn> {

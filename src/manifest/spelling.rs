@@ -1,8 +1,9 @@
-//! How the values in the rows of a backup are written. The engine fills it in and knows what it means.
+//! How the values in the rows of a PostgreSQL backup are written. Text and hashes of rows can only be compared when both
+//! were written in the same way.
 
 use serde::{Deserialize, Serialize};
 
-/// Settings of PostgreSQL by which equal values become equal text.
+/// Settings by which equal values become equal text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spelling {
     /// `client_encoding`.

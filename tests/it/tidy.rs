@@ -46,7 +46,7 @@ fn layers_know_only_what_lies_below() {
                 "crate::engine::postgres",
                 "crate::archive",
                 "crate::backup",
-                "crate::engine::postgres::restore",
+                "crate::restore::postgres",
                 "crate::cli",
                 "crate::daemon",
             ],
@@ -57,7 +57,7 @@ fn layers_know_only_what_lies_below() {
                 "crate::engine::postgres",
                 "crate::store",
                 "crate::backup",
-                "crate::engine::postgres::restore",
+                "crate::restore::postgres",
                 "crate::cli",
                 "crate::daemon",
             ],
@@ -67,7 +67,7 @@ fn layers_know_only_what_lies_below() {
             &[
                 "crate::store",
                 "crate::backup",
-                "crate::engine::postgres::restore",
+                "crate::restore::postgres",
                 "crate::cli",
                 "crate::daemon",
             ],
@@ -77,7 +77,7 @@ fn layers_know_only_what_lies_below() {
             &["crate::cli", "crate::daemon", "crate::retention", "crate::config"],
         ),
         ("src/job", &["crate::cli", "crate::daemon", "crate::config"]),
-        ("src/engine/postgres/restore", &["crate::cli", "crate::daemon"]),
+        ("src/restore", &["crate::cli", "crate::daemon"]),
         ("src/daemon", &["crate::cli"]),
     ];
     for (dir, forbidden) in rules {

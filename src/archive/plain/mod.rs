@@ -21,9 +21,9 @@ use super::Header;
 use super::options::RestoreOptions;
 use super::required::{Pass, Required, pass, required};
 use super::toc::{DumpId, Entry};
-use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
 use crate::raw_text;
+use crate::sql::quote::Quote;
 
 /// `name` on one line: a line feed in it must not end a comment.
 #[must_use]

@@ -1,8 +1,8 @@
 //! Where the statements of a script end, by the rules of psql: a semicolon that stands in no quotes, no
 //! comment, no parentheses and no body of `BEGIN ATOMIC … END`.
 
-use crate::engine::postgres::encoding::Characters;
 use crate::error::{Exit, Fail, Result};
+use crate::sql::encoding::Characters;
 
 /// Finds the end of one statement after the other in text that comes bit by bit.
 #[derive(Debug, Default)]

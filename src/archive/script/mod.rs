@@ -15,9 +15,9 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::data::Rows;
 use super::toc::Entry;
-use crate::engine::postgres::encoding::Characters;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
+use crate::sql::encoding::Characters;
 use command::Command;
 use lexer::Lexer;
 

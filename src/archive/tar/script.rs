@@ -9,9 +9,9 @@ use crate::archive::Header;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain;
 use crate::archive::toc::Entry;
-use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
 use crate::raw_text;
+use crate::sql::quote::Quote;
 
 /// The name of the script.
 pub(super) const NAME: &str = "restore.sql";

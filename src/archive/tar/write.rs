@@ -15,9 +15,9 @@ use crate::archive::directory::{self, TOC};
 use crate::archive::options::RestoreOptions;
 use crate::archive::toc::{DumpId, Entry};
 use crate::archive::writer::{Output, Pending};
-use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
 use crate::seal::{Codec, SegmentEnd};
+use crate::sql::quote::Quote;
 
 /// What stays in memory of one file.
 const IN_MEMORY: usize = 1 << 20;

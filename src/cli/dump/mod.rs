@@ -18,11 +18,12 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::archive::Format;
-use crate::engine::postgres::connect::{Dsn, Secret};
+use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::{Request, dump_to};
 use crate::engine::postgres::output::Target;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
+use crate::secret::Secret;
 use crate::store::Local;
 
 pub use args::Args;

@@ -23,15 +23,15 @@ use crate::archive::selection::Selection;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::{Config, environment};
-use crate::engine::postgres::restore::location::Location;
-use crate::engine::postgres::restore::origin::Origin;
-use crate::engine::postgres::restore::outcome::Outcome;
-use crate::engine::postgres::restore::plan::{self as plan_of, Plan, Subject};
-use crate::engine::postgres::restore::run::{Prepared, Request};
-use crate::engine::postgres::restore::selection::is_whole;
-use crate::engine::postgres::restore::watch::{Event, Step, Watch};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
+use crate::restore::postgres::location::Location;
+use crate::restore::postgres::origin::Origin;
+use crate::restore::postgres::outcome::Outcome;
+use crate::restore::postgres::plan::{self as plan_of, Plan, Subject};
+use crate::restore::postgres::run::{Prepared, Request};
+use crate::restore::postgres::selection::is_whole;
+use crate::restore::postgres::watch::{Event, Step, Watch};
 
 /// Options of `snapback restore`.
 #[derive(Debug, clap::Args)]

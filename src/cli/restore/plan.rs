@@ -3,8 +3,8 @@
 use chrono::Utc;
 
 use crate::cli::output::{ago, bytes, count, seconds};
-use crate::engine::postgres::restore::plan::{Backup, File, Plan, Replaces, Subject};
-use crate::engine::postgres::restore::survey::Changes;
+use crate::restore::postgres::plan::{Backup, File, Plan, Replaces, Subject};
+use crate::restore::postgres::survey::Changes;
 
 /// The plan as text.
 pub fn text(plan: &Plan) -> String {

@@ -5,30 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
 use super::catalog::object::{Oid, class};
 use super::catalog::sessions::Sessions;
-use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, table_data};
+use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, preflight, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::Target;
 use super::progress::{Progress, Silent};
-use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Session};
 use super::snapshot::{self, Encoding, SessionOptions};
 use super::spelling::Spelling;
 use super::warning::Warning;
 use super::workers::{self, Workers};
-use super::{identity, order, preflight, rows, watch};
+use super::{identity, order, rows, watch};
 use crate::archive::options::Sections;
+use crate::archive::summary::{count, schema_hash};
 use crate::archive::toc::{DumpId, Entry};
 use crate::archive::{Format, Header, RestoreOptions, Writer};
 use crate::error::Result;
 use crate::manifest::{self, Source, Written};
-use crate::raw_text;
 use crate::seal::Compression;
+use crate::sql::quote::Quote;
 use crate::store::Upload;
 
 /// What to dump, how, and in which form. The default is `pg_dump -Fc`.
@@ -326,7 +325,7 @@ fn restore_options(cat: &Catalog, request: &Request) -> RestoreOptions {
         restrict_key: request.key(&cat.server),
         verbose: request.verbose,
         finished_items: request.parallel,
-        ..RestoreOptions::for_dump(&cat.options)
+        ..cat.options.for_printing()
     }
 }
 
@@ -421,36 +420,4 @@ async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)]) -> Result<
         }
     }
     Ok(u64::try_from(total).unwrap_or(0))
-}
-
-/// How many entries of each type there are.
-#[must_use]
-pub fn count(entries: &[Entry]) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for entry in entries {
-        *counts.entry(entry.desc.clone()).or_default() += 1;
-    }
-    counts
-}
-
-/// Of everything that says how the database is built, and of nothing that its rows change.
-#[must_use]
-pub fn schema_hash(entries: &[Entry]) -> String {
-    let mut hasher = Sha256::new();
-    let data = [
-        "SEQUENCE SET",
-        "TABLE DATA",
-        "BLOB",
-        "BLOBS",
-        "BLOB METADATA",
-        "STATISTICS DATA",
-    ];
-    for entry in entries.iter().filter(|entry| !data.contains(&entry.desc.as_str())) {
-        let namespace = entry.namespace.as_deref().unwrap_or_default();
-        for text in [&entry.desc, namespace, &entry.tag, &entry.owner, &entry.defn] {
-            hasher.update(raw_text::encode(text));
-            hasher.update([0]);
-        }
-    }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,7 @@
 //! What to dump and how: pg_dump's options as one validated value.
 
+use crate::archive::RestoreOptions;
+
 /// Options of one dump; the default is plain `pg_dump DBNAME`. Patterns are as psql understands them.
 #[derive(Clone, Debug, Default)]
 #[allow(clippy::struct_excessive_bools)] // one per option of pg_dump
@@ -110,5 +112,33 @@ impl DumpOptions {
     #[must_use]
     pub fn dump_data(&self) -> bool {
         !self.schema_only && !self.neither_schema_nor_data
+    }
+
+    /// The options under which `pg_dump` with these prints its plain format.
+    #[must_use]
+    pub fn for_printing(&self) -> RestoreOptions {
+        RestoreOptions {
+            clean: self.clean,
+            if_exists: self.if_exists,
+            create: self.create,
+            schema: self.dump_schema(),
+            data: self.dump_data(),
+            statistics: self.statistics,
+            sequence_data: self.sequence_data,
+            binary_upgrade: self.binary_upgrade,
+            no_owner: self.no_owner,
+            no_privileges: self.no_privileges,
+            no_tablespaces: self.no_tablespaces,
+            no_table_access_method: self.no_table_access_method,
+            no_comments: self.no_comments,
+            no_publications: self.no_publications,
+            no_security_labels: self.no_security_labels,
+            no_subscriptions: self.no_subscriptions,
+            no_policies: self.no_policies,
+            use_set_session_authorization: self.use_set_session_authorization,
+            disable_triggers: self.disable_triggers,
+            enable_row_security: self.enable_row_security,
+            ..RestoreOptions::default()
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What is true of one server and one database, read once when a session starts.
 
-use super::encoding::Characters;
 use super::spelling::Spelling;
+use crate::sql::encoding::Characters;
 
 /// The minor releases of November 2026, of 14 to 18.
 const NOVEMBER_2026: [u32; 5] = [25, 20, 16, 12, 7];

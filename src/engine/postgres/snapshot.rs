@@ -2,11 +2,11 @@
 
 use anyhow::Context as _;
 
-use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Session};
 use super::spelling::{self, Spelling};
 use crate::error::{Exit, Fail, Result};
+use crate::sql::quote::Quote;
 
 /// What the options of a dump say of its sessions.
 #[derive(Clone, Debug, Default)]

@@ -2,11 +2,11 @@
 //! hashes of rows can only be compared when both were written in the same way.
 
 use super::catalog::Catalog;
-use super::quote::Quote;
 use super::session::Row;
 use crate::archive::toc::Entry;
 use crate::error::Result;
 pub use crate::manifest::Spelling;
+use crate::sql::quote::Quote;
 
 /// The columns that [`Spelling::of`] reads.
 pub const COLUMNS: &str = "\

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::failure::folder;
+use super::location::Location;
 use crate::error::{Exit, Fail, Result};
 
 /// What such names have in them, after the name of the database.
@@ -110,6 +111,14 @@ fn denied(folder: &Path, error: &std::io::Error) -> Fail {
 pub fn taken(target: &Path) -> Fail {
     Fail::new(Exit::Usage, format!("{} exists already, and nothing is overwritten", target.display()))
         .hint("name another file with --as, or restore into it without --mode new")
+}
+
+/// Removes what killed restores left beside the database at `location`; returns what that was.
+#[must_use]
+pub fn tidy_beside(location: &Location) -> Vec<PathBuf> {
+    let path = fs::canonicalize(location.path()).unwrap_or_else(|_| location.path().to_owned());
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    tidy(folder(&path), &name)
 }
 
 /// Removes what killed commands left in `folder` of the database `of`; returns what that was.

@@ -6,8 +6,8 @@ use futures_util::FutureExt as _;
 use snapback::archive::source::Source;
 use snapback::archive::toc::{Entry, Section};
 use snapback::archive::{Format, Header, Output, Reader, RestoreOptions, Writer};
-use snapback::engine::postgres::quote::Quote;
 use snapback::seal::{Chunks, SegmentCompressor};
+use snapback::sql::quote::Quote;
 
 /// Data beyond this is not read to its end: a few bytes may well expand to gigabytes.
 const ENOUGH: usize = 1 << 20;

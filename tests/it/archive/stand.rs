@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use snapback::archive::toc::DumpId;
 use snapback::archive::{Format, Output, Reader, RestoreOptions, Writer};
-use snapback::engine::postgres::quote::Quote;
 use snapback::seal::{Chunks, Compression, SegmentCompressor};
+use snapback::sql::quote::Quote;
 use tempfile::TempDir;
 
 use crate::support::{Server, VERSIONS};

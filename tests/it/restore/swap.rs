@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use snapback::engine::postgres::connect::Dsn;
-use snapback::engine::postgres::restore::marker::{Marker, State, VERSION};
-use snapback::engine::postgres::restore::swap::{Aside, Swap, Swapped, swap};
-use snapback::engine::postgres::restore::target::Target;
-use snapback::engine::postgres::restore::watch::{Step, Watch};
-use snapback::engine::postgres::restore::{kept, live::Live, recover, undo};
+use snapback::restore::postgres::marker::{Marker, State, VERSION};
+use snapback::restore::postgres::swap::{Aside, Swap, Swapped, swap};
+use snapback::restore::postgres::target::Target;
+use snapback::restore::postgres::watch::{Step, Watch};
+use snapback::restore::postgres::{kept, live::Live, recover, undo};
 
 use crate::support::Server;
 

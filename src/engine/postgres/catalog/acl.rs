@@ -5,9 +5,9 @@
 
 use super::Catalog;
 use super::object::{Acl, CatalogId, Oid};
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Row;
 use crate::error::Result;
+use crate::sql::quote::Quote;
 use anyhow::Context as _;
 
 /// The SQL of the columns that [`read`] takes: the ACL of the object `oid` and what the server gives by default to an

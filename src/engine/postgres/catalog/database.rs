@@ -4,9 +4,9 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, DumpId, Oid, class};
 use super::{Catalog, Step, acl, attachment, setting};
 use crate::archive::toc::{Entry, Section};
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::{Query, Row};
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// The database that is dumped; empty without `--create`.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use super::object::{DumpId, Object};
 use super::{Catalog, Kind};
 use crate::archive::toc::{Entry, Section};
-use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// Builds the table of contents.
 pub struct Emit<'a> {

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::Catalog;
 use super::object::{Components, Oid};
-use crate::engine::postgres::preflight;
+use super::preflight;
 use crate::engine::postgres::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 

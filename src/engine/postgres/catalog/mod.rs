@@ -15,11 +15,11 @@ use futures_util::stream::FuturesOrdered;
 
 use super::options::DumpOptions;
 use super::progress::{Progress, ReadCatalog};
-use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Row, Session};
 use super::warning::Warning;
 use crate::error::{Fail, Result};
+use crate::sql::quote::Quote;
 
 pub mod access_method;
 pub mod acl;
@@ -51,6 +51,7 @@ pub mod operator;
 pub mod opfamily;
 pub mod pattern;
 pub mod policy;
+pub mod preflight;
 pub mod publication;
 pub mod relation_stats;
 pub mod role;

@@ -7,9 +7,9 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, Object, Oid, class};
 use super::{Catalog, Kind, Step, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::{Query, Row};
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// An operator family.
 #[derive(Debug, Default)]

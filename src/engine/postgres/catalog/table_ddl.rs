@@ -9,9 +9,9 @@ use super::table::Table;
 use super::{Kind, Step, attachment, dependency, sequence, upgrade, view};
 use crate::archive::toc::Section;
 use crate::engine::postgres::options::DumpOptions;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Query;
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// What only some kinds of tables have: partition keys, foreign servers, types of typed tables.
 pub const DETAILS: Step = Step {

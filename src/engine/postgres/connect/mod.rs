@@ -21,7 +21,7 @@ mod stream;
 mod tls;
 mod uri;
 
-pub use dsn::{ChannelBinding, Dsn, Host, Secret, SslMode, TargetSession};
+pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
 pub use params::{Params, params};
 
 use super::session::Session;

@@ -3,8 +3,9 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::dsn::{Host, Secret};
+use super::dsn::Host;
 use crate::raw_text;
+use crate::secret::Secret;
 
 /// The password that the file at `path` has for this login; none when the file is absent or others may
 /// read it (libpq warns and ignores it then, and so do we).

@@ -3,10 +3,10 @@
 
 use super::catalog::acl::{self, Target};
 use super::catalog::database::shared_label;
-use super::quote::Quote;
 use super::server::Server;
 use super::session::{Query, Row, Session};
 use crate::error::Result;
+use crate::sql::quote::Quote;
 use anyhow::Context as _;
 
 mod memberships;

@@ -10,9 +10,9 @@ use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::required::{Pass, pass};
 use crate::archive::toc::Entry;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// Runs the statements of `entries`, which were read of the database that `session` is in: definitions, then
 /// privileges, then what needs these. Planner statistics are left to an ANALYZE.

@@ -6,9 +6,9 @@ use super::session::Encoding;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// Drops what `entries` describe, which were read of the database that `session` is in, inside its transaction.
 ///

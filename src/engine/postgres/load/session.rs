@@ -10,10 +10,10 @@ use super::{Archive, name_of, search_path};
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::connect;
-use crate::engine::postgres::quote::Quote;
 use crate::engine::postgres::session::Session;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
+use crate::sql::quote::Quote;
 
 /// One connection of a load.
 pub(super) struct Loader {

@@ -10,10 +10,10 @@ use super::gate::Gate;
 use super::inserts::InsertWriter;
 use super::unit::{Piece, Unit, Work};
 use crate::engine::postgres::options::Inserts;
-use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
 use crate::row_hash::{ObjectHash, RowHash};
 use crate::seal::{Chunks, Codec, SegmentCompressor};
+use crate::sql::quote::Quote;
 
 /// What the connection hands to the thread.
 pub(super) enum Read {

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use anyhow::Context as _;
 
 use crate::engine::postgres::catalog::table_data::{Source, SourceColumn};
-use crate::engine::postgres::encoding::Characters;
 use crate::engine::postgres::options::Inserts;
-use crate::engine::postgres::quote::Quote;
 use crate::error::Result;
 use crate::raw_text;
+use crate::sql::encoding::Characters;
+use crate::sql::quote::Quote;
 
 /// Turns COPY text into INSERT statements. Rows of several calls may share one statement.
 pub(super) struct InsertWriter {

@@ -20,7 +20,6 @@ use tokio::task::JoinSet;
 use super::options::Inserts;
 use super::output::Target;
 use super::progress::Progress;
-use super::quote::Quote;
 use super::session::Session;
 use crate::archive::Writer;
 use crate::archive::toc::DumpId;
@@ -28,6 +27,7 @@ use crate::error::Result;
 use crate::manifest::{self, Contents, LargeObjects};
 use crate::row_hash::RowHash;
 use crate::seal::Chunks;
+use crate::sql::quote::Quote;
 use gate::Gate;
 use unit::{Expected, Piece};
 

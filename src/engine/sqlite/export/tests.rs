@@ -2,9 +2,8 @@ use std::path::Path;
 
 use super::*;
 use crate::archive::source::Source;
-use crate::engine::sqlite::restore::put;
 use crate::engine::sqlite::scratch::Scratch;
-use crate::engine::sqlite::{proof, unpack};
+use crate::engine::sqlite::{proof, put, unpack};
 use crate::seal::Algorithm;
 use crate::store::{Local, Store as _};
 

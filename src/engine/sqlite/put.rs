@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use crate::engine::sqlite::failure::{self, explain};
-use crate::engine::sqlite::{open, users};
+use super::failure::{self, explain};
+use super::{open, users};
 use crate::error::{Exit, Fail, Result};
 
 /// How many pages are copied at a time.

@@ -10,12 +10,12 @@ use super::tables::{Tables, Way};
 
 use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::{Dsn, connect};
-use crate::engine::postgres::restore::create::Archived;
-use crate::engine::postgres::restore::origin::{Body, Content, is_partial};
-use crate::engine::postgres::restore::plan::{Obstacle, Plan};
-use crate::engine::postgres::restore::survey::LiveState;
 use crate::error::{Exit, Result};
 use crate::job::Job;
+use crate::restore::postgres::create::Archived;
+use crate::restore::postgres::origin::{Body, Content, is_partial};
+use crate::restore::postgres::plan::{Obstacle, Plan};
+use crate::restore::postgres::survey::LiveState;
 
 /// Owners of what is there that the role is not a member of. What belongs to the role that made the cluster is not
 /// in `pg_shdepend`.

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 
 use crate::engine::postgres::connect::{Dsn, Host, connect};
-use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail, Result};
+use crate::sql::quote::Quote;
 
 /// A server, as the one who restores logs in to it.
 #[derive(Clone, Debug)]

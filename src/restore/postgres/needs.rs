@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::archive::script::{Token, Tokens};
 use crate::archive::toc::Entry;
-use crate::engine::postgres::quote::Quote;
+use crate::sql::quote::Quote;
 
 /// What the entries of an archive take for granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -16,11 +16,11 @@ use crate::archive::toc::{DumpId, Entry, Section};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::entries_within;
 use crate::engine::postgres::load::{make_again, remove};
-use crate::engine::postgres::quote::Quote;
-use crate::engine::postgres::restore::plan::Obstacle;
-use crate::engine::postgres::restore::target::{quoted, run};
 use crate::engine::postgres::session::Session;
 use crate::error::{Exit, Fail, Result};
+use crate::restore::postgres::plan::Obstacle;
+use crate::restore::postgres::target::{quoted, run};
+use crate::sql::quote::Quote;
 
 /// What is done to the database around the tables.
 pub struct Replacement {

@@ -10,8 +10,8 @@ use super::tables::{Tables, foreign_keys};
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
-use crate::engine::postgres::restore::target::{quoted, run};
 use crate::error::Result;
+use crate::restore::postgres::target::{quoted, run};
 
 /// Triggers of tables, with what makes each what it is now.
 const TRIGGERS: &str = "\

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
-use super::script;
 use crate::archive::source::Source;
 use crate::engine::sqlite::scratch::Scratch;
 use crate::engine::sqlite::unpack::unpack;
-use crate::engine::sqlite::{failure, open};
+use crate::engine::sqlite::{failure, open, script};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Keys;
 use crate::seal::Algorithm;

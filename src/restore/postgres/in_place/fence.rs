@@ -4,9 +4,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::holders::{Holder, names};
-use crate::engine::postgres::restore::target::run;
-use crate::engine::postgres::restore::watch::Watch;
 use crate::error::{Exit, Fail, Result};
+use crate::restore::postgres::target::run;
+use crate::restore::postgres::watch::Watch;
 
 /// Who is kept out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::holders::{Holder, names};
-use crate::engine::postgres::restore::watch::Watch;
 use crate::error::{Exit, Fail, Result};
+use crate::restore::postgres::watch::Watch;
 
 /// Between two looks whether somebody is in the way.
 const LOOK: Duration = Duration::from_millis(500);

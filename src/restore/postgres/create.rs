@@ -8,8 +8,8 @@ use super::properties::{self, Properties};
 use super::target::{quoted, run};
 use crate::archive::script::{Token, Tokens};
 use crate::archive::toc::Entry;
-use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail, Result};
+use crate::sql::quote::Quote;
 
 /// What of an archive is about the database itself.
 pub struct Archived<'a> {

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::origin::{Content, Origin, Proven};
 use super::plan::{Mode, Plan, beside};
-use super::put;
 use super::watch::{Event, Step, Watch};
 use crate::backup;
 use crate::clock::Clock;
@@ -20,7 +19,7 @@ use crate::engine::sqlite::failure::{explain, folder};
 use crate::engine::sqlite::lock::JobLock;
 use crate::engine::sqlite::location::Location;
 use crate::engine::sqlite::scratch::{self, Scratch};
-use crate::engine::sqlite::open;
+use crate::engine::sqlite::{open, put};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, Kind};

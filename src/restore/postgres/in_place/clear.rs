@@ -8,9 +8,9 @@ use crate::archive::toc::{DumpId, Entry};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::entries_within;
 use crate::engine::postgres::load;
-use crate::engine::postgres::restore::target::{literal, run};
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::restore::postgres::target::{literal, run};
 
 /// What stays, because the role could not make it again.
 #[derive(Debug, Default)]

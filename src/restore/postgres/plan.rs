@@ -9,8 +9,8 @@ use super::needs::{Needs, statements_for};
 pub use super::subject::{Backup, File, Subject};
 use super::survey::{Changes, Clients, LiveState, Survey};
 use super::watch::Step;
-use crate::engine::postgres::quote::Quote;
 use crate::error::{Exit, Fail};
+use crate::sql::quote::Quote;
 
 /// A restore, planned.
 #[derive(Clone, Debug, Serialize)]

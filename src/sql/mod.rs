@@ -1,0 +1,4 @@
+//! PostgreSQL's SQL as text: quoting, and where characters end in encodings.
+
+pub mod encoding;
+pub mod quote;
