@@ -131,8 +131,8 @@ fn best_proof(copies: &[(&Shelf, &Backup)]) -> Option<Proven> {
 ///
 /// # Errors
 /// The job does not exist or none of its stores can be read.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
     let jobs: Vec<&Job> = match (&args.job, config.jobs.len()) {
         (None, 2..) => config.jobs.iter().collect(),
         (name, _) => vec![config.job(name.as_deref())?],

@@ -53,6 +53,13 @@ impl Location {
         &self.path
     }
 
+    /// Whether `other` is the same file, by whatever path.
+    #[must_use]
+    pub fn is_same(&self, other: &Location) -> bool {
+        let real = |location: &Location| std::fs::canonicalize(&location.path).ok();
+        self == other || real(self).is_some_and(|path| real(other) == Some(path))
+    }
+
     /// The same, relative to `folder` where it is relative.
     #[must_use]
     pub fn within(&self, folder: &Path) -> Location {

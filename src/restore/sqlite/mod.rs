@@ -4,4 +4,5 @@ pub mod file;
 pub mod origin;
 pub mod plan;
 pub mod run;
+pub mod undo;
 pub mod watch;

@@ -25,7 +25,7 @@ pub enum Origin<'a> {
         /// The job.
         job: &'a Job,
         /// `latest` or an id.
-        id: &'a str,
+        id: String,
     },
     /// A file.
     File(DumpFile),
@@ -106,7 +106,7 @@ impl Content {
     /// There is none such, or its store cannot be read.
     pub async fn find(origin: &Origin<'_>, job: &Job) -> Result<(Content, Vec<String>)> {
         let (from, id) = match origin {
-            Origin::Backup { job, id } => (*job, *id),
+            Origin::Backup { job, id } => (*job, id.as_str()),
             Origin::File(file) => {
                 let (file, keys) = (file.clone(), job.keys.clone());
                 return Ok((Content::File { file, keys }, Vec::new()));
