@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
+use crate::engine::sqlite;
 use crate::error::Result;
+use crate::job::SourceConfig;
 
 /// Options of `snapback config`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +54,13 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
             // Better said now than by the first run at night.
             for encryption in config.jobs.iter().filter_map(|job| job.encryption.as_ref()) {
                 encryption.recipients()?;
+            }
+            for job in &config.jobs {
+                if let SourceConfig::Sqlite(location) = &job.source
+                    && let Err(error) = sqlite::open::find(location.path())
+                {
+                    tracing::warn!(job = job.name, "{error:#}");
+                }
             }
             let now = Utc::now();
             let checked = |job: &crate::job::Job| CheckedJob {

@@ -8,7 +8,7 @@ use super::job_and_backup::JobAndBackup;
 use super::output::{self, Table};
 use crate::archive::{RestoreOptions, list};
 use crate::cli::Globals;
-use crate::error::{Exit, Result, exit_of};
+use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::{Job, Keys};
 use crate::manifest::Manifest;
 use crate::restore::postgres::origin::{Body, Content, Origin};
@@ -93,6 +93,10 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 
 /// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
+    if !job.source.engine().is_postgres() {
+        let message = "--list is for backups of PostgreSQL: an SQLite database has no table of contents";
+        return Err(Fail::new(Exit::Usage, message).hint("leave it out: the tables are shown anyway").into());
+    }
     let content = Content::open(&Origin::Backup { job, id }, &job.keys).await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");

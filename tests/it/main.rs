@@ -23,6 +23,7 @@ mod retention_random;
 mod s3;
 mod scenarios;
 mod sealed;
+mod sqlite;
 mod store;
 mod stores;
 mod support;

@@ -35,7 +35,7 @@ pub fn explain(error: rusqlite::Error, path: &Path) -> anyhow::Error {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             let holders = users::holders(path);
             let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
-            fail(Exit::Busy, format!("{name} is locked{by}")).hint("wait until that is done, or end it, and try again")
+            fail(Exit::Unreachable, format!("{name} is locked{by}")).hint("wait until that is done, or end it, and try again")
         }
         Some(ErrorCode::DiskFull) => {
             fail(Exit::Failure, format!("the disk that {name} is on is full")).hint("make room and try again")

@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// Blocks: not for async tasks. Returns for how long nobody else could write; `done` hears of the bytes.
 ///
 /// # Errors
-/// [`Exit::Busy`]: others have locks on it. Whatever fails, the live database is what it was.
+/// [`Exit::Unreachable`]: others have locks on it. Whatever fails, the live database is what it was.
 pub fn into_live(from: &Path, to: &Path, wait: Duration, done: &dyn Fn(u64)) -> Result<Duration> {
     let from = open::immutable(from)?;
     let mut live = open::for_writing(to)?;
@@ -82,7 +82,7 @@ fn fit_page_size(from: &Connection, live: &Connection, to: &Path, until: Instant
                     to.display(),
                     by(&users::of(to))
                 );
-                return Err(Fail::new(Exit::Busy, message)
+                return Err(Fail::new(Exit::Unreachable, message)
                     .hint("stop what has it open and try again, or restore beside it with --mode new --as FILE")
                     .into());
             }
@@ -98,7 +98,7 @@ fn is_locked(error: &rusqlite::Error) -> bool {
 
 fn locked(to: &Path) -> Fail {
     let holders = users::holders(to);
-    Fail::new(Exit::Busy, format!("{} is locked{}", to.display(), by(&holders)))
+    Fail::new(Exit::Unreachable, format!("{} is locked{}", to.display(), by(&holders)))
         .hint("nothing was changed; wait until that is done, or end it, and try again")
 }
 

@@ -86,7 +86,7 @@ impl Plan {
             Mode::Replace => path,
             Mode::New(path) => path,
         };
-        let path = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        let path = real(target);
         let mut plan = Plan {
             job: job.to_owned(),
             mode: match mode {
@@ -142,7 +142,7 @@ impl Plan {
                     path.display(),
                     live.open_by.join(", ")
                 );
-                self.obstacle(Exit::Busy, what, "stop what has it open: it can only be set aside when nobody has it");
+                self.obstacle(Exit::Unreachable, what, "stop what has it open: it can only be set aside when nobody has it");
             }
             self.replaces = Some(live);
         }
@@ -182,6 +182,21 @@ impl Plan {
                 Err(Fail::new(first.exit, all.join("; ")).hint(first.hint.clone()))
             }
         }
+    }
+}
+
+/// `path` with symbolic links followed, also where there is no file at their end.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(path) = std::fs::canonicalize(path) {
+        return path;
+    }
+    let path = match std::fs::read_link(path) {
+        Ok(to) => folder(path).join(to),
+        Err(_) => path.to_owned(),
+    };
+    match (std::fs::canonicalize(folder(&path)), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
     }
 }
 
