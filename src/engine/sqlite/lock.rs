@@ -43,23 +43,16 @@ impl JobLock {
         let mut files = files();
         // A database that was deleted must not take room on the disk for as long as this process lives.
         files.retain(|_, entry| entry.job.is_some() || entry.file.metadata().is_ok_and(|it| it.nlink() > 0));
-        if !files.contains_key(&key) {
-            let file = File::open(&found.path).map_err(|error| {
-                let exit = match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => Exit::Permission,
-                    _ => Exit::Failure,
-                };
-                Fail::new(exit, format!("cannot open {}: {error}", found.path.display()))
-                    .hint("run as a user who may read the database")
-            })?;
-            files.insert(key, Entry { file, job: None });
-        }
         let busy = |by: &str| {
             Fail::new(Exit::Busy, format!("a run on {} is under way{by}", found.path.display()))
                 .hint("wait until it has ended; two runs on one database never overlap")
         };
-        let Some(entry) = files.get_mut(&key) else {
-            return Err(busy("").into());
+        let entry = match files.entry(key) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(place) => place.insert(Entry {
+                file: open_file(found)?,
+                job: None,
+            }),
         };
         if let Some(other) = &entry.job {
             return Err(busy(&format!(" (job {other} of this process)")).into());
@@ -72,6 +65,17 @@ impl JobLock {
         entry.job = Some(job.to_owned());
         Ok(JobLock { key })
     }
+}
+
+fn open_file(found: &Found) -> Result<File, Fail> {
+    File::open(&found.path).map_err(|error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::Permission,
+            _ => Exit::Failure,
+        };
+        Fail::new(exit, format!("cannot open {}: {error}", found.path.display()))
+            .hint("run as a user who may read the database")
+    })
 }
 
 impl Drop for JobLock {
