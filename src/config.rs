@@ -82,7 +82,10 @@ impl Config {
                 ..raw::Job::default()
             };
             let file = Location::parse(url).context("DATABASE_URL")?;
-            raw.jobs.insert(file.map_or_else(|| DEFAULT.to_owned(), |file| plain_name(&file.stem())), job);
+            raw.jobs.insert(
+                file.map_or_else(|| DEFAULT.to_owned(), |file| plain_name(&file.stem())),
+                job,
+            );
         }
         if file.is_none() && raw.stores.is_empty() {
             let path = PathBuf::from("backups");

@@ -95,7 +95,9 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
     if !job.source.engine().is_postgres() {
         let message = "--list is for backups of PostgreSQL: an SQLite database has no table of contents";
-        return Err(Fail::new(Exit::Usage, message).hint("leave it out: the tables are shown anyway").into());
+        return Err(Fail::new(Exit::Usage, message)
+            .hint("leave it out: the tables are shown anyway")
+            .into());
     }
     let content = Content::open(&Origin::Backup { job, id }, &job.keys).await?;
     for warning in &content.warnings {
@@ -174,14 +176,26 @@ fn render(shown: &Shown<'_>) -> String {
         );
     }
     if let Some(facts) = &manifest.sqlite {
-        fact("pages", format!("{} of {} bytes, {}, journal mode {}", facts.pages, facts.page_size, facts.encoding, facts.journal_mode));
-        for (name, value) in [("user_version", facts.user_version), ("application_id", facts.application_id)] {
+        fact(
+            "pages",
+            format!(
+                "{} of {} bytes, {}, journal mode {}",
+                facts.pages, facts.page_size, facts.encoding, facts.journal_mode
+            ),
+        );
+        for (name, value) in [
+            ("user_version", facts.user_version),
+            ("application_id", facts.application_id),
+        ] {
             if value != 0 {
                 fact(name, value.to_string());
             }
         }
         if facts.damaged {
-            fact("DAMAGED", "before it was saved: this backup does not count as a good one".to_owned());
+            fact(
+                "DAMAGED",
+                "before it was saved: this backup does not count as a good one".to_owned(),
+            );
         }
         for finding in &facts.damage {
             fact("", finding.clone());

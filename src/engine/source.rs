@@ -54,8 +54,14 @@ pub struct Locked {
 }
 
 enum Held {
-    Postgres { dsn: Box<Dsn>, lock: JobLock },
-    Sqlite { found: sqlite::open::Found, _lock: sqlite::lock::JobLock },
+    Postgres {
+        dsn: Box<Dsn>,
+        lock: Box<JobLock>,
+    },
+    Sqlite {
+        found: sqlite::open::Found,
+        _lock: sqlite::lock::JobLock,
+    },
 }
 
 impl Locked {
@@ -72,7 +78,7 @@ impl Locked {
                     source: lock.source.clone(),
                     held: Held::Postgres {
                         dsn: Box::new(dsn),
-                        lock,
+                        lock: Box::new(lock),
                     },
                 })
             }
@@ -160,7 +166,10 @@ impl Locked {
         let globals = globals::render(&session, &server, &options)
             .await
             .context("reading roles and tablespaces")?;
-        Ok(Some((raw_text::encode(&globals.text).into_owned().into(), globals.warnings)))
+        Ok(Some((
+            raw_text::encode(&globals.text).into_owned().into(),
+            globals.warnings,
+        )))
     }
 
     /// Makes sure that the lock is still held.

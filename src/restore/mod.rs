@@ -15,7 +15,11 @@ pub async fn tend(job: &Job, now: DateTime<Utc>) {
         SourceConfig::Postgres(_) => postgres::kept::tend(job, now).await,
         SourceConfig::Sqlite(location) => {
             for left in scratch::tidy_beside(location) {
-                tracing::warn!(job = job.name, "removed {}, which a killed restore had left", left.display());
+                tracing::warn!(
+                    job = job.name,
+                    "removed {}, which a killed restore had left",
+                    left.display()
+                );
             }
         }
     }

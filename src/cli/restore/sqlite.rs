@@ -23,8 +23,8 @@ use crate::restore::sqlite::file::DumpFile;
 use crate::restore::sqlite::origin::{Origin, Subject};
 use crate::restore::sqlite::plan::{Mode as As, Plan};
 use crate::restore::sqlite::run::{Outcome, Prepared, Request};
-use crate::restore::sqlite::watch::{Event, Watch};
 use crate::restore::sqlite::undo;
+use crate::restore::sqlite::watch::{Event, Watch};
 
 /// How long the locks of others are waited for where nothing is configured.
 const WAIT: Duration = Duration::from_secs(60);
@@ -48,7 +48,10 @@ impl<'a> Asked<'a> {
     pub async fn undo(job: &'a Job, location: &Location, named: Option<&str>) -> Result<Asked<'a>> {
         let id = undo::safety(job, named).await?;
         Ok(Asked {
-            origin: Origin::Backup { job, id: id.to_string() },
+            origin: Origin::Backup {
+                job,
+                id: id.to_string(),
+            },
             job: Cow::Borrowed(job),
             location: location.clone(),
             mode: As::Replace,
@@ -98,7 +101,10 @@ pub fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>
 fn fits(args: &Args) -> Result<(), Fail> {
     let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
     if args.mode != Mode::New && args.as_new.is_some() {
-        return refuse("--as names a new file, and this mode replaces the live one", "add --mode new");
+        return refuse(
+            "--as names a new file, and this mode replaces the live one",
+            "add --mode new",
+        );
     }
     if args.choice.is_any() {
         return refuse(
@@ -107,13 +113,19 @@ fn fits(args: &Args) -> Result<(), Fail> {
         );
     }
     if args.database.is_some() {
-        return refuse("--database is for dumps of several PostgreSQL databases", "leave it out");
+        return refuse(
+            "--database is for dumps of several PostgreSQL databases",
+            "leave it out",
+        );
     }
     if args.from.as_ref().is_some_and(|file| file.starts_with("s3://")) {
         return refuse("files for SQLite are read from this machine", "download it first");
     }
     if args.from.is_some() && args.which.backup.is_some() {
-        return refuse("--from says what to restore, and so does the name of a backup", "leave one of them out");
+        return refuse(
+            "--from says what to restore, and so does the name of a backup",
+            "leave one of them out",
+        );
     }
     Ok(())
 }
@@ -227,8 +239,15 @@ fn text(plan: &Plan, back: bool) -> String {
     let mut lines = Vec::new();
     match &plan.what {
         Subject::Backup(backup) => {
-            let label = backup.label.as_ref().map_or_else(String::new, |label| format!(" \"{label}\""));
-            let verb = if back { "Go back to the safety snapshot" } else { "Restore backup" };
+            let label = backup
+                .label
+                .as_ref()
+                .map_or_else(String::new, |label| format!(" \"{label}\""));
+            let verb = if back {
+                "Go back to the safety snapshot"
+            } else {
+                "Restore backup"
+            };
             lines.push(format!(
                 "{verb} {}{label} of job {} ({}, {}): {} tables, {} rows, {}",
                 backup.id,
@@ -246,7 +265,9 @@ fn text(plan: &Plan, back: bool) -> String {
         None => lines.push(format!("as the new database {}", plan.path.display())),
         Some(live) => {
             let number = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), count);
-            let changed = live.changed.map_or_else(|| "at an unknown time".to_owned(), |at| ago(at, Utc::now()));
+            let changed = live
+                .changed
+                .map_or_else(|| "at an unknown time".to_owned(), |at| ago(at, Utc::now()));
             lines.push(format!(
                 "in the place of {}: {} tables, {} rows, {}, last written {changed}",
                 plan.path.display(),

@@ -162,7 +162,9 @@ fn named(error: anyhow::Error, found: &Found) -> anyhow::Error {
 fn network_warning(found: &Found) -> Option<String> {
     let kind = found.network()?;
     let name = found.path.display();
-    Some(format!("{name} is on {kind}: locks across a network are not to be relied upon, and SQLite advises against it"))
+    Some(format!(
+        "{name} is on {kind}: locks across a network are not to be relied upon, and SQLite advises against it"
+    ))
 }
 
 /// What a person should know of a backup that is whole.
@@ -170,7 +172,11 @@ fn told(found: &Found, facts: &SqliteFacts) -> Vec<String> {
     let mut told = Vec::new();
     if let Some(first) = facts.damage.first() {
         let (name, more) = (found.path.display(), facts.damage.len() - 1);
-        let more = if more == 0 { String::new() } else { format!(" (and {more} more findings)") };
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(" (and {more} more findings)")
+        };
         told.push(format!(
             "{name} was damaged before it was saved, so this backup does not count as a good one: {first}{more}"
         ));
@@ -179,7 +185,9 @@ fn told(found: &Found, facts: &SqliteFacts) -> Vec<String> {
     told.extend(facts.not_provable.iter().map(|why| format!("not provable: {why}")));
     let [before, after] = facts.log_bytes;
     if after > before.saturating_add(GROWTH) {
-        told.push(format!("the write-ahead log grew from {before} to {after} bytes while the database was read"));
+        told.push(format!(
+            "the write-ahead log grew from {before} to {after} bytes while the database was read"
+        ));
     }
     told
 }
@@ -247,7 +255,8 @@ fn begin(open: &Connection, found: &Found) -> Result<()> {
     }
     // Definitions that make no sense keep nobody from reading the pages.
     open.execute_batch("ROLLBACK; PRAGMA writable_schema = ON; BEGIN")?;
-    open.query_row(first, [], |_| Ok(())).map_err(|error| explain(error, &found.path))
+    open.query_row(first, [], |_| Ok(()))
+        .map_err(|error| explain(error, &found.path))
 }
 
 /// Everything that is to be known of a database beside its pages, within the transaction that `open` is in.
@@ -265,7 +274,9 @@ pub fn contents(open: &Connection, mut facts: SqliteFacts) -> Result<Contents> {
     let modules = tables::modules(open)?;
     for (name, module) in &definitions.virtual_tables {
         if !modules.iter().any(|known| known.eq_ignore_ascii_case(module)) {
-            facts.not_provable.push(format!("{name}: there is no module {module} here"));
+            facts
+                .not_provable
+                .push(format!("{name}: there is no module {module} here"));
         }
     }
     let mut read = Vec::new();

@@ -29,7 +29,9 @@ pub fn file(found: &Found) -> DatabaseFile {
 pub fn read(open: &Connection) -> rusqlite::Result<SqliteFacts> {
     let number = |name: &str| open.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let text = |name: &str| open.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, String>(0));
-    let header: Vec<u8> = open.query_row("SELECT data FROM sqlite_dbpage('main') WHERE pgno = 1", [], |row| row.get(0))?;
+    let header: Vec<u8> = open.query_row("SELECT data FROM sqlite_dbpage('main') WHERE pgno = 1", [], |row| {
+        row.get(0)
+    })?;
     Ok(SqliteFacts {
         page_size: u32::try_from(number("page_size")?).unwrap_or_default(),
         pages: u64::try_from(number("page_count")?).unwrap_or_default(),

@@ -30,12 +30,19 @@ pub fn explain(error: rusqlite::Error, path: &Path) -> anyhow::Error {
     let fail = |exit, message: String| Fail::new(exit, message);
     match code(&error) {
         Some(ErrorCode::NotADatabase) => not_a_database(path),
-        Some(ErrorCode::DatabaseCorrupt) => truncated(path).unwrap_or_else(|| fail(Exit::Damaged, format!("{name} is damaged: {error}"))
-            .hint("`sqlite3 FILE .recover` saves what can be read; a backup from before is the better way")),
+        Some(ErrorCode::DatabaseCorrupt) => truncated(path).unwrap_or_else(|| {
+            fail(Exit::Damaged, format!("{name} is damaged: {error}"))
+                .hint("`sqlite3 FILE .recover` saves what can be read; a backup from before is the better way")
+        }),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             let holders = users::holders(path);
-            let by = if holders.is_empty() { String::new() } else { format!(" by {}", holders.join(", ")) };
-            fail(Exit::Unreachable, format!("{name} is locked{by}")).hint("wait until that is done, or end it, and try again")
+            let by = if holders.is_empty() {
+                String::new()
+            } else {
+                format!(" by {}", holders.join(", "))
+            };
+            fail(Exit::Unreachable, format!("{name} is locked{by}"))
+                .hint("wait until that is done, or end it, and try again")
         }
         Some(ErrorCode::DiskFull) => {
             fail(Exit::Failure, format!("the disk that {name} is on is full")).hint("make room and try again")
@@ -61,11 +68,16 @@ fn not_a_database(path: &Path) -> Fail {
         Err(_) => format!("{name} is too short to be a database"),
         Ok(()) if &start == MAGIC => format!("{name} is no database any more: its first page is damaged"),
         Ok(()) if start.iter().all(|byte| *byte == 0) => format!("{name} is no SQLite database: it begins with zeros"),
-        Ok(()) if start.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
+        Ok(())
+            if start
+                .iter()
+                .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) =>
+        {
             return Fail::new(Exit::Usage, format!("{name} is no SQLite database: it looks like text"));
         }
         Ok(()) => {
-            let message = format!("{name} is no SQLite database that can be read: it is encrypted (SQLCipher), or no database");
+            let message =
+                format!("{name} is no SQLite database that can be read: it is encrypted (SQLCipher), or no database");
             return Fail::new(Exit::Usage, message)
                 .hint("an encrypted database can only be exported by the application that has its key");
         }

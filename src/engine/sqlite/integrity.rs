@@ -78,9 +78,15 @@ fn integrity(open: &Connection, of: &str, found: &mut Findings) -> rusqlite::Res
 /// What `integrity_check` says of a row that is whole, but not as its table wants it: such rows come in where a rule is added
 /// later, and are read as any other.
 fn is_violation(line: &str) -> bool {
-    ["CHECK constraint failed in ", "NULL value in ", "NUMERIC value in ", "TEXT value in ", "non-INT value in "]
-        .iter()
-        .any(|start| line.starts_with(start))
+    [
+        "CHECK constraint failed in ",
+        "NULL value in ",
+        "NUMERIC value in ",
+        "TEXT value in ",
+        "non-INT value in ",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
         || (line.starts_with("non-") && line.contains(" value in "))
 }
 
@@ -92,7 +98,9 @@ fn foreign_keys(open: &Connection, found: &mut Findings) -> rusqlite::Result<()>
         *counts.entry((row.get(0)?, row.get(2)?)).or_default() += 1;
     }
     for ((table, parent), count) in counts {
-        found.violations.push(format!("rows of {table} refer to rows of {parent} that are not there: {count}"));
+        found.violations.push(format!(
+            "rows of {table} refer to rows of {parent} that are not there: {count}"
+        ));
     }
     Ok(())
 }
@@ -114,7 +122,10 @@ mod tests {
         assert_eq!(found.damage, Vec::<String>::new());
         assert_eq!(
             found.violations,
-            ["CHECK constraint failed in c", "rows of c refer to rows of p that are not there: 2"]
+            [
+                "CHECK constraint failed in c",
+                "rows of c refer to rows of p that are not there: 2"
+            ]
         );
     }
 }

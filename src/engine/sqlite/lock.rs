@@ -44,8 +44,11 @@ impl JobLock {
         // A database that was deleted must not take room on the disk for as long as this process lives.
         files.retain(|_, entry| entry.job.is_some() || entry.file.metadata().is_ok_and(|it| it.nlink() > 0));
         let busy = |by: &str| {
-            Fail::new(Exit::Busy, format!("a run on {} is under way{by}", found.path.display()))
-                .hint("wait until it has ended; two runs on one database never overlap")
+            Fail::new(
+                Exit::Busy,
+                format!("a run on {} is under way{by}", found.path.display()),
+            )
+            .hint("wait until it has ended; two runs on one database never overlap")
         };
         let entry = match files.entry(key) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -97,7 +100,10 @@ mod tests {
     fn only_one_run_has_it_and_then_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.db");
-        rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (a)")
+            .unwrap();
         let found = open::find(&path).unwrap();
         let lock = JobLock::take(&found, "app").unwrap();
         let error = JobLock::take(&found, "other").unwrap_err();

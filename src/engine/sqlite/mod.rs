@@ -57,7 +57,10 @@ pub fn check_version() -> Result<(), Fail> {
         true => Ok(()),
         false => Err(Fail::new(
             Exit::Failure,
-            format!("SQLite {} is compiled in, and before 3.51.3 it can corrupt WAL databases", version()),
+            format!(
+                "SQLite {} is compiled in, and before 3.51.3 it can corrupt WAL databases",
+                version()
+            ),
         )),
     }
 }

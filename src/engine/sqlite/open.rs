@@ -52,9 +52,12 @@ pub fn find(path: &Path) -> Result<Found> {
         return Err(Fail::new(Exit::Usage, format!("{name} is no file, so it cannot be a database")).into());
     }
     if metadata.len() == 0 {
-        return Err(Fail::new(Exit::Usage, format!("{name} is an empty file: there is no database in it yet"))
-            .hint("if it should not be empty: `snapback list` shows the backups that there are")
-            .into());
+        return Err(Fail::new(
+            Exit::Usage,
+            format!("{name} is an empty file: there is no database in it yet"),
+        )
+        .hint("if it should not be empty: `snapback list` shows the backups that there are")
+        .into());
     }
     let path = fs::canonicalize(path).map_err(failed)?;
     Ok(Found { path, metadata })
@@ -84,7 +87,8 @@ impl Found {
     /// The name of the network file system that it is on.
     #[must_use]
     pub fn network(&self) -> Option<&'static str> {
-        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, clippy::unnecessary_cast)] // a number of 32 bits
+        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, clippy::unnecessary_cast)]
+        // a number of 32 bits
         let kind = statfs(&self.path).ok()?.f_type as u32;
         let known = NETWORK.iter().find(|(number, _)| *number == u64::from(kind));
         known.map(|(_, name)| *name)
@@ -102,7 +106,8 @@ impl Found {
 /// # Errors
 /// It cannot be opened.
 pub fn for_reading(found: &Found, wait: Duration) -> Result<Connection> {
-    let may_write = access(&found.path, Access::WRITE_OK).is_ok() && access(folder(&found.path), Access::WRITE_OK).is_ok();
+    let may_write =
+        access(&found.path, Access::WRITE_OK).is_ok() && access(folder(&found.path), Access::WRITE_OK).is_ok();
     let flags = match may_write {
         true => OpenFlags::SQLITE_OPEN_READ_WRITE,
         false => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -134,8 +139,11 @@ pub fn immutable(path: &Path) -> Result<Connection> {
 /// It cannot be opened, or may not be written to.
 pub fn for_writing(path: &Path) -> Result<Connection> {
     let denied = |what: &str| {
-        Fail::new(Exit::Permission, format!("permission denied: {} may not be written to", what))
-            .hint("run as the user whose database it is")
+        Fail::new(
+            Exit::Permission,
+            format!("permission denied: {} may not be written to", what),
+        )
+        .hint("run as the user whose database it is")
     };
     if access(path, Access::WRITE_OK).is_err() {
         return Err(denied(&path.display().to_string()).into());
@@ -145,7 +153,8 @@ pub fn for_writing(path: &Path) -> Result<Connection> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = Connection::open_with_flags(path, flags).map_err(|error| explain(error, path))?;
-    open.busy_timeout(Duration::ZERO).map_err(|error| explain(error, path))?;
+    open.busy_timeout(Duration::ZERO)
+        .map_err(|error| explain(error, path))?;
     Ok(open)
 }
 

@@ -45,7 +45,9 @@ impl Pages {
     /// A way for pages, and its other end, on which segments come in order.
     #[must_use]
     pub fn new(codec: Codec, runtime: Handle) -> (Self, mpsc::Receiver<Coming>) {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MOST_THREADS);
         let (to, from) = mpsc::channel(threads);
         let pages = Pages {
             codec,
@@ -82,7 +84,10 @@ impl Pages {
                 self.send()?;
             }
         }
-        anyhow::ensure!(pages == count, "only {pages} of the {count} pages of the database could be read");
+        anyhow::ensure!(
+            pages == count,
+            "only {pages} of the {count} pages of the database could be read"
+        );
         if !self.segment.is_empty() {
             read(self.segment.len() as u64);
             self.send()?;

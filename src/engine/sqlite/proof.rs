@@ -39,9 +39,11 @@ pub fn read(path: &Path) -> Result<Found> {
         contents(&open, facts)
     };
     let contents = read().map_err(|error| match error.downcast::<rusqlite::Error>() {
-        Ok(error) if is_damage(&error) => {
-            Fail::new(Exit::Damaged, format!("what was unpacked is no whole database: {error}")).into()
-        }
+        Ok(error) if is_damage(&error) => Fail::new(
+            Exit::Damaged,
+            format!("what was unpacked is no whole database: {error}"),
+        )
+        .into(),
         Ok(error) => explain(error, path),
         Err(error) => error,
     })?;
@@ -111,6 +113,9 @@ pub fn rows(found: &[Table], wanted: &[Table]) -> Vec<String> {
             Some(_) => {}
         }
     }
-    problems.extend(left.keys().map(|name| format!("the rows of {name} are not in the manifest")));
+    problems.extend(
+        left.keys()
+            .map(|name| format!("the rows of {name} are not in the manifest")),
+    );
     problems
 }

@@ -34,7 +34,12 @@ impl Scratch {
         loop {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!(".{of}{MARK}{}-{number}", std::process::id()));
-            let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            let opened = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
             let file = match opened {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 opened => opened.map_err(|error| denied(folder, &error))?,
@@ -109,8 +114,11 @@ fn denied(folder: &Path, error: &std::io::Error) -> Fail {
 /// The error of a file that is there where a new one is to be.
 #[must_use]
 pub fn taken(target: &Path) -> Fail {
-    Fail::new(Exit::Usage, format!("{} exists already, and nothing is overwritten", target.display()))
-        .hint("name another file with --as, or restore into it without --mode new")
+    Fail::new(
+        Exit::Usage,
+        format!("{} exists already, and nothing is overwritten", target.display()),
+    )
+    .hint("name another file with --as, or restore into it without --mode new")
 }
 
 /// Removes what killed restores left beside the database at `location`; returns what that was.
@@ -127,7 +135,9 @@ pub fn tidy(folder: &Path, of: &str) -> Vec<PathBuf> {
     let start = format!(".{of}{MARK}");
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&start));
-    ours.map(|entry| entry.path()).filter(|path| is_left(path) && fs::remove_file(path).is_ok()).collect()
+    ours.map(|entry| entry.path())
+        .filter(|path| is_left(path) && fs::remove_file(path).is_ok())
+        .collect()
 }
 
 /// Whether nobody has the lock of such a file any more.
@@ -159,8 +169,14 @@ mod tests {
     fn nothing_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("app.db");
-        Scratch::create(folder.path(), "app.db").unwrap().become_new(&target).unwrap();
-        let error = Scratch::create(folder.path(), "app.db").unwrap().become_new(&target).unwrap_err();
+        Scratch::create(folder.path(), "app.db")
+            .unwrap()
+            .become_new(&target)
+            .unwrap();
+        let error = Scratch::create(folder.path(), "app.db")
+            .unwrap()
+            .become_new(&target)
+            .unwrap_err();
         assert!(error.to_string().contains("exists already"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

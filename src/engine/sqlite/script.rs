@@ -58,8 +58,12 @@ pub fn run(from: &Path, into: &Path, name: &str) -> Result<()> {
 }
 
 fn execute(open: &Connection, text: &[u8], name: &str, line: u64) -> Result<()> {
-    let text = std::str::from_utf8(text)
-        .map_err(|_| Fail::new(Exit::Usage, format!("{name}, line {line}: it is no UTF-8 text, so no dump of SQLite")))?;
+    let text = std::str::from_utf8(text).map_err(|_| {
+        Fail::new(
+            Exit::Usage,
+            format!("{name}, line {line}: it is no UTF-8 text, so no dump of SQLite"),
+        )
+    })?;
     // PRAGMA answers with a row, which such a batch passes over.
     open.execute_batch(text)
         .map_err(|error| Fail::new(Exit::Damaged, format!("{name}, line {line}: {error}")).into())
@@ -128,10 +132,12 @@ impl Splitter {
             b'[' => self.quote(b']'),
             b'-' if self.before == b'-' => self.within = Within::Line,
             b'*' if self.before == b'/' => self.within = Within::Block,
-            b';' => self.state = match self.state {
-                State::Trigger | State::TriggerSemicolon => State::TriggerSemicolon,
-                _ => State::Between,
-            },
+            b';' => {
+                self.state = match self.state {
+                    State::Trigger | State::TriggerSemicolon => State::TriggerSemicolon,
+                    _ => State::Between,
+                }
+            }
             // These may begin a comment.
             b'-' | b'/' => {}
             byte if byte.is_ascii_whitespace() => {}
@@ -214,7 +220,10 @@ mod tests {
         for (text, why) in [
             (".shell rm -rf /\n", "commands of SQLite's shell"),
             ("BEGIN;\nCREATE TABLE t (a);\n", "it is cut"),
-            ("BEGIN;\nCREATE TABLE t (a);\nROLLBACK; -- due to errors\n", "makes no table"),
+            (
+                "BEGIN;\nCREATE TABLE t (a);\nROLLBACK; -- due to errors\n",
+                "makes no table",
+            ),
             ("CREATE TABLE t (a);\nINSERT INTO u VALUES (1);\n", "line 2"),
             ("ATTACH '/tmp/other.db' AS o;\n", "line 1"),
         ] {

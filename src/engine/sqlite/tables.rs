@@ -72,13 +72,20 @@ pub fn definitions(open: &Connection) -> rusqlite::Result<Definitions> {
 /// statement in this form.
 fn module(sql: &str) -> Option<String> {
     const BEGIN: &str = "CREATE VIRTUAL TABLE";
-    let begins = sql.get(..BEGIN.len()).is_some_and(|start| start.eq_ignore_ascii_case(BEGIN));
+    let begins = sql
+        .get(..BEGIN.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(BEGIN));
     if !begins {
         return None;
     }
-    let using = sql.to_ascii_uppercase().find("USING").map_or(sql.len(), |at| at + "USING".len());
+    let using = sql
+        .to_ascii_uppercase()
+        .find("USING")
+        .map_or(sql.len(), |at| at + "USING".len());
     let rest = sql.get(using..).unwrap_or_default().trim_start();
-    let end = rest.find(|c: char| c == '(' || c.is_whitespace() || c == ';').unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| c == '(' || c.is_whitespace() || c == ';')
+        .unwrap_or(rest.len());
     Some(rest[..end].trim_matches(['"', '`', '[', ']']).to_owned())
 }
 
@@ -144,7 +151,8 @@ fn hash(open: &Connection, name: &str) -> rusqlite::Result<Table> {
 
 /// The columns that are stored: values that are computed when they are read follow from the others.
 fn columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
-    let mut statement = open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden IN (0, 3) ORDER BY cid")?;
+    let mut statement =
+        open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden IN (0, 3) ORDER BY cid")?;
     let names = statement.query_map([table], |row| row.get::<_, String>(0))?;
     names.map(|name| Ok(quoted(&name?))).collect()
 }
@@ -198,7 +206,10 @@ mod tests {
             "INSERT INTO t (rowid, a, b) VALUES (9, 2, NULL), (7, 1, 'x')",
         ];
         let hashes = same.map(|sql| hashed(&format!("{make}{sql}")));
-        assert!(hashes.iter().all(|hash| *hash == hashes[0] && hash.0 == 2), "{hashes:?}");
+        assert!(
+            hashes.iter().all(|hash| *hash == hashes[0] && hash.0 == 2),
+            "{hashes:?}"
+        );
         let others = [
             "INSERT INTO t VALUES (1, 'x'), (2, '')",
             "INSERT INTO t VALUES ('1', 'x'), (2, NULL)",

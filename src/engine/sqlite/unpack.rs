@@ -72,12 +72,18 @@ fn write(mut from: mpsc::Receiver<Bytes>, algorithm: Algorithm, scratch: Scratch
         }
     }
     decoder.finish().map_err(damaged)?;
-    scratch.file().sync_all().map_err(|error| full(scratch.path(), &error))?;
+    scratch
+        .file()
+        .sync_all()
+        .map_err(|error| full(scratch.path(), &error))?;
     Ok((scratch, size))
 }
 
 fn put(scratch: &Scratch, bytes: &[u8]) -> Result<()> {
-    scratch.file().write_all(bytes).map_err(|error| full(scratch.path(), &error).into())
+    scratch
+        .file()
+        .write_all(bytes)
+        .map_err(|error| full(scratch.path(), &error).into())
 }
 
 fn full(path: &Path, error: &std::io::Error) -> Fail {

@@ -31,7 +31,10 @@ pub fn holders(path: &Path) -> Vec<String> {
     let mut shm = path.as_os_str().to_owned();
     shm.push("-shm");
     let files = [path, Path::new(&shm)];
-    let inodes: Vec<u64> = files.iter().filter_map(|it| Some(fs::metadata(it).ok()?.ino())).collect();
+    let inodes: Vec<u64> = files
+        .iter()
+        .filter_map(|it| Some(fs::metadata(it).ok()?.ino()))
+        .collect();
     let mut found: Vec<u32> = locks(&fs::read_to_string("/proc/locks").unwrap_or_default())
         .filter(|lock| lock.is_posix && inodes.contains(&lock.inode) && lock.pid != std::process::id())
         .map(|lock| lock.pid)
@@ -121,10 +124,15 @@ mod tests {
                     2: FLOCK  ADVISORY  WRITE 4712 fd:00:1235 0 EOF\n\
                     2: -> FLOCK  ADVISORY  WRITE 4713 fd:00:1235 0 EOF\n\
                     3: LEASE  ACTIVE    READ  4714 fd:00:1236 0 EOF\n";
-        let found: Vec<_> = locks(text).map(|it| (it.is_posix, it.is_write, it.pid, it.inode, it.end)).collect();
+        let found: Vec<_> = locks(text)
+            .map(|it| (it.is_posix, it.is_write, it.pid, it.inode, it.end))
+            .collect();
         assert_eq!(
             found,
-            [(true, true, 4711, 1234, PENDING_BYTE), (false, true, 4712, 1235, u64::MAX)]
+            [
+                (true, true, 4711, 1234, PENDING_BYTE),
+                (false, true, 4712, 1235, u64::MAX)
+            ]
         );
     }
 }

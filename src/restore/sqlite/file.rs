@@ -98,7 +98,8 @@ impl DumpFile {
             let failed = |error| failure::explain(error, &found.path);
             // With a transaction of ours no writer makes it begin anew.
             from.execute_batch("BEGIN").map_err(failed)?;
-            from.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(failed)?;
+            from.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+                .map_err(failed)?;
             let mut to = Connection::open(scratch.path())?;
             to.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
             let backup = Backup::new(&from, &mut to).map_err(failed)?;

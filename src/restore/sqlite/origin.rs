@@ -113,12 +113,19 @@ impl Content {
             }
         };
         let stock = Stock::read(from).await?;
-        let warnings = stock.unreachable.iter().map(|(_, error)| format!("{error:#}")).collect();
+        let warnings = stock
+            .unreachable
+            .iter()
+            .map(|(_, error)| format!("{error:#}"))
+            .collect();
         let copies = stock.find(id)?;
         let first = copies.first().map(|copy| copy.backup.manifest.clone());
         let mut manifest = first.ok_or_else(|| Fail::new(Exit::NotFound, format!("there is no backup {id}")))?;
         if manifest.source.engine != Engine::Sqlite {
-            let message = format!("backup {} is of {}, and this database is one of SQLite", manifest.id, manifest.source.engine);
+            let message = format!(
+                "backup {} is of {}, and this database is one of SQLite",
+                manifest.id, manifest.source.engine
+            );
             return Err(Fail::new(Exit::Usage, message).into());
         }
         stored::unseal(&mut manifest, &from.keys)?;
@@ -148,7 +155,11 @@ impl Content {
                 job: manifest.job.clone(),
                 kind: manifest.kind,
                 label: manifest.label.clone(),
-                path: manifest.source.file.as_ref().map(|file| file.path.display().to_string()),
+                path: manifest
+                    .source
+                    .file
+                    .as_ref()
+                    .map(|file| file.path.display().to_string()),
                 bytes: self.size(),
                 tables: manifest.table_count(),
                 rows: manifest.rows(),
@@ -298,17 +309,23 @@ async fn one(
     read: &(dyn Fn(u64) + Send + Sync),
     proving: &(dyn Fn() + Send + Sync),
 ) -> Result<Proven> {
-    let source = stored::archive(&copy.shelf, manifest, keys).await.map_err(|error| match copy.backup.present {
-        true => error,
-        false => Fail::new(Exit::Damaged, format!("{error:#}")).into(),
-    })?;
+    let source = stored::archive(&copy.shelf, manifest, keys)
+        .await
+        .map_err(|error| match copy.backup.present {
+            true => error,
+            false => Fail::new(Exit::Damaged, format!("{error:#}")).into(),
+        })?;
     let algorithm = Algorithm::named(&manifest.compression).unwrap_or_default();
     let (scratch, _) = unpack(source, algorithm, Scratch::create(folder, of)?, read).await?;
     proving();
     let (scratch, contents) = inspect(scratch).await?;
     let problems = proof::differences(&contents, manifest);
     if !problems.is_empty() {
-        let message = format!("backup {} is not what its manifest says: {}", manifest.id, problems.join("; "));
+        let message = format!(
+            "backup {} is not what its manifest says: {}",
+            manifest.id,
+            problems.join("; ")
+        );
         return Err(Fail::new(Exit::Damaged, message).into());
     }
     Ok(Proven {

@@ -142,12 +142,20 @@ impl Plan {
                     path.display(),
                     live.open_by.join(", ")
                 );
-                self.obstacle(Exit::Unreachable, what, "stop what has it open: it can only be set aside when nobody has it");
+                self.obstacle(
+                    Exit::Unreachable,
+                    what,
+                    "stop what has it open: it can only be set aside when nobody has it",
+                );
             }
             self.replaces = Some(live);
         }
         if let Some(free) = self.free.filter(|free| *free < self.needed) {
-            let what = format!("{} bytes are needed in {}, and {free} are free", self.needed, above.display());
+            let what = format!(
+                "{} bytes are needed in {}, and {free} are free",
+                self.needed,
+                above.display()
+            );
             self.obstacle(Exit::Failure, what, "make room");
         }
     }
@@ -155,9 +163,14 @@ impl Plan {
     fn warn(&mut self) {
         if let Subject::Backup(backup) = &self.what {
             if backup.damaged {
-                self.warnings.push("the database was damaged already when this backup was taken".to_owned());
+                self.warnings
+                    .push("the database was damaged already when this backup was taken".to_owned());
             }
-            if let Some(from) = backup.path.as_ref().filter(|from| self.mode == "replace" && Path::new(from) != self.path) {
+            if let Some(from) = backup
+                .path
+                .as_ref()
+                .filter(|from| self.mode == "replace" && Path::new(from) != self.path)
+            {
                 self.warnings.push(format!("the backup is of {from}"));
             }
         }
@@ -251,13 +264,19 @@ fn count(path: &Path) -> rusqlite::Result<(u64, Option<u64>)> {
         Ok(statement) => statement,
         Err(_) => return Ok((0, None)),
     };
-    let names = statement.query_map([], |row| row.get::<_, String>(0)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let names = statement
+        .query_map([], |row| row.get::<_, String>(0))
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let Ok(names) = names else {
         return Ok((0, None));
     };
     let rows = names.iter().try_fold(0, |sum: i64, name| {
-        let sql = format!("SELECT count(*) FROM main.{}", crate::engine::sqlite::tables::quoted(name));
-        open.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|rows| sum + rows)
+        let sql = format!(
+            "SELECT count(*) FROM main.{}",
+            crate::engine::sqlite::tables::quoted(name)
+        );
+        open.query_row(&sql, [], |row| row.get::<_, i64>(0))
+            .map(|rows| sum + rows)
     });
     Ok((names.len() as u64, rows.ok().and_then(|rows| u64::try_from(rows).ok())))
 }

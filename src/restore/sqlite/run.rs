@@ -16,8 +16,8 @@ use super::watch::{Event, Step, Watch};
 use crate::backup;
 use crate::clock::Clock;
 use crate::engine::sqlite::failure::{explain, folder};
-use crate::engine::sqlite::lock::JobLock;
 use crate::engine::sqlite::location::Location;
+use crate::engine::sqlite::lock::JobLock;
 use crate::engine::sqlite::scratch::{self, Scratch};
 use crate::engine::sqlite::{open, put};
 use crate::error::{Exit, Fail, Result};
@@ -120,7 +120,10 @@ impl<'a> Prepared<'a> {
             release(holds).await;
         }
         let (proven, safety) = done?;
-        let (tables, rows) = (proven.tables().len() as u64, proven.tables().iter().map(|it| it.rows).sum());
+        let (tables, rows) = (
+            proven.tables().len() as u64,
+            proven.tables().iter().map(|it| it.rows).sum(),
+        );
         let shelf = proven.shelf();
         // From here on nothing can be interrupted: the file is the old one or the new one.
         watch.step(Step::Put).await;
@@ -157,10 +160,17 @@ impl<'a> Prepared<'a> {
         let read = |bytes| watch.tell(Event::Done(bytes));
         let proving = || watch.tell(Event::Step(Step::Prove));
         let warn = |text| watch.warn(text);
-        let unpacked = self.content.unpack(above, &self.plan.database, &read, &proving, &warn).await;
+        let unpacked = self
+            .content
+            .unpack(above, &self.plan.database, &read, &proving, &warn)
+            .await;
         let proven = unpacked.context("nothing was changed")?;
         watch.step(Step::Prove).await;
-        let is_whole = self.plan.replaces.as_ref().is_some_and(|live| live.broken.is_none() && live.bytes > 0);
+        let is_whole = self
+            .plan
+            .replaces
+            .as_ref()
+            .is_some_and(|live| live.broken.is_none() && live.bytes > 0);
         let safety = match is_whole && self.request.mode == Mode::Replace && self.request.safety {
             true => Some(self.back_up(path).await.context("nothing was changed")?),
             false => None,
@@ -188,7 +198,10 @@ impl<'a> Prepared<'a> {
             };
             let report = backup::run(&request).await.context("the safety snapshot failed")?;
             for (store, why) in report.lacking() {
-                watch.warn(format!("the safety snapshot {} has no copy in {store}: {why}", report.manifest.id));
+                watch.warn(format!(
+                    "the safety snapshot {} has no copy in {store}: {why}",
+                    report.manifest.id
+                ));
             }
             let until = self.request.clock.now() + self.request.job.keep_replaced;
             for store in report.stores() {

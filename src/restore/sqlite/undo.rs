@@ -21,8 +21,11 @@ pub async fn safety(job: &Job, named: Option<&str>) -> Result<BackupId> {
     };
     let newest = stock.ids().into_iter().find(is_safety);
     newest.ok_or_else(|| {
-        Fail::new(Exit::NotFound, format!("job {} has no safety snapshot to go back to", job.name))
-            .hint(format!("`snapback list {}` shows the backups that there are", job.name))
-            .into()
+        Fail::new(
+            Exit::NotFound,
+            format!("job {} has no safety snapshot to go back to", job.name),
+        )
+        .hint(format!("`snapback list {}` shows the backups that there are", job.name))
+        .into()
     })
 }

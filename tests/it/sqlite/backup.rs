@@ -12,10 +12,16 @@ fn a_file_is_backed_up_without_any_configuration_and_gunzip_gives_it_back() {
     let site = Site::with(ALL_KINDS);
     let before = std::fs::read(site.path("app.db")).unwrap();
     let id = site.snapback(&["backup", "app.db"]).ok().stdout.trim().to_owned();
-    assert!(site.gunzipped() == before, "what gunzip gives is the file, byte for byte");
+    assert!(
+        site.gunzipped() == before,
+        "what gunzip gives is the file, byte for byte"
+    );
     std::fs::write(site.path("copy.db"), site.gunzipped()).unwrap();
     assert_eq!(site.shell("copy.db", "PRAGMA integrity_check"), "ok");
-    assert_eq!(site.shell("copy.db", ".sha3sum --schema"), site.shell("app.db", ".sha3sum --schema"));
+    assert_eq!(
+        site.shell("copy.db", ".sha3sum --schema"),
+        site.shell("app.db", ".sha3sum --schema")
+    );
     for (source, verb) in [
         ("app.db", "list"),
         ("./app.db", "list"),
@@ -23,15 +29,35 @@ fn a_file_is_backed_up_without_any_configuration_and_gunzip_gives_it_back() {
         ("file:app.db", "list"),
         ("app.db", "show"),
     ] {
-        assert!(site.snapback(&[verb, source]).ok().stdout.contains(&id), "{verb} {source}");
+        assert!(
+            site.snapback(&[verb, source]).ok().stdout.contains(&id),
+            "{verb} {source}"
+        );
     }
     let full = site.snapback(&["verify", "app.db", "--full"]).ok().stdout;
     assert!(full.contains("counted and hashed again"), "{full}");
     let manifest = site.manifest();
-    let people = manifest["tables"].as_array().unwrap().iter().find(|it| it["name"] == "people").unwrap();
-    assert_eq!((people["schema"].as_str(), people["rows"].as_u64()), (Some("main"), Some(3)));
-    assert_eq!((&manifest["source"]["engine"], &manifest["source"]["database"]), (&"sqlite".into(), &"app.db".into()));
-    assert_eq!((manifest["format_version"].as_u64(), manifest["entries"]["VIEW"].as_u64()), (Some(2), Some(1)));
+    let people = manifest["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["name"] == "people")
+        .unwrap();
+    assert_eq!(
+        (people["schema"].as_str(), people["rows"].as_u64()),
+        (Some("main"), Some(3))
+    );
+    assert_eq!(
+        (&manifest["source"]["engine"], &manifest["source"]["database"]),
+        (&"sqlite".into(), &"app.db".into())
+    );
+    assert_eq!(
+        (
+            manifest["format_version"].as_u64(),
+            manifest["entries"]["VIEW"].as_u64()
+        ),
+        (Some(2), Some(1))
+    );
     assert_eq!(manifest["sqlite"]["damaged"], false);
     assert_eq!(site.files(), ["app.db", "copy.db"], "nothing is left beside a database");
     assert!(std::fs::read(site.path("app.db")).unwrap() == before);
@@ -43,10 +69,19 @@ fn one_database_url_is_enough_and_the_archive_may_be_packed_otherwise() {
     let run = |arguments: &[&str], compress: &str| {
         let mut command = snapback();
         command.current_dir(site.dir.path()).args(arguments);
-        Run::of(command.env("DATABASE_URL", "sqlite+aiosqlite:///app.db").env("SNAPBACK__JOBS__APP__DUMP__COMPRESS", compress))
+        Run::of(
+            command
+                .env("DATABASE_URL", "sqlite+aiosqlite:///app.db")
+                .env("SNAPBACK__JOBS__APP__DUMP__COMPRESS", compress),
+        )
     };
     // Without the variable of a job there is one that is named after the file.
-    let plain = Run::of(snapback().current_dir(site.dir.path()).arg("backup").env("DATABASE_URL", "sqlite:///app.db"));
+    let plain = Run::of(
+        snapback()
+            .current_dir(site.dir.path())
+            .arg("backup")
+            .env("DATABASE_URL", "sqlite:///app.db"),
+    );
     plain.ok();
     assert_eq!(site.archives(".db.gz").len(), 1);
     std::fs::write(
@@ -58,7 +93,11 @@ fn one_database_url_is_enough_and_the_archive_may_be_packed_otherwise() {
     run(&["backup"], "none").ok();
     let zstd = site.archives(".db.zst");
     assert_eq!(zstd.len(), 1, "{:?}", site.files());
-    assert_eq!(site.archives(".db.gz").len(), 0, "retention deletes them whatever they are called");
+    assert_eq!(
+        site.archives(".db.gz").len(),
+        0,
+        "retention deletes them whatever they are called"
+    );
     let plain = site.archives(".db").pop().unwrap();
     assert!(std::fs::read(plain).unwrap() == std::fs::read(site.path("app.db")).unwrap());
     run(&["verify", "--all", "--full"], "gzip").ok();
@@ -79,7 +118,11 @@ fn an_endless_writer_goes_on_and_the_backup_is_one_state() {
         std::fs::write(site.path("copy.db"), site.gunzipped()).unwrap();
         assert_eq!(site.shell("copy.db", "PRAGMA integrity_check"), "ok");
         let pairs = "SELECT (SELECT count(*) FROM pair_a) - (SELECT count(*) FROM pair_b)";
-        assert_eq!(site.shell("copy.db", pairs), "0", "a transaction is in it as a whole or not at all");
+        assert_eq!(
+            site.shell("copy.db", pairs),
+            "0",
+            "a transaction is in it as a whole or not at all"
+        );
         // It has the header of a database with a log, so the shell makes one.
         for beside in ["copy.db", "copy.db-wal", "copy.db-shm"] {
             let _ = std::fs::remove_file(site.path(beside));
@@ -144,7 +187,9 @@ fn each_file_that_is_no_database_is_told_for_what_it_is() {
     let whole = std::fs::read(site.path("app.db")).unwrap();
     std::fs::write(site.path("empty.db"), "").unwrap();
     std::fs::write(site.path("text.db"), "id,name\n1,a\n".repeat(500)).unwrap();
-    let noise: Vec<u8> = (0..16384u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 1).collect();
+    let noise: Vec<u8> = (0..16384u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 1)
+        .collect();
     std::fs::write(site.path("sealed.db"), noise).unwrap();
     std::fs::write(site.path("cut.db"), &whole[..whole.len() - 8192]).unwrap();
     std::fs::create_dir(site.path("folder.db")).unwrap();
@@ -168,12 +213,18 @@ fn each_file_that_is_no_database_is_told_for_what_it_is() {
         let command = format!("cd / && exec \"$0\" backup {}", site.path("app.db").display());
         let mut setpriv = Command::new("setpriv");
         setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &command]);
-        setpriv.arg(env!("CARGO_BIN_EXE_snapback")).env("SNAPBACK__STORES__DEFAULT__PATH", "/tmp/snapback-nobody");
+        setpriv
+            .arg(env!("CARGO_BIN_EXE_snapback"))
+            .env("SNAPBACK__STORES__DEFAULT__PATH", "/tmp/snapback-nobody");
         Run::of(&mut setpriv)
     };
     std::fs::set_permissions(site.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let denied = run(0o600).code(8);
-    assert!(denied.stderr.contains("cannot open") || denied.stderr.contains("permission denied"), "{}", denied.stderr);
+    assert!(
+        denied.stderr.contains("cannot open") || denied.stderr.contains("permission denied"),
+        "{}",
+        denied.stderr
+    );
     let no_log = run(0o644).code(8);
     assert!(no_log.stderr.contains("uses a write-ahead log"), "{}", no_log.stderr);
 }
@@ -208,14 +259,28 @@ fn modules_and_collations_that_are_not_here_are_told_and_keep_nothing_from_being
         c.executescript(\"CREATE TABLE t (a TEXT COLLATE ICU_de PRIMARY KEY, b); CREATE INDEX i ON t (norm(b)); \
         INSERT INTO t VALUES ('x', 'Y'); CREATE TABLE plain (a); INSERT INTO plain VALUES (1);\
         PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES ('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING vec0(a)');\")\nc.close()";
-    let made = Command::new("python3").args(["-c", PROGRAM]).arg(site.path("app.db")).status().unwrap();
+    let made = Command::new("python3")
+        .args(["-c", PROGRAM])
+        .arg(site.path("app.db"))
+        .status()
+        .unwrap();
     assert!(made.success());
     let run = site.snapback(&["backup", "app.db"]).ok();
-    assert!(run.stderr.contains("not provable: v: there is no module vec0 here"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("not provable: v: there is no module vec0 here"),
+        "{}",
+        run.stderr
+    );
     assert!(site.gunzipped() == std::fs::read(site.path("app.db")).unwrap());
-    assert_eq!(site.manifest()["sqlite"]["damaged"], false, "{}", site.manifest()["sqlite"]);
+    assert_eq!(
+        site.manifest()["sqlite"]["damaged"],
+        false,
+        "{}",
+        site.manifest()["sqlite"]
+    );
     site.snapback(&["verify", "app.db", "--full"]).ok();
-    site.snapback(&["restore", "app.db", "--mode", "new", "--as", "copy.db", "-y"]).ok();
+    site.snapback(&["restore", "app.db", "--mode", "new", "--as", "copy.db", "-y"])
+        .ok();
     assert_eq!(shell(&site.path("copy.db"), "SELECT a FROM plain"), "1");
 }
 

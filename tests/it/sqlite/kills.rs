@@ -7,20 +7,27 @@ use std::time::Duration;
 use super::{PAIRS, Site};
 use crate::support::snapback;
 
-const ROWS: &str = "CREATE TABLE filler (a); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+const ROWS: &str =
+    "CREATE TABLE filler (a); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
     INSERT INTO filler SELECT hex(randomblob(300)) FROM n;";
 
 /// A database with a backup, and something else in it since.
 fn site(mode: &str) -> Site {
     let site = Site::with(&format!("PRAGMA journal_mode = {mode}; {PAIRS} {ROWS}"));
     site.snapback(&["backup", "app.db"]).ok();
-    site.python("app.db", "INSERT INTO pair_a VALUES (1); UPDATE filler SET a = a || 'x'");
+    site.python(
+        "app.db",
+        "INSERT INTO pair_a VALUES (1); UPDATE filler SET a = a || 'x'",
+    );
     site
 }
 
 fn is_old_or_new(site: &Site) -> String {
     assert_eq!(site.shell("app.db", "PRAGMA integrity_check"), "ok");
-    let state = site.shell("app.db", "SELECT count(*) FROM pair_a; SELECT count(*) FROM filler WHERE a LIKE '%x'");
+    let state = site.shell(
+        "app.db",
+        "SELECT count(*) FROM pair_a; SELECT count(*) FROM filler WHERE a LIKE '%x'",
+    );
     assert!(["1\n3000", "0\n0"].contains(&state.as_str()), "{state}");
     state
 }
@@ -69,7 +76,10 @@ fn a_restore_or_a_backup_that_is_killed_at_any_moment_leaves_one_whole_state() {
             child.kill().unwrap();
             child.wait().unwrap();
             if is_old_or_new(&site) == "0\n0" {
-                site.python("app.db", "INSERT INTO pair_a VALUES (1); UPDATE filler SET a = a || 'x'");
+                site.python(
+                    "app.db",
+                    "INSERT INTO pair_a VALUES (1); UPDATE filler SET a = a || 'x'",
+                );
             }
         }
         site.snapback(&["backup", "app.db"]).ok();

@@ -9,7 +9,14 @@ use crate::support::Run;
 /// All that can be seen of a database, by SQLite's own means.
 fn content(site: &Site, name: &str) -> String {
     let mut all = site.shell(name, ".dump");
-    for pragma in ["page_size", "encoding", "auto_vacuum", "user_version", "application_id", "journal_mode"] {
+    for pragma in [
+        "page_size",
+        "encoding",
+        "auto_vacuum",
+        "user_version",
+        "application_id",
+        "journal_mode",
+    ] {
         all += &format!("\n{pragma} {}", site.shell(name, &format!("PRAGMA {pragma}")));
     }
     all
@@ -26,7 +33,10 @@ fn everything_comes_back_and_can_be_taken_back_again() {
         let site = Site::with(&format!("{settings} {ALL_KINDS}"));
         let before = content(&site, "app.db");
         site.snapback(&["backup", "app.db"]).ok();
-        site.python("app.db", "DROP TABLE strict_one; DELETE FROM people; PRAGMA user_version = 99; CREATE TABLE new (a)");
+        site.python(
+            "app.db",
+            "DROP TABLE strict_one; DELETE FROM people; PRAGMA user_version = 99; CREATE TABLE new (a)",
+        );
         let damaged = content(&site, "app.db");
         assert_ne!(before, damaged);
         site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
@@ -91,7 +101,10 @@ fn the_file_stays_the_same_file_also_behind_a_link() {
     std::fs::remove_file(site.path("real.db")).unwrap();
     site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
     let made = std::fs::metadata(site.path("real.db")).unwrap();
-    assert_eq!((made.mode(), made.uid(), made.gid()), (before.mode(), before.uid(), before.gid()));
+    assert_eq!(
+        (made.mode(), made.uid(), made.gid()),
+        (before.mode(), before.uid(), before.gid())
+    );
     assert!(std::fs::symlink_metadata(site.path("app.db")).unwrap().is_symlink());
     assert_eq!(site.files(), ["app.db", "real.db"]);
 }
@@ -147,19 +160,45 @@ fn files_that_people_have_are_restored() {
     pack("gzip", "dump.sql", "dump.sql.gz");
     pack("gzip", "app.db", "backup_20250117_143022.db.gz");
     std::fs::copy(site.path("app.db"), site.path("other.sqlite3")).unwrap();
-    for file in ["dump.sql", "dump.sql.gz", "backup_20250117_143022.db.gz", "other.sqlite3"] {
+    for file in [
+        "dump.sql",
+        "dump.sql.gz",
+        "backup_20250117_143022.db.gz",
+        "other.sqlite3",
+    ] {
         site.python("app.db", "DELETE FROM tags; DELETE FROM strict_one");
         site.snapback(&["restore", "app.db", "--from", file, "-y"]).ok();
-        assert_eq!(site.shell("app.db", "SELECT count(*) FROM strict_one; SELECT count(*) FROM tags"), "3\n3", "{file}");
-        assert_eq!(site.shell("app.db", "SELECT body FROM words WHERE words MATCH 'quick'"), "the quick brown fox", "{file}");
+        assert_eq!(
+            site.shell("app.db", "SELECT count(*) FROM strict_one; SELECT count(*) FROM tags"),
+            "3\n3",
+            "{file}"
+        );
+        assert_eq!(
+            site.shell("app.db", "SELECT body FROM words WHERE words MATCH 'quick'"),
+            "the quick brown fox",
+            "{file}"
+        );
     }
     std::fs::write(site.path("bad.sql"), ".shell touch owned\nCREATE TABLE t (a);\n").unwrap();
     let run = site.snapback(&["restore", "app.db", "--from", "bad.sql", "-y"]).code(2);
     assert!(run.stderr.contains("commands of SQLite's shell"), "{}", run.stderr);
-    std::fs::write(site.path("half.db.gz"), &std::fs::read(site.path("backup_20250117_143022.db.gz")).unwrap()[..900]).unwrap();
-    site.snapback(&["restore", "app.db", "--from", "half.db.gz", "-y"]).code(6);
-    assert_eq!(site.shell("app.db", "SELECT count(*) FROM strict_one"), "3", "nothing was changed");
-    assert!(!site.files().iter().any(|name| name.starts_with('.')), "{:?}", site.files());
+    std::fs::write(
+        site.path("half.db.gz"),
+        &std::fs::read(site.path("backup_20250117_143022.db.gz")).unwrap()[..900],
+    )
+    .unwrap();
+    site.snapback(&["restore", "app.db", "--from", "half.db.gz", "-y"])
+        .code(6);
+    assert_eq!(
+        site.shell("app.db", "SELECT count(*) FROM strict_one"),
+        "3",
+        "nothing was changed"
+    );
+    assert!(
+        !site.files().iter().any(|name| name.starts_with('.')),
+        "{:?}",
+        site.files()
+    );
 }
 
 #[test]
@@ -171,16 +210,30 @@ fn what_is_no_database_any_more_is_set_aside_and_pages_of_another_size_need_it_a
     let run = site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
     assert!(run.stdout.contains("what was there is kept as"), "{}", run.stdout);
     assert_eq!(site.shell("app.db", ".dump"), before);
-    let aside = site.files().into_iter().find(|name| name.starts_with("app.db.before-")).unwrap();
+    let aside = site
+        .files()
+        .into_iter()
+        .find(|name| name.starts_with("app.db.before-"))
+        .unwrap();
     assert!(std::fs::read(site.path(&aside)).unwrap().starts_with(b"garbage"));
     std::fs::remove_file(site.path("app.db")).unwrap();
-    site.python("app.db", "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; CREATE TABLE t (a);");
+    site.python(
+        "app.db",
+        "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; CREATE TABLE t (a);",
+    );
     site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
     assert_eq!(site.shell("app.db", ".dump"), before);
     assert_eq!(site.shell("app.db", "PRAGMA page_size"), "4096");
     let run = site.snapback(&["restore", "app.db", "latest"]).code(7);
-    assert!(run.stderr.contains("nobody is there to confirm the restore of \"app.db\""), "{}", run.stderr);
-    let plan = site.snapback(&["restore", "app.db", "latest", "--dry-run", "--json"]).ok();
+    assert!(
+        run.stderr
+            .contains("nobody is there to confirm the restore of \"app.db\""),
+        "{}",
+        run.stderr
+    );
+    let plan = site
+        .snapback(&["restore", "app.db", "latest", "--dry-run", "--json"])
+        .ok();
     let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
     assert_eq!(plan["plan"]["mode"], "replace");
     let refused: Run = site.snapback(&["restore", "app.db", "--mode", "new", "--as", "app.db", "-y"]);

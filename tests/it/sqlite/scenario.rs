@@ -18,11 +18,19 @@ fn the_same_commands_serve_both_engines() {
     server.psql("teaching", SCHEMA);
     let postgres = server.url("teaching");
     for url in ["sqlite:///app.db", postgres.as_str()] {
-        let folder = site.path(if url.starts_with("sqlite") { "development" } else { "production" });
+        let folder = site.path(if url.starts_with("sqlite") {
+            "development"
+        } else {
+            "production"
+        });
         let run = |arguments: &[&str]| {
             let mut command = snapback();
             command.current_dir(site.dir.path()).args(arguments);
-            Run::of(command.env("DATABASE_URL", url).env("SNAPBACK__STORES__DEFAULT__PATH", &folder))
+            Run::of(
+                command
+                    .env("DATABASE_URL", url)
+                    .env("SNAPBACK__STORES__DEFAULT__PATH", &folder),
+            )
         };
         let ask = |sql: &str| match url.starts_with("sqlite") {
             true => site.shell("app.db", sql),
@@ -49,11 +57,19 @@ fn the_same_commands_serve_both_engines() {
 #[test]
 fn files_of_backup_sh_are_restored() {
     let site = Site::with(SCHEMA);
-    let gzip = Command::new("gzip").arg("-kc").arg(site.path("app.db")).output().unwrap();
+    let gzip = Command::new("gzip")
+        .arg("-kc")
+        .arg(site.path("app.db"))
+        .output()
+        .unwrap();
     std::fs::write(site.path("backup_20250117_143022.db.gz"), gzip.stdout).unwrap();
     site.python("app.db", "DROP TABLE grades");
-    site.snapback(&["restore", "app.db", "--from", "backup_20250117_143022.db.gz", "--yes"]).ok();
+    site.snapback(&["restore", "app.db", "--from", "backup_20250117_143022.db.gz", "--yes"])
+        .ok();
     assert_eq!(site.shell("app.db", "SELECT count(*) FROM grades"), "2");
     site.snapback(&["undo", "app.db", "--yes"]).ok();
-    assert_eq!(site.shell("app.db", "SELECT count(*) FROM sqlite_schema WHERE name = 'grades'"), "0");
+    assert_eq!(
+        site.shell("app.db", "SELECT count(*) FROM sqlite_schema WHERE name = 'grades'"),
+        "0"
+    );
 }

@@ -33,7 +33,9 @@ async fn round_trip(path: &Path, compress: &str) -> (Contents, Scratch) {
     assert_eq!((written.bytes, &written.body_sha256), (digest.bytes(), &digest.hex()));
     let scratch = Scratch::create(&std::env::temp_dir(), "round-trip.db").unwrap();
     let algorithm = request.compress.algorithm;
-    let (scratch, _) = unpack::unpack(Source::memory(bytes), algorithm, scratch, &|_| ()).await.unwrap();
+    let (scratch, _) = unpack::unpack(Source::memory(bytes), algorithm, scratch, &|_| ())
+        .await
+        .unwrap();
     (exported.contents, scratch)
 }
 
@@ -53,8 +55,14 @@ async fn every_page_is_what_it_was_whatever_the_pages_are_like() {
     for (number, (settings, compress)) in [
         ("PRAGMA page_size = 512; PRAGMA encoding = 'UTF-16le'", "gzip"),
         ("PRAGMA page_size = 65536; PRAGMA auto_vacuum = INCREMENTAL", "zstd"),
-        ("PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-16be'; PRAGMA user_version = -7", "none"),
-        ("PRAGMA page_size = 1024; PRAGMA application_id = 99; PRAGMA journal_mode = WAL", "lz4"),
+        (
+            "PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-16be'; PRAGMA user_version = -7",
+            "none",
+        ),
+        (
+            "PRAGMA page_size = 1024; PRAGMA application_id = 99; PRAGMA journal_mode = WAL",
+            "lz4",
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -78,8 +86,14 @@ async fn every_page_is_what_it_was_whatever_the_pages_are_like() {
 async fn rows_that_are_only_in_the_log_are_in_the_backup_and_a_writer_does_not_wait() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
-    let writer = make(&path, &format!("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; {ROWS}"));
-    assert!(std::fs::metadata(&path).unwrap().len() < 10_000, "all rows are in the log");
+    let writer = make(
+        &path,
+        &format!("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; {ROWS}"),
+    );
+    assert!(
+        std::fs::metadata(&path).unwrap().len() < 10_000,
+        "all rows are in the log"
+    );
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let writes = std::thread::spawn({
         let stop = Arc::clone(&stop);
@@ -100,7 +114,9 @@ async fn rows_that_are_only_in_the_log_are_in_the_backup_and_a_writer_does_not_w
     assert_eq!(found.tables, contents.tables);
     // Back it goes, while the writer has the file open.
     put::into_live(scratch.path(), &path, Duration::from_secs(5), &|_| ()).unwrap();
-    let count: i64 = writer.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+    let count: i64 = writer
+        .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(u64::try_from(count).unwrap(), contents.tables[0].rows);
 }
 
@@ -108,7 +124,10 @@ async fn rows_that_are_only_in_the_log_are_in_the_backup_and_a_writer_does_not_w
 async fn what_is_damaged_or_not_understood_is_saved_and_marked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
-    drop(make(&path, &format!("PRAGMA page_size = 1024; {ROWS} CREATE INDEX i ON t (body);")));
+    drop(make(
+        &path,
+        &format!("PRAGMA page_size = 1024; {ROWS} CREATE INDEX i ON t (body);"),
+    ));
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle..middle + 4096].fill(0xEE);
@@ -136,14 +155,25 @@ async fn what_is_no_database_is_refused() {
         }
     };
     assert!(refused(Vec::new()).await.contains("empty file"));
-    assert!(refused(b"id,name\n1,text\n".repeat(100)).await.contains("looks like text"));
-    let noise: Vec<u8> = (0..8192u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80).collect();
+    assert!(
+        refused(b"id,name\n1,text\n".repeat(100))
+            .await
+            .contains("looks like text")
+    );
+    let noise: Vec<u8> = (0..8192u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80)
+        .collect();
     assert!(refused(noise).await.contains("encrypted"));
     let whole = folder.path().join("whole.db");
     drop(make(&whole, ROWS));
     let mut cut = std::fs::read(&whole).unwrap();
     cut.truncate(cut.len() - 4096);
     assert!(refused(cut).await.contains("is cut"));
-    assert!(open::find(&folder.path().join("none.db")).unwrap_err().to_string().contains("there is no database"));
+    assert!(
+        open::find(&folder.path().join("none.db"))
+            .unwrap_err()
+            .to_string()
+            .contains("there is no database")
+    );
     assert!(Algorithm::Gzip.suffix() == ".gz" && !folder.path().join("none.db").exists());
 }
