@@ -385,7 +385,9 @@ async fn finish(
 ) -> Report {
     let mut afterwards = Vec::new();
     if let Err(error) = copies.release().await {
-        afterwards.push(format!("the claim of the run stays until the next one: {error:#}"));
+        afterwards.push(format!(
+            "the claim of this run could not be removed; the next run removes it: {error:#}"
+        ));
     }
     let failed = failure(request, manifest.id, String::new());
     copies.clear_away(&failed, false, false).await;

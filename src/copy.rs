@@ -276,7 +276,7 @@ impl Copying<'_> {
                 checksums: said,
             };
             if let Err(error) = self.target.record_check(&check).await {
-                tracing::warn!("what {} says of the copy cannot be remembered: {error:#}", self.target);
+                tracing::warn!("what {} says of the copy could not be recorded: {error:#}", self.target);
             }
         }
         Ok(())

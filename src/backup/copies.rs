@@ -260,6 +260,8 @@ async fn clear_away(shelf: &Shelf, id: BackupId, interrupted: bool) {
         cleared = shelf.release(id).await;
     }
     if let Err(error) = cleared {
-        tracing::warn!("what the failed run {id} left in {shelf} stays until the next one: {error:#}");
+        tracing::warn!(
+            "the rest of the failed run {id} could not be removed from {shelf}; the next run removes it: {error:#}"
+        );
     }
 }

@@ -16,6 +16,7 @@ mod arguments;
 pub mod backup;
 pub mod completions;
 pub mod config;
+mod confirm;
 pub mod copy;
 pub mod dump;
 mod job_and_backup;
@@ -29,6 +30,7 @@ pub mod restore;
 pub mod serve;
 mod setup;
 pub mod show;
+mod terminal;
 pub mod undo;
 pub mod verify;
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::terminal;
 use crate::error::Result;
 
 /// Prints `text` and a line feed; that nobody reads any more is no failure.
@@ -42,9 +43,16 @@ pub fn is_terminal() -> bool {
 
 /// A table with aligned columns.
 pub struct Table {
+    headings: Vec<String>,
     rows: Vec<Vec<String>>,
     right: Vec<bool>,
 }
+
+/// Blanks between two columns.
+const GAP: &str = "  ";
+
+/// What stands before the cells that find no room beside the others.
+const INDENT: &str = "    ";
 
 impl Table {
     /// A table with these headings; a heading that begins with `>` is of a column that is aligned to the right.
@@ -52,7 +60,8 @@ impl Table {
     pub fn new(headings: &[&str]) -> Self {
         let heading = |text: &&str| text.trim_start_matches('>').to_owned();
         Table {
-            rows: vec![headings.iter().map(heading).collect()],
+            headings: headings.iter().map(heading).collect(),
+            rows: Vec::new(),
             right: headings.iter().map(|text| text.starts_with('>')).collect(),
         }
     }
@@ -62,23 +71,69 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The table as text, without a line feed at its end.
+    /// The table as text as wide as the terminal of standard output, without a line feed at its end. In a file or a pipe every
+    /// row is one line.
     #[must_use]
     pub fn render(&self) -> String {
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        self.render_in(terminal::output_width().unwrap_or(usize::MAX))
+    }
+
+    /// The table as text of at most `width` columns, without a line feed at its end. Columns that find no room beside the
+    /// others stand below their row, under their names.
+    fn render_in(&self, width: usize) -> String {
+        let widths: Vec<usize> = (0..self.headings.len()).map(|column| self.width(column)).collect();
+        let fitting = fitting(&widths, width);
+        let mut lines = vec![self.line(&self.headings, widths.get(..fitting).unwrap_or_default())];
+        for row in &self.rows {
+            lines.push(self.line(row, widths.get(..fitting).unwrap_or_default()));
+            let below: Vec<String> = (self.headings.iter().zip(row).skip(fitting))
+                .filter(|(_, cell)| !cell.is_empty())
+                .map(|(heading, cell)| format!("{}: {cell}", heading.to_lowercase()))
+                .collect();
+            if !below.is_empty() {
+                let below = terminal::wrap(&below.join(", "), width.saturating_sub(INDENT.len()));
+                lines.extend(below.iter().map(|text| format!("{INDENT}{text}")));
+            }
+        }
+        lines.join("\n")
+    }
+
+    /// Columns of a terminal that a column of the table takes.
+    fn width(&self, column: usize) -> usize {
+        let all = std::iter::once(&self.headings).chain(&self.rows);
+        let cells = all.filter_map(|row| row.get(column));
+        cells.map(|cell| terminal::columns(cell)).max().unwrap_or(0)
+    }
+
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
+        let cell = |((text, width), right): ((&String, &usize), &bool)| {
+            let blanks = " ".repeat(width.saturating_sub(terminal::columns(text)));
+            match right {
+                true => format!("{blanks}{text}"),
+                false => format!("{text}{blanks}"),
+            }
         };
-        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
-        let line = |row: &Vec<String>| {
-            let cell = |(column, text): (usize, &String)| match (self.right[column], widths[column]) {
-                (true, width) => format!("{text:>width$}"),
-                (false, width) => format!("{text:<width$}"),
-            };
-            let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
-            cells.join("  ").trim_end().to_owned()
-        };
-        self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+        let cells: Vec<String> = row.iter().zip(widths).zip(&self.right).map(cell).collect();
+        cells.join(GAP).trim_end().to_owned()
+    }
+}
+
+/// How many columns of these widths stand side by side in `width`: at least the first.
+fn fitting(widths: &[usize], width: usize) -> usize {
+    let mut used = 0_usize;
+    let fits = widths.iter().take_while(|column| {
+        used += *column + if used > 0 { GAP.len() } else { 0 };
+        used <= width
+    });
+    fits.count().max(1)
+}
+
+/// A number with what it counts: `1 table`, `1,234 tables`.
+#[must_use]
+pub fn plural(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        number => format!("{} {one}s", count(number)),
     }
 }
 
@@ -128,7 +183,27 @@ mod tests {
         let mut table = Table::new(&["ID", ">SIZE", "NOTE"]);
         table.row(["1", "10", ""].map(str::to_owned));
         table.row(["long", "9", "x"].map(str::to_owned));
-        assert_eq!(table.render(), "ID    SIZE  NOTE\n1       10\nlong     9  x");
+        assert_eq!(table.render_in(80), "ID    SIZE  NOTE\n1       10\nlong     9  x");
+    }
+
+    #[test]
+    fn what_does_not_fit_stands_below() {
+        let mut table = Table::new(&["ID", ">SIZE", "NOTE"]);
+        table.row(["1", "10", "a note that is long"].map(str::to_owned));
+        table.row(["2", "9", ""].map(str::to_owned));
+        assert_eq!(
+            table.render_in(20),
+            "ID  SIZE\n1     10\n    note: a note\n    that is long\n2      9"
+        );
+        assert_eq!(table.render_in(1).lines().next(), Some("ID"));
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            [plural(1, "job"), plural(0, "job"), plural(1234, "row")],
+            ["1 job", "0 jobs", "1,234 rows"]
+        );
     }
 
     #[test]

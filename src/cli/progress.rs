@@ -1,14 +1,41 @@
 //! Progress for a person who waits: a bar with a rate on a terminal, nothing otherwise.
 
+use std::fmt;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// A bar that knows what is being done and how far it is; cheap to clone, all clones are the same bar.
+use super::terminal;
+
+/// How often the bar moves though nothing happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Columns from which on rate and remaining time are shown, and from which on there is a bar as well.
+const ROOM_FOR_RATE: usize = 60;
+const ROOM_FOR_BAR: usize = 76;
+const BAR: usize = 12;
+
+/// A bar that knows what is being done and how far it is; cheap to clone, all clones are the same bar. Nothing is drawn
+/// before the first step.
 #[derive(Clone)]
 pub struct Progress {
     bar: ProgressBar,
+    look: Look,
+    drawn: Arc<AtomicBool>,
+}
+
+/// What a person gets to see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nothing: nobody looks, or a program does.
+    Nothing,
+    /// A line for each step: on a terminal that can only print.
+    Lines,
+    /// A line that is drawn again and again.
+    Bar,
 }
 
 impl Progress {
@@ -16,28 +43,44 @@ impl Progress {
     #[must_use]
     pub fn new(wanted: bool) -> Self {
         let bar = ProgressBar::no_length();
-        if wanted && std::io::stderr().is_terminal() {
-            bar.enable_steady_tick(Duration::from_millis(200));
-        } else {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        Progress {
+            bar,
+            look: match wanted && std::io::stderr().is_terminal() {
+                false => Look::Nothing,
+                true if terminal::can_redraw() => Look::Bar,
+                true => Look::Lines,
+            },
+            drawn: Arc::default(),
         }
-        Progress { bar }
     }
 
     /// Begins a step that shows no amounts until [`Progress::total`].
+    #[allow(clippy::print_stderr)] // a step belongs to people
     pub fn step(&self, text: &str) {
-        self.bar.set_style(style("{spinner} {msg} ({elapsed})"));
+        match self.look {
+            Look::Nothing => return,
+            Look::Lines => return eprintln!("{text}"),
+            Look::Bar => {}
+        }
+        self.bar.set_style(style("{spinner} {wide_msg} {elapsed}"));
         self.bar.set_position(0);
         self.bar.set_message(text.to_owned());
+        if !self.drawn.swap(true, Ordering::Relaxed) {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            self.bar.enable_steady_tick(TICK);
+        }
     }
 
     /// Says how many bytes there are to go in this step.
     pub fn total(&self, bytes: u64) {
+        if self.look != Look::Bar {
+            return;
+        }
         self.bar.set_position(0);
         self.bar.set_length(bytes);
-        self.bar.set_style(style(
-            "{spinner} {msg} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta}",
-        ));
+        self.bar
+            .set_style(style("{spinner} {wide_msg} {amounts}").with_key("amounts", amounts));
     }
 
     /// So many more bytes are done.
@@ -56,13 +99,39 @@ impl Progress {
     /// Warns, above the bar; also where there is no bar.
     #[allow(clippy::print_stderr)] // a warning belongs to people
     pub fn warn(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("snapback: warning: {text}"));
+        self.suspend(|| eprintln!("snapback: warning: {text}"));
+    }
+
+    /// Does something that needs the terminal for itself: nothing is drawn meanwhile.
+    pub fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
     }
 
     /// Removes the bar.
     pub fn end(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// How far a step is, in as many columns as the terminal has to spare at this moment.
+fn amounts(state: &ProgressState, out: &mut dyn fmt::Write) {
+    let (done, total) = (state.pos(), state.len().unwrap_or(0));
+    let room = terminal::error_width();
+    let mut text = format!("{}/{}", HumanBytes(done), HumanBytes(total));
+    if room >= ROOM_FOR_RATE {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a rate for people
+        let rate = state.per_sec() as u64;
+        text.push_str(&format!(" {}/s", HumanBytes(rate)));
+        if total > done && rate > 0 {
+            text.push_str(&format!(" {:#} left", HumanDuration(state.eta())));
+        }
+    }
+    if room >= ROOM_FOR_BAR {
+        let filled = (state.fraction() * BAR as f32).clamp(0.0, BAR as f32) as usize;
+        text = format!("{}{} {text}", "█".repeat(filled), "░".repeat(BAR - filled));
+    }
+    // A bar that cannot be drawn is no reason to fail.
+    let _ = out.write_str(&text);
 }
 
 fn style(template: &str) -> ProgressStyle {

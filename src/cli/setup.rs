@@ -1,7 +1,6 @@
 //! What verbs start from: the configuration, and a log that is readable, JSON, or goes straight to journald.
 
 use std::collections::BTreeSet;
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -9,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::terminal;
 use crate::cli::Globals;
 use crate::config::raw::{Log, LogFormat};
 use crate::config::{Config, environment};
@@ -102,9 +102,7 @@ fn init(log: &Log) -> Result<()> {
         .with_writer(std::io::stderr)
         .with_target(false);
     match log.format {
-        LogFormat::Human => registry
-            .with(lines.with_ansi(std::io::stderr().is_terminal()))
-            .try_init(),
+        LogFormat::Human => registry.with(lines.with_ansi(terminal::has_colour())).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         LogFormat::Journald => {
             let journal =

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
+use super::confirm::confirm;
 use super::output;
 use super::progress::Progress;
-use super::restore::{Go, confirm, go, pause_at, sqlite, watch};
+use super::restore::{Go, go, pause_at, sqlite, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
@@ -106,7 +107,7 @@ async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, k
     }
     if !globals.json {
         output::line(&format!(
-            "{} on {target} is replaced by {}, which was live until {}; what is live now is kept",
+            "{} on {target} will be replaced by {}, which was live until it was replaced {}; what is live now will be kept",
             database,
             kept.name,
             output::ago(kept.since, Utc::now())
@@ -115,10 +116,10 @@ async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, k
     if args.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.yes {
-        confirm(database, "undo")?;
-    }
     let progress = Progress::new(!globals.json);
+    if !args.yes {
+        confirm(&progress, database, "undo")?;
+    }
     let watch = watch(&progress, pause_at(args.pause_at.as_deref())?);
     let undone = undo::undo(target, database, &kept.name, Utc::now(), &watch).await;
     progress.end();
@@ -128,11 +129,13 @@ async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, k
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&format!(
-        "{} is what it was before, back in {} ms",
+        "{} is again what it was before the restore (swapped in {} ms)",
         undone.database, undone.away_ms
     ))?;
     if let Some(kept) = &undone.kept {
-        output::line(&format!("what was live is kept as {kept}; undo again takes it back"))?;
+        output::line(&format!(
+            "what was live until now is kept as {kept}; another undo brings it back"
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

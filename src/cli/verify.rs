@@ -23,7 +23,7 @@ pub struct Args {
     /// Verify all backups of the job
     #[arg(long, conflicts_with = "backup")]
     all: bool,
-    /// Verify so much of the job's backups, those that were not looked at for the longest time: 10%
+    /// Verify this share of the job's backups, those that were verified longest ago first, such as 10%
     #[arg(long, conflicts_with_all = ["backup", "all"], value_name = "PERCENT", value_parser = percent)]
     sample: Option<u8>,
     /// Verify the copies in this store only; without it those in all stores of the job
@@ -164,7 +164,10 @@ async fn look(copy: &Copy, depth: Depth, keys: &Keys, globals: &Globals) -> Resu
         checksums: findings.checksums.clone(),
     };
     if let Err(error) = copy.shelf.record_check(&check).await {
-        tracing::warn!("what was found cannot be remembered in {}: {error:#}", copy.shelf);
+        tracing::warn!(
+            "the result of the check could not be recorded in {}: {error:#}",
+            copy.shelf
+        );
     }
     Ok(findings)
 }

@@ -18,6 +18,7 @@ mod equal_options;
 mod equal_random;
 mod equal_round_trip;
 mod globals;
+mod keyboard;
 mod restore;
 mod retention_random;
 mod s3;

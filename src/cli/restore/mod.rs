@@ -5,7 +5,7 @@ mod plan;
 pub mod sqlite;
 
 use std::borrow::Cow;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::choice::Choice;
 use super::backup::cancel_by_signals;
+use super::confirm::confirm;
 use super::job_and_backup::JobAndBackup;
 use super::output;
 use super::progress::Progress;
@@ -64,7 +65,7 @@ pub struct Args {
     /// Take no safety snapshot of what is replaced
     #[arg(long)]
     no_safety: bool,
-    /// Try it also on a server that is older than the backup's
+    /// Restore even if the server is older than the one that the backup was made on
     #[arg(long)]
     force: bool,
     /// Connections that load at the same time [default: as many as the job's backups use]
@@ -159,7 +160,7 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
     }
     plan.check()?;
     if let Some(verb) = how.confirm {
-        confirm(&plan.database, verb)?;
+        confirm(progress, &plan.database, verb)?;
     }
     cancel_by_signals(&how.cancel)?;
     let outcome = prepared.run().await;
@@ -298,32 +299,6 @@ pub fn watch(progress: &Progress, pause_at: Option<Step>) -> Watch {
         Event::Warning(text) => shown.warn(&text),
     });
     watch.pausing_at(pause_at)
-}
-
-/// Asks a person to type the name of the database, and refuses where there is none to ask.
-///
-/// # Errors
-/// [`Exit::Refused`]: the name was not typed.
-pub fn confirm(database: &str, verb: &str) -> Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Fail::new(
-            Exit::Refused,
-            format!("nobody is there to confirm the {verb} of {database:?}"),
-        )
-        .hint("add --yes to go ahead without being asked")
-        .into());
-    }
-    eprint(&format!("Type the name of the database to go ahead ({database}): "))?;
-    let mut typed = String::new();
-    std::io::stdin().read_line(&mut typed)?;
-    if typed.trim_end_matches(['\n', '\r']) == database {
-        return Ok(());
-    }
-    Err(Fail::new(
-        Exit::Refused,
-        format!("the {verb} was not confirmed, and nothing was changed"),
-    )
-    .into())
 }
 
 fn eprint(text: &str) -> Result<()> {

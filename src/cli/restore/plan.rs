@@ -16,8 +16,11 @@ pub fn text(plan: &Plan) -> String {
         Some(replaced) => lines.extend(replaces(plan, replaced)),
         None => lines.push(format!("as the new database {} on {}", plan.database, plan.server)),
     }
-    let free = plan.space.free.map_or("unknown".to_owned(), bytes);
-    lines.push(format!("Room: about {} needed, {free} free", bytes(plan.space.needed)));
+    let free = plan
+        .space
+        .free
+        .map_or("free space unknown".to_owned(), |free| format!("{} free", bytes(free)));
+    lines.push(format!("Disk space: about {} needed, {free}", bytes(plan.space.needed)));
     for (what, names) in [
         ("roles", &plan.needs.roles),
         ("extensions", &plan.needs.extensions),
@@ -130,17 +133,17 @@ fn changes(changes: &Changes) -> Vec<String> {
     if let Some(rows) = changes.rows.and_then(|rows| u64::try_from(rows).ok()) {
         let since = changes
             .counted_since
-            .map_or("as far as the server has counted".to_owned(), |at| {
+            .map_or("by the server's own count".to_owned(), |at| {
                 format!("since {}", at.format("%Y-%m-%d %H:%M UTC"))
             });
         lines.push(format!(
-            "  rows changed {since}, its catalogs' among them: {}",
+            "  rows changed {since}, system catalogs included: {}",
             count(rows)
         ));
     }
     for (what, when) in [
         (
-            "last vacuumed or analyzed, as the server does after changes",
+            "last vacuumed or analyzed (the server does so after changes)",
             changes.maintained,
         ),
         ("newest commit on the server, in any database", changes.newest_commit),

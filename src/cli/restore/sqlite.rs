@@ -9,9 +9,10 @@ use chrono::Utc;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Args, Mode, confirm, eprint, pause_at};
+use super::{Args, Mode, eprint, pause_at};
 use crate::cli::Globals;
 use crate::cli::backup::cancel_by_signals;
+use crate::cli::confirm::confirm;
 use crate::cli::output::{self, ago, bytes, count};
 use crate::cli::progress::Progress;
 use crate::clock::Clock;
@@ -199,7 +200,7 @@ pub async fn go(globals: &Globals, asked: Asked<'_>, how: How<'_>) -> Result<Exi
     }
     plan.check()?;
     if !how.yes {
-        confirm(&plan.database, how.verb)?;
+        confirm(&progress, &plan.database, how.verb)?;
     }
     cancel_by_signals(&cancel)?;
     let outcome = prepared.run().await;

@@ -343,7 +343,7 @@ async fn remember(shelf: &Shelf, id: BackupId, at: DateTime<Utc>, problems: Vec<
         checksums: Vec::new(),
     };
     if let Err(error) = shelf.record_check(&check).await {
-        tracing::warn!("what was found cannot be remembered in {shelf}: {error:#}");
+        tracing::warn!("the result of the check could not be recorded in {shelf}: {error:#}");
     }
 }
 

@@ -9,9 +9,11 @@ pub mod program;
 pub mod relay;
 pub mod s3;
 pub mod server;
+pub mod terminal;
 
 pub use disk::SmallDisk;
 pub use pooler::Pooler;
 pub use program::{Run, snapback};
 pub use relay::Relay;
 pub use server::{Server, VERSIONS, bin_dir};
+pub use terminal::{Size, Terminal};
