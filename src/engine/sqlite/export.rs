@@ -236,7 +236,8 @@ fn read(
     let _ = begun.send((size, Some(open.get_interrupt_handle())));
     pages.read(&open, facts.page_size, facts.pages, &|bytes| progress.read(bytes))?;
     let contents = contents(&open, facts)?;
-    open.execute_batch("COMMIT")?;
+    // Nothing was written; and where damage was found, SQLite refuses to commit even that.
+    open.execute_batch("ROLLBACK")?;
     Ok(contents)
 }
 

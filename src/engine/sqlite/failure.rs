@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
+use rustix::fs::{Access, access};
 
 use super::users;
 use crate::error::{Exit, Fail};
@@ -47,6 +48,10 @@ pub fn explain(error: rusqlite::Error, path: &Path) -> anyhow::Error {
         Some(ErrorCode::DiskFull) => {
             fail(Exit::Failure, format!("the disk that {name} is on is full")).hint("make room and try again")
         }
+        // A log needs files beside it, which cannot be made there.
+        Some(ErrorCode::ReadOnly) if !is_rollback(&error) && access(folder(path), Access::WRITE_OK).is_err() => {
+            cannot_open(path)
+        }
         Some(ErrorCode::ReadOnly) => fail(Exit::Permission, format!("{name} may only be read: {error}")).hint(
             "a database whose application was killed must be written to before it can be read: run as a user who may, \
              or open it once with its application",
@@ -57,6 +62,14 @@ pub fn explain(error: rusqlite::Error, path: &Path) -> anyhow::Error {
         _ => return anyhow::Error::new(error).context(format!("database {name}")),
     }
     .into()
+}
+
+/// Whether what a killed application left would have to be rolled back.
+fn is_rollback(error: &rusqlite::Error) -> bool {
+    const READONLY_ROLLBACK: i32 = 776;
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == READONLY_ROLLBACK)
 }
 
 /// Why a file that SQLite takes for no database is none. Only asked when no connection to it can have a lock.
@@ -88,12 +101,11 @@ fn not_a_database(path: &Path) -> Fail {
 fn cannot_open(path: &Path) -> Fail {
     let name = path.display();
     let denied = |what: &str| Fail::new(Exit::Permission, format!("permission denied: {name} {what}"));
-    let may = |path: &Path, access| rustix::fs::access(path, access).is_ok();
-    if !may(path, rustix::fs::Access::READ_OK) {
+    if access(path, Access::READ_OK).is_err() {
         return denied("may not be read").hint("run as a user who may read the database");
     }
     let folder = folder(path);
-    if !may(folder, rustix::fs::Access::WRITE_OK) {
+    if access(folder, Access::WRITE_OK).is_err() {
         return denied("uses a write-ahead log, and its folder may not be written to").hint(
             "SQLite needs its -shm file beside such a database to read it: run as a user who may write to the folder, or \
              while the application has the database open",

@@ -226,8 +226,7 @@ fn what_is_no_database_any_more_is_set_aside_and_pages_of_another_size_need_it_a
     assert_eq!(site.shell("app.db", "PRAGMA page_size"), "4096");
     let run = site.snapback(&["restore", "app.db", "latest"]).code(7);
     assert!(
-        run.stderr
-            .contains("the restore of \"app.db\" needs to be confirmed"),
+        run.stderr.contains("the restore of \"app.db\" needs to be confirmed"),
         "{}",
         run.stderr
     );
