@@ -118,7 +118,8 @@ impl Stock {
     }
 
     /// The copies of the backup that `which` means, those first that are whole as far as is known, the nearest first:
-    /// an id, or `latest`, which is the newest that is whole and was not taken by a restore of what it replaced.
+    /// an id, or `latest`, which is the newest that is whole, is of a database that was, and was not taken by a restore of
+    /// what it replaced.
     ///
     /// # Errors
     /// There is no such backup.
@@ -126,7 +127,9 @@ impl Stock {
         let is_whole = |backup: &Backup| backup.present && backup.failed_check().is_none();
         let id = match which {
             "latest" => {
-                let wanted = |backup: &Backup| is_whole(backup) && backup.manifest.kind != Kind::Safety;
+                let wanted = |backup: &Backup| {
+                    is_whole(backup) && backup.manifest.kind != Kind::Safety && !backup.manifest.is_of_damaged()
+                };
                 let has_wanted = |id: &BackupId| self.copies(*id).any(|(_, backup)| wanted(backup));
                 let newest = self.ids().into_iter().find(has_wanted);
                 newest.ok_or_else(|| self.not_found("no backup that is whole"))?
