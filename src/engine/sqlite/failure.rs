@@ -107,8 +107,8 @@ fn cannot_open(path: &Path) -> Fail {
     let folder = folder(path);
     if access(folder, Access::WRITE_OK).is_err() {
         return denied("uses a write-ahead log, and its folder may not be written to").hint(
-            "SQLite needs its -shm file beside such a database to read it: run as a user who may write to the folder, or \
-             while the application has the database open",
+            "SQLite needs its -shm file beside such a database to read it: run as a user who may write to the folder (in a \
+             systemd unit: ReadWritePaths=), or while the application has the database open",
         );
     }
     Fail::new(Exit::Failure, format!("{name} cannot be opened"))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use rustix::fs::{Access, StatVfsMountFlags, access, statfs, statvfs};
+use rustix::fs::{Access, access, statfs};
 
 use super::failure::{explain, folder};
 use crate::error::{Exit, Fail, Result};
@@ -93,15 +93,11 @@ impl Found {
         let known = NETWORK.iter().find(|(number, _)| *number == u64::from(kind));
         known.map(|(_, name)| *name)
     }
-
-    /// Whether nobody can write to its file system.
-    fn is_on_read_only_mount(&self) -> bool {
-        statvfs(&self.path).is_ok_and(|it| it.f_flag.contains(StatVfsMountFlags::RDONLY))
-    }
 }
 
 /// Opens a database to read it. What SQLite itself needs to write for that (the index of a write-ahead log, the rolling back
-/// of what a killed application left) it may write where the rights are there; nothing else is ever written.
+/// of what a killed application left) it may write where the rights are there; nothing else is ever written. It always takes
+/// SQLite's locks: that a file system is mounted read-only here, as in a service's sandbox, keeps nobody else from writing.
 ///
 /// # Errors
 /// It cannot be opened.
@@ -112,10 +108,6 @@ pub fn for_reading(found: &Found, wait: Duration) -> Result<Connection> {
         true => OpenFlags::SQLITE_OPEN_READ_WRITE,
         false => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
-    if !may_write && found.is_on_read_only_mount() && found.log_size() == 0 {
-        // Nobody can change it, and there is nothing but the file itself.
-        return immutable(&found.path);
-    }
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = Connection::open_with_flags(&found.path, flags).map_err(|error| explain(error, &found.path))?;
     reader(&open, wait).map_err(|error| explain(error, &found.path))?;
