@@ -18,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::collapse;
-use crate::engine::source::{self, Exported, Locked};
+use crate::engine::database::{self, Exported, Locked};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Encryption, File, InPlace, Kind, Manifest, Verification};
 use crate::prune::{Pruned, prune};
 use crate::shelf::{Failure, Pin, Shelf};
 use crate::stored;
+use crate::{raw_text, redact};
 use copies::Copies;
 pub use copies::Made;
 use seal::Seal;
@@ -164,7 +165,7 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
         Ok((manifest, noticed)) => Ok(finish(request, copies, manifest, noticed, begun).await),
         Err(error) => {
             if interrupted {
-                source::end_sessions(request.job, started).await;
+                database::end_sessions(request.job, started).await;
             }
             // That another run of the job was in the way is no failure.
             if exit_of(&error) != Exit::Busy {
@@ -277,6 +278,9 @@ async fn prepare(
         collapse::signs(&before, &manifest)
     });
     manifest.warnings.extend(collapsed.iter().cloned());
+    for warning in &mut manifest.warnings {
+        *warning = redact::secrets(warning).into_owned();
+    }
     let (openable, stored) = (&manifest, seal.manifest(&manifest)?);
     copies
         .each(|shelf| async move { seal.check(&shelf, openable).await })

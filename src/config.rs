@@ -5,8 +5,11 @@
 
 mod encryption;
 mod job;
+mod mistakes;
+mod outside;
 pub mod rate;
 pub mod raw;
+mod read;
 pub mod store;
 pub mod value;
 
@@ -19,10 +22,13 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
 use crate::engine::postgres::connect::Dsn;
+use crate::engine::source;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Job, SourceConfig};
 use crate::store::S3;
+use job::Around;
+use mistakes::{Mistake, Mistakes};
 use raw::Raw;
 use store::Opened;
 use value::{ConnectionString, List};
@@ -73,15 +79,17 @@ impl Config {
     /// The file cannot be read, or a key is unknown, has a wrong type or an impossible value.
     pub fn load(file: Option<&Path>, environment: &Environment, now: DateTime<Utc>) -> Result<Config> {
         let file = find(file, environment)?;
-        let mut raw = parse(file.as_deref(), environment)?;
+        let (mut raw, mistakes) = read::read(file.as_deref(), environment)?;
         if raw.jobs.is_empty()
-            && let Some(url) = environment.get("DATABASE_URL").filter(|url| !url.is_empty())
+            && let Some(url) = environment
+                .get("DATABASE_URL")
+                .filter(|url| !source::unwrap(url).is_empty())
         {
             let job = raw::Job {
                 url: ConnectionString::new(url),
                 ..raw::Job::default()
             };
-            let file = Location::parse(url).context("DATABASE_URL")?;
+            let file = Location::parse(source::unwrap(url)).context("DATABASE_URL")?;
             raw.jobs.insert(
                 file.map_or_else(|| DEFAULT.to_owned(), |file| plain_name(&file.stem())),
                 job,
@@ -95,7 +103,7 @@ impl Config {
             };
             raw.stores.insert(DEFAULT.to_owned(), store);
         }
-        validate(file, raw, environment, now)
+        validate(file, raw, mistakes, environment, now)
     }
 
     /// Makes a job for the database file that is `named`, if it is one: without configuration its backups go to the default
@@ -127,10 +135,23 @@ impl Config {
             url: ConnectionString::new(format!("sqlite:{named}")),
             ..raw::Job::default()
         };
-        let mut job = job::job(&name, &raw, &self.stores, environment, now)?;
+        let mut job = self.make(&name, &raw, environment, now)?;
         job.source = SourceConfig::Sqlite(location);
         self.jobs.push(job);
         Ok(Some(name))
+    }
+
+    /// A job that is not in the file, with the stores of this configuration.
+    fn make(&self, name: &str, raw: &raw::Job, environment: &Environment, now: DateTime<Utc>) -> Result<Job> {
+        let around = Around {
+            stores: &self.stores,
+            written: &self.raw.stores,
+            environment,
+            now,
+        };
+        let mut mistakes = Mistakes::default();
+        let job = job::job(name, raw, &around, &mut mistakes);
+        mistakes.end(job)
     }
 
     /// The job called `name`, or the only one.
@@ -208,7 +229,8 @@ impl Config {
             Some(file) => self.name_for(&file.stem()),
             None => self.name_for(&Dsn::parse(to).context("--to")?.database),
         };
-        let mut job = job::job(&name, &raw, &self.stores, environment, now)?;
+        let mut job = self.make(&name, &raw, environment, now)?;
+        job.source.log_notes(&job.name);
         if let Some(beside) = beside {
             job.encryption.clone_from(&beside.encryption);
             job.keys.clone_from(&beside.keys);
@@ -269,58 +291,79 @@ fn find(named: Option<&Path>, environment: &Environment) -> Result<Option<PathBu
     Ok(PLACES.iter().map(PathBuf::from).find(|place| place.is_file()))
 }
 
-/// File and environment into the raw configuration.
-fn parse(file: Option<&Path>, environment: &Environment) -> Result<Raw> {
-    let mut builder = config::Config::builder();
-    if let Some(file) = file {
-        let source = config::File::from(file).format(config::FileFormat::Toml);
-        builder = builder.add_source(source);
+/// Turns what was written into what is meant.
+fn validate(
+    file: Option<PathBuf>,
+    mut raw: Raw,
+    mut mistakes: Mistakes,
+    environment: &Environment,
+    now: DateTime<Utc>,
+) -> Result<Config> {
+    let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned);
+    make_absolute(&mut raw, folder.as_deref(), environment);
+    if raw.daemon.max_concurrent_jobs == 0 {
+        mistakes.add(Mistake::new("daemon.max_concurrent_jobs", "must be at least 1"));
     }
-    let variables = config::Environment::with_prefix("SNAPBACK")
-        .prefix_separator("__")
-        .separator("__")
-        .source(Some(environment.clone().into_iter().collect()));
-    let name = file.map_or_else(|| "the environment".to_owned(), |file| file.display().to_string());
-    builder
-        .add_source(variables)
-        .build()
-        .and_then(config::Config::try_deserialize)
-        .map_err(|error| Fail::new(Exit::Usage, format!("configuration ({name}): {error}")))
-        .map_err(|fail| fail.hint("config.example.toml shows every key").into())
+    if raw.daemon.notify.0.first().is_some_and(String::is_empty) {
+        mistakes.add(Mistake::new("daemon.notify", "must begin with a program"));
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&raw.log.level) {
+        mistakes.add(Mistake::new("log.level", format!("{:?}: {error}", raw.log.level)));
+    }
+    let mut stores = BTreeMap::new();
+    for (name, store) in &raw.stores {
+        mistakes.keep(check_name("stores", name));
+        if let Some(store) = mistakes.keep(store::open(name, store)) {
+            stores.insert(name.clone(), store);
+        }
+    }
+    let mut jobs = Vec::new();
+    for (name, job) in &raw.jobs {
+        mistakes.keep(check_name("jobs", name));
+        let around = Around {
+            stores: &stores,
+            written: &raw.stores,
+            environment,
+            now,
+        };
+        let made = job::job(name, job, &around, &mut mistakes);
+        jobs.extend(made.map(|job| within(job, folder.as_deref())));
+    }
+    mistakes.end(Some(Config {
+        file,
+        raw,
+        jobs,
+        stores,
+    }))
 }
 
-/// Turns what was written into what is meant.
-fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now: DateTime<Utc>) -> Result<Config> {
-    let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned);
-    // Relative paths in a file are relative to it: a service has no current folder that anybody thinks of.
+/// The job, with the path of its database relative to `folder`.
+fn within(mut job: Job, folder: Option<&Path>) -> Job {
+    if let (SourceConfig::Sqlite(location), Some(folder)) = (&mut job.source, folder) {
+        *location = location.within(folder);
+    }
+    job
+}
+
+/// Relative paths in a file are relative to it: a service has no current folder that anybody thinks of.
+fn make_absolute(raw: &mut Raw, folder: Option<&Path>, environment: &Environment) {
     let absolute = |path: &mut PathBuf| {
-        if let Some(folder) = &folder {
+        if let Some(folder) = folder {
             *path = folder.join(&*path);
         }
     };
-    if raw.daemon.max_concurrent_jobs == 0 {
-        return Err(impossible("daemon.max_concurrent_jobs", "must be at least 1"));
-    }
-    if raw.daemon.notify.0.first().is_some_and(String::is_empty) {
-        return Err(impossible("daemon.notify", "must begin with a program"));
-    }
-    tracing_subscriber::EnvFilter::try_new(&raw.log.level)
-        .map_err(|error| impossible("log.level", &format!("{:?}: {error}", raw.log.level)))?;
-    let mut stores = BTreeMap::new();
-    for (name, store) in &mut raw.stores {
-        check_name("stores", name)?;
-        if let Some(path) = &mut store.path {
-            if path.as_os_str().is_empty() {
-                return Err(impossible(&format!("stores.{name}.path"), "must not be empty"));
-            }
-            absolute(path);
-        }
+    for store in raw.stores.values_mut() {
+        // An empty one is a mistake, not the folder.
+        store
+            .path
+            .as_mut()
+            .filter(|path| !path.as_os_str().is_empty())
+            .map(absolute);
         if let Some(s3) = &mut store.s3 {
             for file in [&mut s3.access_key_file, &mut s3.secret_key_file, &mut s3.ca_file] {
                 file.as_mut().map(absolute);
             }
         }
-        stores.insert(name.clone(), store::open(name, store)?);
     }
     for job in raw.jobs.values_mut() {
         job.password_file.as_mut().map(absolute);
@@ -336,21 +379,6 @@ fn validate(file: Option<PathBuf>, mut raw: Raw, environment: &Environment, now:
         raw.daemon.history = Some(Path::new(state).join("history.jsonl"));
     }
     raw.daemon.history.as_mut().map(absolute);
-    let mut jobs = Vec::new();
-    for (name, job) in &raw.jobs {
-        check_name("jobs", name)?;
-        let mut job = job::job(name, job, &stores, environment, now)?;
-        if let (SourceConfig::Sqlite(location), Some(folder)) = (&mut job.source, &folder) {
-            *location = location.within(folder);
-        }
-        jobs.push(job);
-    }
-    Ok(Config {
-        file,
-        raw,
-        jobs,
-        stores,
-    })
 }
 
 /// Names become folders, parts of file names and of environment variables.
@@ -364,14 +392,11 @@ fn check_name(section: &str, name: &str) -> Result<()> {
 }
 
 /// The same failure, with the key that it is about.
-pub(crate) fn about(key: &str) -> impl Fn(Fail) -> Fail {
-    move |fail| Fail {
-        message: format!("configuration: {key}: {}", fail.message),
-        ..fail
-    }
+fn about(key: &str) -> impl Fn(Fail) -> Mistake {
+    move |fail| Mistake::new(key, fail.message).hint(fail.hint)
 }
 
 /// The error of a value that cannot be.
-pub(crate) fn impossible(key: &str, why: &str) -> anyhow::Error {
-    Fail::new(Exit::Usage, format!("configuration: {key}: {why}")).into()
+fn impossible(key: &str, why: &str) -> anyhow::Error {
+    Mistake::new(key, why).into()
 }

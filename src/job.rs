@@ -126,6 +126,13 @@ impl SourceConfig {
         }
     }
 
+    /// Says in the log what was left out of the connection string of `job`.
+    pub fn log_notes(&self, job: &str) {
+        if let SourceConfig::Postgres(connection) = self {
+            connection.url.notes.iter().for_each(|note| note.log(job));
+        }
+    }
+
     /// What to connect to PostgreSQL with.
     ///
     /// # Errors

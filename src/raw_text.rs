@@ -67,6 +67,12 @@ fn may_have_kept(text: &[u8]) -> bool {
     text.contains(&FIRST_BYTE)
 }
 
+/// The byte that `c` stands for, if it is one that was no UTF-8.
+#[must_use]
+pub fn kept_byte(c: char) -> Option<u8> {
+    is_kept(c).then_some((u32::from(c) & 0xFF) as u8)
+}
+
 fn is_kept(c: char) -> bool {
     u32::from(c) >= BASE
 }

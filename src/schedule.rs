@@ -38,7 +38,7 @@ impl Schedule {
             .seconds(Seconds::Optional)
             .build()
             .parse(text.trim())
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|error| fail(out_of_range(text).unwrap_or_else(|| error.to_string())))?;
         let schedule = Schedule {
             text: text.trim().to_owned(),
             cron,
@@ -71,6 +71,40 @@ impl Schedule {
     pub fn zone(&self) -> Tz {
         self.zone
     }
+}
+
+/// The fields of a schedule, with the numbers that they may have.
+const FIELDS: [(&str, u32, u32); 6] = [
+    ("second", 0, 59),
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("weekday", 0, 7),
+];
+
+/// The field whose number cannot be, for people.
+fn out_of_range(text: &str) -> Option<String> {
+    let given: Vec<&str> = text.split_whitespace().collect();
+    let fields = match given.len() {
+        5 => &FIELDS[1..],
+        6 => &FIELDS[..],
+        count if count > 0 && !text.trim().starts_with('@') => {
+            return Some(format!("it has {count} fields"));
+        }
+        _ => return None,
+    };
+    given.iter().zip(fields).find_map(|(field, (name, least, most))| {
+        // A step may be any number: `*/90`.
+        let numbers = field
+            .split(',')
+            .filter_map(|part| part.split('/').next())
+            .flat_map(|part| part.split('-'));
+        let wrong = numbers
+            .filter_map(|number| number.parse::<u32>().ok())
+            .find(|number| !(least..=most).contains(&number))?;
+        Some(format!("the {name} is from {least} to {most}, and {wrong} is not"))
+    })
 }
 
 #[cfg(test)]

@@ -23,6 +23,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "snapback", &mut script);
-    super::output::line(String::from_utf8_lossy(&script).trim_end())?;
+    super::output::raw(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -49,12 +49,10 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
     let config = globals.config()?;
     match args.verb {
         Verb::Show if globals.json => output::json(&config.raw)?,
-        Verb::Show => output::line(toml::to_string(&config.raw)?.trim_end())?,
+        Verb::Show => output::lines(toml::to_string(&config.raw)?.trim_end())?,
         Verb::Check => {
             // Better said now than by the first run at night.
-            for encryption in config.jobs.iter().filter_map(|job| job.encryption.as_ref()) {
-                encryption.recipients()?;
-            }
+            config.check_outside()?;
             for job in &config.jobs {
                 if let SourceConfig::Sqlite(location) = &job.source
                     && let Err(error) = sqlite::open::find(location.path())
@@ -88,13 +86,11 @@ fn print(globals: &Globals, checked: &Checked) -> Result<()> {
         return output::json(checked);
     }
     let from = checked.file.as_deref().unwrap_or("the environment (there is no file)");
-    output::line(&format!(
-        "the configuration is fine: {from}, {} jobs",
-        checked.jobs.len()
-    ))?;
-    if checked.jobs.is_empty() {
-        return Ok(());
-    }
+    let jobs = match checked.jobs.len() {
+        1 => "1 job".to_owned(),
+        count => format!("{count} jobs"),
+    };
+    output::line(&format!("the configuration is fine: {from}, {jobs}"))?;
     let mut table = Table::new(&["JOB", "STORES", "SCHEDULE", "NEXT RUN"]);
     for job in &checked.jobs {
         table.row([
@@ -104,5 +100,5 @@ fn print(globals: &Globals, checked: &Checked) -> Result<()> {
             job.next.clone().unwrap_or_default(),
         ]);
     }
-    output::line(&table.render())
+    output::lines(&table.render())
 }

@@ -50,6 +50,6 @@ fn ask(database: &str, verb: &str) -> Result<()> {
 
 fn print(text: &str) -> Result<()> {
     let mut err = io::stderr().lock();
-    err.write_all(text.as_bytes())?;
+    err.write_all(super::output::for_people(text).as_bytes())?;
     Ok(err.flush()?)
 }

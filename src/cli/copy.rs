@@ -48,7 +48,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     if globals.json {
         output::json(&report)?;
     } else {
-        output::line(&describe(&report))?;
+        output::lines(&describe(&report))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -206,7 +206,7 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
             table.row(row);
         }
     }
-    output::line(&table.render())?;
+    output::lines(&table.render())?;
     print_trouble(stock)
 }
 
@@ -285,7 +285,7 @@ fn print_remains(remains: &Remains) -> Result<()> {
         ]);
     }
     output::line("")?;
-    output::line(&table.render())
+    output::lines(&table.render())
 }
 
 /// What a person should know besides the backups.

@@ -1,12 +1,12 @@
 //! The verbs of the command line: each asks the library, and prints for people or as JSON.
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::raw_text;
+use crate::{raw_text, redact};
 use arguments::{Cli, Command};
 
 use crate::error::{Exit, Result, exit_of, hint_of};
@@ -22,6 +22,7 @@ pub mod dump;
 mod job_and_backup;
 pub mod keygen;
 pub mod list;
+mod log;
 pub mod output;
 pub mod pin;
 pub mod progress;
@@ -50,7 +51,7 @@ pub fn main() -> ExitCode {
     let mut cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if linked && error.use_stderr() => return dump::linked::refuse(&command, &args, &error),
-        Err(error) => error.exit(),
+        Err(error) => return refuse(&error),
     };
     let mut program = "snapback";
     if let Command::Dump(args) = &mut cli.command {
@@ -98,17 +99,43 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
     }
 }
 
+/// Says what is wrong with the command line, or what it asked for: help, the version. Arguments are repeated there, and may be
+/// connection strings.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    let is_terminal = match error.use_stderr() {
+        true => std::io::stderr().is_terminal(),
+        false => std::io::stdout().is_terminal(),
+    };
+    let text = if is_terminal {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
+    let text = redact::secrets(&text);
+    let _ = match error.use_stderr() {
+        true => std::io::stderr().lock().write_all(text.as_bytes()),
+        false => std::io::stdout().lock().write_all(text.as_bytes()),
+    };
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 /// Tells a person what failed, why, and what to do about it.
 fn tell(program: &str, error: &anyhow::Error) {
-    to_stderr(&format!("{program}: error: {error:#}"));
+    // A line that a name or a server's message brings along must not look like one of ours; pg_dump's are left as they are.
+    let indented = |text: String| match program {
+        dump::PROGRAM => text,
+        _ => text.replace('\n', "\n  "),
+    };
+    to_stderr(&indented(format!("{program}: error: {error:#}")));
     if let Some(hint) = hint_of(error) {
-        to_stderr(&format!("{program}: hint: {hint}"));
+        to_stderr(&indented(format!("{program}: hint: {hint}")));
     }
 }
 
-/// Writes a line whose names may be in any encoding. When nobody can read it, nothing is left to be done.
+/// Writes a line whose names may be in any encoding, as people may see it. When nobody can read it, nothing is left to be done.
 fn to_stderr(line: &str) {
-    let line = [&raw_text::encode(line), b"\n".as_slice()].concat();
+    let line = [&raw_text::encode(&output::for_people(line)), b"\n".as_slice()].concat();
     let _ = std::io::stderr().lock().write_all(&line);
 }
 

@@ -7,13 +7,29 @@ use serde::Serialize;
 
 use super::terminal;
 use crate::error::Result;
+use crate::{printable, raw_text, redact};
 
-/// Prints `text` and a line feed; that nobody reads any more is no failure.
+/// Prints one line: without passwords, and with everything escaped that a terminal would obey, so that it stays one. That
+/// nobody reads it any more is no failure.
 ///
 /// # Errors
 /// Standard output cannot be written to.
 pub fn line(text: &str) -> Result<()> {
-    raw(format!("{text}\n").as_bytes())
+    lines(&printable::line(text))
+}
+
+/// The same for several lines, such as a table.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn lines(text: &str) -> Result<()> {
+    raw(&[&raw_text::encode(&for_people(text)), b"\n".as_slice()].concat())
+}
+
+/// Text as people may see it: without passwords, and with everything escaped that a terminal would obey.
+#[must_use]
+pub fn for_people(text: &str) -> String {
+    printable::lines(&redact::secrets(text)).into_owned()
 }
 
 /// Prints text in whatever encoding it is.
@@ -32,7 +48,8 @@ pub fn raw(text: &[u8]) -> Result<()> {
 /// # Errors
 /// Standard output cannot be written to.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    line(&serde_json::to_string_pretty(value)?)
+    let text = serde_json::to_string_pretty(value)?;
+    raw(format!("{}\n", redact::json(&text)).as_bytes())
 }
 
 /// Whether a person reads standard output.
@@ -68,7 +85,9 @@ impl Table {
 
     /// Adds a row with as many cells as there are headings.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        // A name may hold line feeds and worse.
+        let cell = |cell: String| printable::line(&cell).into_owned();
+        self.rows.push(cells.into_iter().map(cell).collect());
     }
 
     /// The table as text as wide as the terminal of standard output, without a line feed at its end. In a file or a pipe every

@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::terminal;
+use crate::{printable, redact};
 
 /// How often the bar moves though nothing happens.
 const TICK: Duration = Duration::from_millis(200);
@@ -56,16 +57,15 @@ impl Progress {
     }
 
     /// Begins a step that shows no amounts until [`Progress::total`].
-    #[allow(clippy::print_stderr)] // a step belongs to people
     pub fn step(&self, text: &str) {
         match self.look {
             Look::Nothing => return,
-            Look::Lines => return eprintln!("{text}"),
+            Look::Lines => return super::to_stderr(&clean(text)),
             Look::Bar => {}
         }
         self.bar.set_style(style("{spinner} {wide_msg} {elapsed}"));
         self.bar.set_position(0);
-        self.bar.set_message(text.to_owned());
+        self.bar.set_message(clean(text));
         if !self.drawn.swap(true, Ordering::Relaxed) {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.bar.enable_steady_tick(TICK);
@@ -97,9 +97,8 @@ impl Progress {
     }
 
     /// Warns, above the bar; also where there is no bar.
-    #[allow(clippy::print_stderr)] // a warning belongs to people
     pub fn warn(&self, text: &str) {
-        self.suspend(|| eprintln!("snapback: warning: {text}"));
+        self.suspend(|| super::to_stderr(&format!("snapback: warning: {}", printable::line(text))));
     }
 
     /// Does something that needs the terminal for itself: nothing is drawn meanwhile.
@@ -132,6 +131,11 @@ fn amounts(state: &ProgressState, out: &mut dyn fmt::Write) {
     }
     // A bar that cannot be drawn is no reason to fail.
     let _ = out.write_str(&text);
+}
+
+/// A step as people may see it, in one line.
+fn clean(text: &str) -> String {
+    printable::line(&redact::secrets(text)).into_owned()
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -150,7 +150,7 @@ fn print_store(done: &InStore, dry_run: bool) -> Result<()> {
     } = done;
     if dry_run {
         if !verdicts.is_empty() {
-            output::line(&render(verdicts))?;
+            output::lines(&render(verdicts))?;
         }
         let going = verdicts.iter().filter(|verdict| !verdict.keep).count();
         let all = verdicts.len();

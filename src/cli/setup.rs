@@ -1,18 +1,13 @@
-//! What verbs start from: the configuration, and a log that is readable, JSON, or goes straight to journald.
+//! What verbs start from: the configuration, and a log.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-
-use super::terminal;
+use super::log::init;
 use crate::cli::Globals;
-use crate::config::raw::{Log, LogFormat};
+use crate::config::raw::Log;
 use crate::config::{Config, environment};
-use crate::error::{Exit, Fail, Result};
+use crate::error::Result;
 
 impl Globals {
     /// The configuration that the command line asks for, with a log for a person who ran one verb: warnings
@@ -36,7 +31,7 @@ impl Globals {
             level,
             ..config.raw.log.clone()
         })?;
-        warn_of_exposed(&config);
+        say_what_is_odd(&config);
         Ok(config)
     }
 
@@ -47,7 +42,7 @@ impl Globals {
     pub fn daemon_config(&self) -> Result<Config> {
         let config = self.load()?;
         init(&config.raw.log)?;
-        warn_of_exposed(&config);
+        say_what_is_odd(&config);
         Ok(config)
     }
 
@@ -77,38 +72,14 @@ impl Globals {
     }
 }
 
-/// Says which secret keys are no secret on this machine.
-fn warn_of_exposed(config: &Config) {
+/// Says what was left out of connection strings, and which secret keys are no secret on this machine.
+fn say_what_is_odd(config: &Config) {
+    for job in &config.jobs {
+        job.source.log_notes(&job.name);
+    }
     let files: BTreeSet<&Path> = config.jobs.iter().flat_map(|job| job.keys.exposed()).collect();
     for file in files {
         let file = file.display();
         tracing::warn!("{file} opens backups, and others than its owner may read it: chmod 600 {file}");
     }
-}
-
-/// Sets up the process's log.
-fn init(log: &Log) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.level)
-        .map_err(|error| Fail::new(Exit::Usage, format!("log level {:?}: {error}", log.level)))?;
-    // The timer tells of each of its jobs, which are of no use to anybody but us; and where credentials were looked for in
-    // vain is in the error, in words.
-    let quiet = ["tokio_cron_scheduler=warn", "aws_config::meta=error"];
-    let filter = quiet.into_iter().try_fold(filter, |filter, quiet| {
-        let quiet = quiet.parse().context("a directive of ours")?;
-        anyhow::Ok(filter.add_directive(quiet))
-    })?;
-    let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match log.format {
-        LogFormat::Human => registry.with(lines.with_ansi(terminal::has_colour())).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
-        LogFormat::Journald => {
-            let journal =
-                tracing_journald::layer().context("journald cannot be reached (log.format = \"journald\")")?;
-            registry.with(journal).try_init()
-        }
-    }
-    .context("the log is set up already")
 }

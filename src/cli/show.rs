@@ -72,7 +72,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     if globals.json {
         output::json(&shown)?;
     } else {
-        output::line(&render(&shown))?;
+        output::lines(&render(&shown))?;
     }
     Ok(ExitCode::SUCCESS)
 }

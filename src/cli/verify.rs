@@ -85,7 +85,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
                 };
                 trouble.note(&findings, &place);
                 if !globals.json && findings.problems.is_empty() {
-                    output::line(&describe(&copy.backup.manifest, &findings, &place))?;
+                    output::lines(&describe(&copy.backup.manifest, &findings, &place))?;
                 }
                 looked.push(Looked {
                     job: &job.name,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use super::mistakes::{Mistake, Mistakes};
 use super::store::Opened;
 use super::value::{List, Span};
 use super::{Environment, about, encryption, impossible, raw};
@@ -15,6 +15,7 @@ use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
 use crate::engine::postgres::options::DumpOptions;
 use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
+use crate::engine::source;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Connection, Destination, Job, Password, SourceConfig};
@@ -25,57 +26,85 @@ use crate::seal::Compression;
 /// More connections than this help no server.
 const MOST_CONNECTIONS: u32 = 64;
 
-/// Makes sense of `[jobs.NAME]`.
-///
-/// # Errors
-/// A value is impossible; the error names its key.
-pub fn job(
-    name: &str,
-    raw: &raw::Job,
-    stores: &BTreeMap<String, Opened>,
-    environment: &Environment,
-    now: DateTime<Utc>,
-) -> Result<Job> {
+/// What a job is made with besides what was written of it.
+pub(super) struct Around<'a> {
+    /// The stores that could be opened.
+    pub(super) stores: &'a BTreeMap<String, Opened>,
+    /// All stores that were written.
+    pub(super) written: &'a BTreeMap<String, raw::Store>,
+    pub(super) environment: &'a Environment,
+    pub(super) now: DateTime<Utc>,
+}
+
+/// Variables with which libpq finds a database that no URL names.
+const LIBPQ: [&str; 4] = ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE"];
+
+/// Makes sense of `[jobs.NAME]`. What is impossible is one mistake more, with its key.
+pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mut Mistakes) -> Option<Job> {
     let key = |key: &str| format!("jobs.{name}.{key}");
-    let zone: Tz = raw.time_zone.parse().map_err(|_| {
+    let zone = raw.time_zone.parse::<Tz>().map_err(|_| {
         let why = format!("{:?} is not a time zone such as Europe/Berlin", raw.time_zone);
         impossible(&key("time_zone"), &why)
-    })?;
-    let schedule = raw.schedule.as_deref().map(|text| Schedule::parse(text, zone, now));
-    let schedule = schedule.transpose().map_err(about(&key("schedule")))?;
+    });
+    let zone = mistakes.keep(zone);
+    let schedule = raw
+        .schedule
+        .as_deref()
+        .map(|text| Schedule::parse(text, zone.unwrap_or(Tz::UTC), around.now));
+    let schedule = mistakes.keep(
+        schedule
+            .transpose()
+            .map_err(|fail| about(&key("schedule"))(fail).into()),
+    );
     let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
-    policy.check().map_err(about(&key("retention")))?;
-    Ok(Job {
+    mistakes.keep(policy.check().map_err(|fail| about(&key("retention"))(fail).into()));
+    let password = mistakes.keep(password(raw, around.environment, &key));
+    let source = mistakes.keep_about(&key("url"), source(raw, around.environment, password));
+    let destinations = mistakes.keep(destinations(&raw.stores, around, &policy, &key("stores")));
+    let dump = dump(&raw.dump, &key, mistakes);
+    let encryption = raw.encryption.as_ref();
+    let encrypted = encryption.map(|raw| encryption::encryption(raw, &|name| key(&format!("encryption.{name}"))));
+    let encrypted = mistakes.keep(encrypted.transpose());
+    Some(Job {
         name: name.to_owned(),
-        source: source(raw, environment, &key)?,
-        destinations: destinations(&raw.stores, stores, &policy).map_err(about(&key("stores")))?,
-        schedule,
-        zone,
+        source: source?,
+        destinations: destinations?,
+        schedule: schedule?,
+        zone: zone?,
         run_missed: raw.run_missed,
         timeout: raw.timeout.map(Span::duration),
         globals: raw.globals,
         prune: raw.prune,
         keep_replaced: raw.keep_replaced.delta(),
-        dump: dump(&raw.dump, &key)?,
-        encryption: (raw.encryption.as_ref())
-            .map(|raw| encryption::encryption(raw, &|name| key(&format!("encryption.{name}"))))
-            .transpose()?,
-        keys: raw.encryption.as_ref().map(encryption::keys).unwrap_or_default(),
+        dump: dump?,
+        encryption: encrypted?,
+        keys: encryption.map(encryption::keys).unwrap_or_default(),
     })
 }
 
-fn source(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> String) -> Result<SourceConfig> {
-    let about_url = || format!("configuration: {}", key("url"));
-    let password = password(raw, environment, key)?;
-    if let Some(location) = Location::parse(raw.url.expose()).with_context(about_url)? {
-        if !matches!(password, Password::Elsewhere) {
-            return Err(impossible(&key("password"), "a database file has no password"));
-        }
-        return Ok(SourceConfig::Sqlite(location));
+/// How the database is reached.
+fn source(raw: &raw::Job, environment: &Environment, password: Option<Password>) -> Result<SourceConfig> {
+    let url = raw.url.expose();
+    if let Some(location) = Location::parse(source::unwrap(url))? {
+        return match password {
+            None | Some(Password::Elsewhere) => Ok(SourceConfig::Sqlite(location)),
+            Some(_) => Err(Fail::new(Exit::Usage, "a database file has no password").into()),
+        };
+    }
+    let elsewhere = || {
+        LIBPQ
+            .iter()
+            .any(|name| environment.get(*name).is_some_and(|value| !value.is_empty()))
+    };
+    if source::unwrap(url).is_empty() && !elsewhere() {
+        let fail = Fail::new(Exit::Usage, "no database is named");
+        return Err(fail
+            .hint("set url, or PGHOST, PGSERVICE or PGDATABASE in the environment")
+            .into());
     }
     Ok(SourceConfig::Postgres(Box::new(Connection {
-        url: Dsn::parse(raw.url.expose()).with_context(about_url)?,
-        password,
+        url: Dsn::parse(url)?,
+        password: password.unwrap_or(Password::Elsewhere),
     })))
 }
 
@@ -102,16 +131,20 @@ fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> Str
 
 /// The stores that a job names. What is near is read first, so folders go before buckets, and each kind stays in the
 /// order that was written.
-fn destinations(names: &List, stores: &BTreeMap<String, Opened>, policy: &Policy) -> Result<Vec<Destination>, Fail> {
-    let usage = |message: String| Fail::new(Exit::Usage, message);
+fn destinations(names: &List, around: &Around<'_>, policy: &Policy, key: &str) -> Result<Vec<Destination>> {
+    let usage = |message: String| impossible(key, &message);
     if names.0.is_empty() {
         return Err(usage("a job needs a store for its backups".to_owned()));
     }
     let mut found: Vec<Destination> = Vec::new();
     for name in &names.0 {
-        let opened = stores
-            .get(name)
-            .ok_or_else(|| usage(format!("there is no store {name:?} (a section [stores.{name}])")))?;
+        let Some(opened) = around.stores.get(name) else {
+            // What is wrong with a store is told where it is written.
+            if around.written.contains_key(name) {
+                continue;
+            }
+            return Err(usage(format!("there is no store {name:?} (a section [stores.{name}])")));
+        };
         if found.iter().any(|other| other.name == *name) {
             return Err(usage(format!("{name:?} is named twice")));
         }
@@ -141,22 +174,22 @@ pub(super) fn policy(raw: &raw::Retention) -> Policy {
     }
 }
 
-fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<Request> {
+fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String, mistakes: &mut Mistakes) -> Option<Request> {
     if raw.jobs > MOST_CONNECTIONS {
-        return Err(impossible(
+        mistakes.add(Mistake::new(
             &key("dump.jobs"),
-            &format!("must be at most {MOST_CONNECTIONS}"),
+            format!("must be at most {MOST_CONNECTIONS}"),
         ));
     }
-    raw.compress
-        .parse::<Compression>()
-        .map_err(about(&key("dump.compress")))?;
+    let compress = raw.compress.parse::<Compression>();
+    let compress = mistakes.keep(compress.map_err(|fail| about(&key("dump.compress"))(fail).into()));
     let options = DumpOptions {
         include_schemas: raw.schemas.0.clone(),
         exclude_schemas: raw.exclude_schemas.0.clone(),
         include_tables: raw.tables.0.clone(),
         exclude_tables: raw.exclude_tables.0.clone(),
         exclude_table_data: raw.exclude_table_data.0.clone(),
+        large_objects: (!raw.large_objects).then_some(false),
         // A pattern that no longer matches anything must not make an empty backup.
         strict_names: true,
         ..DumpOptions::default()
@@ -167,10 +200,10 @@ fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String) -> Result<Request> {
         lock_wait_timeout: Some(raw.lock_wait_timeout.duration().as_millis().to_string()),
         ..SessionOptions::default()
     };
-    Ok(Request {
+    Some(Request {
         options,
         session,
-        compress: (raw.compress.parse()).map_err(|error: Fail| impossible(&key("dump.compress"), &error.message))?,
+        compress: compress?,
         jobs: connections(raw.jobs),
         max_lock_wait: Some(raw.max_lock_wait.duration()).filter(|wait| !wait.is_zero()),
         ..Request::default()

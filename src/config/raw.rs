@@ -214,6 +214,8 @@ pub struct Dump {
     pub exclude_tables: List,
     /// `--exclude-table-data`.
     pub exclude_table_data: List,
+    /// Whether large objects are dumped; `false` is `--no-large-objects`.
+    pub large_objects: bool,
     /// `--role`.
     pub role: Option<String>,
     /// `--encoding`.
@@ -234,6 +236,7 @@ impl Default for Dump {
             tables: List::default(),
             exclude_tables: List::default(),
             exclude_table_data: List::default(),
+            large_objects: true,
             role: None,
             encoding: None,
             lock_wait_timeout: Span::seconds(60),

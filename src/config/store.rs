@@ -87,6 +87,9 @@ pub struct Opened {
 pub fn open(name: &str, raw: &raw::Store) -> Result<Opened> {
     let key = |key: &str| format!("stores.{name}{key}");
     let store: Arc<dyn Store> = match (&raw.path, &raw.s3) {
+        (Some(path), None) if path.as_os_str().is_empty() => {
+            return Err(impossible(&key(".path"), "must not be empty"));
+        }
         (Some(path), None) => Arc::new(Local::new(path)),
         (None, Some(s3)) => Arc::new(S3::new(options(s3, &|k| key(&format!(".s3.{k}")))?)),
         _ => return Err(impossible(&key(""), "set either path (a folder) or s3 (a bucket)")),

@@ -1,5 +1,6 @@
 //! The kinds of value that a configuration has beyond numbers and text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,10 +9,8 @@ use chrono::TimeDelta;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::redact;
 use crate::secret::Secret;
-
-/// What stands for a secret in everything that people read.
-const REDACTED: &str = "********";
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -21,7 +20,7 @@ impl<'de> Deserialize<'de> for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(REDACTED)
+        serializer.serialize_str(redact::REDACTED)
     }
 }
 
@@ -43,57 +42,9 @@ impl ConnectionString {
         &self.0
     }
 
-    fn redacted(&self) -> String {
-        let text = &self.0;
-        match text.split_once("://") {
-            Some((scheme, rest)) => format!("{scheme}://{}", redact_uri(rest)),
-            None => redact_keywords(text),
-        }
+    fn redacted(&self) -> Cow<'_, str> {
+        redact::secrets(&self.0)
     }
-}
-
-/// The part of a URI after `://`, its password replaced in the authority and among the parameters.
-fn redact_uri(rest: &str) -> String {
-    let (before, parameters) = rest.split_once('?').map_or((rest, None), |(a, b)| (a, Some(b)));
-    let authority_end = before.find('/').unwrap_or(before.len());
-    // The last @ counts: a password that was not escaped may hold one.
-    let mut shown = match before[..authority_end].rfind('@').or_else(|| before.rfind('@')) {
-        Some(at) => {
-            let user = before[..at].split_once(':');
-            user.map_or_else(
-                || before.to_owned(),
-                |(user, _)| format!("{user}:{REDACTED}{}", &before[at..]),
-            )
-        }
-        None => before.to_owned(),
-    };
-    if let Some(parameters) = parameters {
-        let redact = |parameter: &str| match parameter.split_once('=') {
-            Some((key, _)) if is_secret_key(key) => format!("{key}={REDACTED}"),
-            _ => parameter.to_owned(),
-        };
-        shown.push('?');
-        shown.push_str(&parameters.split('&').map(redact).collect::<Vec<_>>().join("&"));
-    }
-    shown
-}
-
-/// A keyword string, its password replaced. From the key on everything goes: where a quoted value ends is
-/// for the real parser to know, and a little less shown does no harm.
-fn redact_keywords(text: &str) -> String {
-    let lower = text.to_ascii_lowercase();
-    match ["password", "sslpassword"]
-        .iter()
-        .filter_map(|key| lower.find(key))
-        .min()
-    {
-        Some(at) => format!("{}password={REDACTED}", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
-fn is_secret_key(key: &str) -> bool {
-    key.eq_ignore_ascii_case("password") || key.eq_ignore_ascii_case("sslpassword")
 }
 
 impl fmt::Debug for ConnectionString {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::backup::Report;
 use crate::error::{Result, exit_of};
 use crate::manifest::BackupId;
+use crate::redact;
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -84,9 +85,8 @@ impl<'a> Line<'a> {
     /// # Errors
     /// It cannot be written as JSON.
     pub fn text(&self) -> Result<Vec<u8>> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
-        Ok(line)
+        let line = serde_json::to_string(self)?;
+        Ok(format!("{}\n", redact::json(&line)).into_bytes())
     }
 }
 

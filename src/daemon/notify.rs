@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use crate::backup::Report;
 use crate::error::{Exit, Result, exit_of};
+use crate::redact;
 
 /// How long the program may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,7 +83,7 @@ impl Notice {
         Notice {
             news,
             job: job.to_owned(),
-            message: format!("{job}: {what}"),
+            message: redact::secrets(&format!("{job}: {what}")).into_owned(),
             line,
         }
     }

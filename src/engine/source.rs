@@ -1,231 +1,282 @@
-//! The database of a job, locked for one run: what a backup asks of it, whichever engine it is of.
+//! Which kind of database a source string is of: `DATABASE_URL`, `url` of a job, `--to`.
+//!
+//! Strings come as frameworks write them, so the scheme may name a driver too: `postgresql+psycopg2://`, `jdbc:postgresql://`.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use crate::error::{Exit, Fail};
 
-use anyhow::Context as _;
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-
-use super::postgres::connect::{self, Dsn};
-use super::postgres::dump::{dump, random_key};
-use super::postgres::job_lock::JobLock;
-use super::postgres::session::Query;
-use super::postgres::{globals, snapshot};
-use super::{postgres, sqlite};
-use crate::error::Result;
-use crate::job::{Job, SourceConfig};
-use crate::manifest::{Engine, LargeObjects, Source, Spelling, SqliteFacts, Table, Written};
-use crate::raw_text;
-use crate::store::Upload;
-
-/// How long ending the sessions of an interrupted run may take.
-const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What an export says of itself.
-pub struct Exported {
-    /// The database that was exported.
-    pub source: Source,
-    /// How its values are written, where that is a question.
-    pub spelling: Option<Spelling>,
-    /// `none`, `gzip`, `lz4` or `zstd`.
-    pub compression: String,
-    /// How many objects of each type there are.
-    pub entries: BTreeMap<String, u64>,
-    /// The tables whose rows it has.
-    pub tables: Vec<Table>,
-    /// The large objects that it has, where there can be any.
-    pub large_objects: Option<LargeObjects>,
-    /// What only SQLite has.
-    pub sqlite: Option<SqliteFacts>,
-    /// SHA-256 (hex) of all definitions.
-    pub schema_hash: String,
-    /// What there is to warn of.
-    pub warnings: Vec<String>,
-    /// What was written, to compare with what is read back.
-    pub written: Written,
+/// A kind of database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// PostgreSQL: a URL, a string of keywords, the name of a database, or nothing.
+    Postgres,
+    /// SQLite: a URL or the path of a file.
+    Sqlite,
+    /// Something else, by the name that people know it by.
+    Other(String),
 }
 
-/// The database of a job, which no other run of the job has.
-pub struct Locked {
-    source: Source,
-    held: Held,
-}
+/// Schemes of PostgreSQL, as libpq, SQLAlchemy, Django, Rails, Doctrine, Ecto and pgx write them.
+const POSTGRES: &[&str] = &[
+    "postgresql",
+    "postgres",
+    "postgis",
+    "pgsql",
+    "psql",
+    "pg",
+    "pgx",
+    "pgx4",
+    "pgx5",
+    "pdo-pgsql",
+    "pdo_pgsql",
+    "ecto",
+    "timescale",
+    "timescaledb",
+    "timescalegis",
+];
 
-enum Held {
-    Postgres {
-        dsn: Box<Dsn>,
-        lock: Box<JobLock>,
-    },
-    Sqlite {
-        found: sqlite::open::Found,
-        _lock: sqlite::lock::JobLock,
-    },
-}
+/// Schemes of SQLite.
+const SQLITE: &[&str] = &[
+    "sqlite",
+    "sqlite2",
+    "sqlite3",
+    "file",
+    "spatialite",
+    "pdo-sqlite",
+    "pdo_sqlite",
+];
 
-impl Locked {
-    /// Takes the lock of `job` for a run that was `started` then.
-    ///
-    /// # Errors
-    /// The database cannot be reached, or ([`crate::error::Exit::Busy`]) a run of the job is under way.
-    pub async fn take(job: &Job, started: DateTime<Utc>) -> Result<Locked> {
-        match &job.source {
-            SourceConfig::Postgres(_) => {
-                let dsn = named(job, started)?;
-                let lock = JobLock::take(&dsn, &job.name).await?;
-                Ok(Locked {
-                    source: lock.source.clone(),
-                    held: Held::Postgres {
-                        dsn: Box::new(dsn),
-                        lock: Box::new(lock),
-                    },
-                })
-            }
-            SourceConfig::Sqlite(location) => {
-                sqlite::check_version()?;
-                let found = sqlite::open::find(location.path())?;
-                let lock = sqlite::lock::JobLock::take(&found, &job.name)?;
-                Ok(Locked {
-                    source: sqlite::identity(&found),
-                    held: Held::Sqlite { found, _lock: lock },
-                })
-            }
-        }
-    }
+/// What schemes of other databases are called by people.
+const OTHERS: &[(&str, &str)] = &[
+    ("mysql", "MySQL"),
+    ("mysql2", "MySQL"),
+    ("mysqli", "MySQL"),
+    ("mysqlx", "MySQL"),
+    ("mysqlgis", "MySQL"),
+    ("pdo-mysql", "MySQL"),
+    ("pdo_mysql", "MySQL"),
+    ("trilogy", "MySQL"),
+    ("mariadb", "MariaDB"),
+    ("mssql", "Microsoft SQL Server"),
+    ("mssqlms", "Microsoft SQL Server"),
+    ("sqlserver", "Microsoft SQL Server"),
+    ("sqlsrv", "Microsoft SQL Server"),
+    ("pdo-sqlsrv", "Microsoft SQL Server"),
+    ("jtds", "Microsoft SQL Server"),
+    ("tds", "Microsoft SQL Server"),
+    ("mongodb", "MongoDB"),
+    ("mongo", "MongoDB"),
+    ("oracle", "Oracle"),
+    ("oraclegis", "Oracle"),
+    ("oci8", "Oracle"),
+    ("redis", "Redis"),
+    ("rediss", "Redis"),
+    ("valkey", "Valkey"),
+    ("memcached", "memcached"),
+    ("amqp", "AMQP (a message queue)"),
+    ("amqps", "AMQP (a message queue)"),
+    ("cockroach", "CockroachDB"),
+    ("cockroachdb", "CockroachDB"),
+    ("redshift", "Amazon Redshift"),
+    ("clickhouse", "ClickHouse"),
+    ("clickhousedb", "ClickHouse"),
+    ("duckdb", "DuckDB"),
+    ("snowflake", "Snowflake"),
+    ("bigquery", "BigQuery"),
+    ("databricks", "Databricks"),
+    ("cassandra", "Cassandra"),
+    ("couchdb", "CouchDB"),
+    ("elasticsearch", "Elasticsearch"),
+    ("neo4j", "Neo4j"),
+    ("bolt", "Neo4j"),
+    ("firebird", "Firebird"),
+    ("db2", "Db2"),
+    ("ibm_db_sa", "Db2"),
+    ("hana", "SAP HANA"),
+    ("teradata", "Teradata"),
+    ("trino", "Trino"),
+    ("presto", "Presto"),
+    ("hsqldb", "HSQLDB"),
+    ("h2", "H2"),
+    ("derby", "Derby"),
+    ("libsql", "libSQL"),
+    ("prisma", "Prisma's proxy"),
+    ("prisma+postgres", "Prisma's proxy"),
+    ("prisma+postgresql", "Prisma's proxy"),
+    ("http", "a web server"),
+    ("https", "a web server"),
+    ("s3", "a bucket"),
+];
 
-    /// Which database it is.
+impl SourceKind {
+    /// The kind of `text`, which [`unwrap`] was applied to.
     #[must_use]
-    pub fn source(&self) -> &Source {
-        &self.source
-    }
-
-    /// Exports it as `job` says.
-    ///
-    /// # Errors
-    /// Anything that keeps the archive from being complete and right. Then nothing appears under its name.
-    pub async fn export<P>(&self, job: &Job, upload: Box<dyn Upload>, progress: &P) -> Result<Exported>
-    where
-        P: postgres::progress::Progress + sqlite::export::Progress + Clone + 'static,
-    {
-        let compression = job.dump.compress.algorithm.name().to_owned();
-        match &self.held {
-            Held::Postgres { dsn, .. } => {
-                let dumped = dump(dsn, &job.dump, upload, progress).await?;
-                Ok(Exported {
-                    source: dumped.source,
-                    spelling: Some(dumped.spelling),
-                    compression: dumped.compression,
-                    entries: dumped.entries,
-                    tables: dumped.tables,
-                    large_objects: Some(dumped.large_objects),
-                    sqlite: None,
-                    schema_hash: dumped.schema_hash,
-                    warnings: dumped.warnings.iter().map(ToString::to_string).collect(),
-                    written: dumped.written,
-                })
-            }
-            Held::Sqlite { found, .. } => {
-                let request = sqlite::export::Request {
-                    compress: job.dump.compress,
-                    max_lock_wait: job.dump.max_lock_wait,
-                };
-                let exported = sqlite::export::export(found, &request, upload, Arc::new(progress.clone())).await?;
-                let contents = exported.contents;
-                Ok(Exported {
-                    source: self.source.clone(),
-                    spelling: None,
-                    compression,
-                    entries: contents.entries,
-                    tables: contents.tables,
-                    large_objects: None,
-                    sqlite: Some(contents.facts),
-                    schema_hash: contents.schema_hash,
-                    warnings: exported.warnings,
-                    written: exported.written,
-                })
-            }
-        }
-    }
-
-    /// Roles and tablespaces, where there are any, and what to warn of. They belong to the cluster and not to the snapshot,
-    /// so they have a session of their own.
-    ///
-    /// # Errors
-    /// The server's.
-    pub async fn globals(&self) -> Result<Option<(Bytes, Vec<String>)>> {
-        let Held::Postgres { dsn, .. } = &self.held else {
-            return Ok(None);
+    pub fn of(text: &str) -> Self {
+        let Some((scheme, rest)) = scheme(text) else {
+            return match is_path(text) {
+                true => SourceKind::Sqlite,
+                false => SourceKind::Postgres,
+            };
         };
-        let session = connect::connect(dsn).await?;
-        let server = snapshot::begin(&session, &snapshot::SessionOptions::default()).await?;
-        let options = globals::Options {
-            restrict_key: server.has_restrict().then(random_key),
-            ..globals::Options::default()
-        };
-        let globals = globals::render(&session, &server, &options)
-            .await
-            .context("reading roles and tablespaces")?;
-        Ok(Some((
-            raw_text::encode(&globals.text).into_owned().into(),
-            globals.warnings,
-        )))
-    }
-
-    /// Makes sure that the lock is still held.
-    ///
-    /// # Errors
-    /// It was lost with its connection.
-    pub async fn assert_held(&self) -> Result<()> {
-        match &self.held {
-            Held::Postgres { lock, .. } => lock.assert_held().await,
-            // It is lost with this process only.
-            Held::Sqlite { .. } => Ok(()),
+        if let Some((_, name)) = OTHERS.iter().find(|(known, _)| *known == scheme) {
+            return SourceKind::Other((*name).to_owned());
         }
-    }
-
-    /// Lets go of the lock: when this returns, the next run can take it.
-    pub async fn release(self) {
-        match self.held {
-            Held::Postgres { lock, .. } => lock.release().await,
-            Held::Sqlite { .. } => {}
+        // The driver comes after a plus sign; in Java's URLs the database may come after names of drivers.
+        let base = scheme.split('+').next().unwrap_or_default();
+        match base {
+            _ if POSTGRES.contains(&base) => SourceKind::Postgres,
+            _ if SQLITE.contains(&base) => SourceKind::Sqlite,
+            "jdbc" | "r2dbc" | "vertx-reactive" | "dbi" | "odbc" => of_wrapped(rest),
+            _ => match OTHERS.iter().find(|(known, _)| *known == base) {
+                Some((_, name)) => SourceKind::Other((*name).to_owned()),
+                None => SourceKind::Other(format!("a database of the scheme {base:?}")),
+            },
         }
     }
 }
 
-/// What the sessions of a run connect with: they have the run's name, for administrators and for
-/// [`end_sessions`].
-fn named(job: &Job, started: DateTime<Utc>) -> Result<Dsn> {
-    let mut dsn = job.source.dsn()?;
-    let mut name = format!("snapback {} {}", started.format("%Y%m%dT%H%M%S%.6fZ"), job.name);
-    // The server cuts longer ones, and says so each time.
-    name.truncate(63);
-    dsn.application_name = Some(name);
-    Ok(dsn)
+impl SourceKind {
+    /// The error of a kind that cannot be backed up. It shows nothing of the string, which may hold a password.
+    #[must_use]
+    pub fn unsupported(&self) -> Fail {
+        let kind = match self {
+            SourceKind::Postgres => "this form of connection string",
+            SourceKind::Sqlite => "SQLite",
+            SourceKind::Other(kind) => kind,
+        };
+        Fail::new(Exit::Usage, format!("{kind} is not supported"))
+            .hint("the URL of a PostgreSQL database begins with postgresql://")
+    }
 }
 
-/// Ends what a server still does for a run that was interrupted: it notices that its client is gone only when
-/// it has something to say, and never while it waits for a lock.
-pub async fn end_sessions(job: &Job, started: DateTime<Utc>) {
-    if job.source.engine() != Engine::Postgres {
-        return;
+/// What follows the scheme of a PostgreSQL URL and its colon, and whether that scheme comes after another, as in
+/// `jdbc:postgresql:`; `None` for what has no such scheme.
+#[must_use]
+pub fn after_scheme(text: &str) -> Option<(&str, bool)> {
+    let (mut text, mut wrapped) = (text, false);
+    loop {
+        let (scheme, rest) = scheme(text)?;
+        let base = scheme.split('+').next().unwrap_or_default();
+        if POSTGRES.contains(&base) {
+            return Some((rest, wrapped));
+        }
+        (text, wrapped) = (rest, true);
     }
-    let ended = async {
-        let dsn = named(job, started)?;
-        let session = connect::connect(&dsn).await?;
-        let query = Query::new(
-            "SELECT pg_catalog.pg_terminate_backend(pid) AS ended FROM pg_catalog.pg_stat_activity \
-             WHERE application_name = $1 AND usesysid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user) \
-               AND pid <> pg_catalog.pg_backend_pid()",
-        );
-        session
-            .rows(&query.text(dsn.application_name.unwrap_or_default()))
-            .await
-    };
-    let outcome = tokio::time::timeout(END_SESSIONS_TIMEOUT, ended).await;
-    match outcome {
-        Ok(Ok(sessions)) => tracing::debug!(sessions = sessions.len(), "ended the run's sessions"),
-        Ok(Err(error)) => tracing::warn!("the server may still work for the interrupted run: {error:#}"),
-        Err(_) => tracing::warn!("the server may still work for the interrupted run: it does not answer"),
+}
+
+/// What follows `jdbc:`: the database's scheme, maybe after names of drivers, as in `aws-wrapper:postgresql://`.
+fn of_wrapped(rest: &str) -> SourceKind {
+    let before = rest.split(['/', '?', '@', ';', '=']).next().unwrap_or_default();
+    let mut names = before.split(':').map(str::to_ascii_lowercase).take(3);
+    let known = names.find_map(|name| match SourceKind::of(&format!("{name}:")) {
+        SourceKind::Other(kind) if kind.starts_with("a database of") => None,
+        kind => Some(kind),
+    });
+    // What stands there may be anything, also a password: it is not repeated.
+    known.unwrap_or_else(|| SourceKind::Other("an unknown kind of database".to_owned()))
+}
+
+/// The scheme of a URL in small letters, and what follows its colon. A string of libpq's keywords has none, nor has a plain name.
+#[must_use]
+pub fn scheme(text: &str) -> Option<(String, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let mut bytes = scheme.bytes();
+    let begins = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_');
+    (begins && bytes.all(fine)).then(|| (scheme.to_ascii_lowercase(), rest))
+}
+
+/// Whether a text without a scheme is the path of a file rather than the name of a database or a string of keywords.
+fn is_path(text: &str) -> bool {
+    const ENDINGS: [&str; 4] = [".sqlite", ".sqlite3", ".db", ".db3"];
+    let lower = text.to_ascii_lowercase();
+    // `user:password@host/database` is a URL that lost its scheme.
+    let is_address = text.find('@').is_some_and(|at| text[..at].contains(':'));
+    let named = text.contains('/') || ENDINGS.iter().any(|ending| lower.ends_with(ending));
+    text == ":memory:" || named && !is_address && !text.contains('=')
+}
+
+/// The string itself, without what it was wrapped in on its way out of a `.env` file or a shell: blanks, line ends, quotes, a
+/// byte order mark, `psql` before it.
+#[must_use]
+pub fn unwrap(text: &str) -> &str {
+    let blank = |c: char| c.is_whitespace() || c == '\u{feff}' || c == '\u{200b}';
+    let mut text = text.trim_matches(blank);
+    if let Some(rest) = text.strip_prefix("psql ") {
+        text = rest.trim_matches(blank);
+    }
+    for quote in ['"', '\'', '`'] {
+        let inner = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        // In a string of keywords a quote at the end belongs to a value; one at the beginning belongs to nothing.
+        if let Some(inner) = inner {
+            return inner.trim_matches(blank);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_is_told_by_the_scheme() {
+        for text in [
+            "",
+            "app",
+            "host=db dbname=app password=a:b",
+            "postgresql://db/app",
+            "POSTGRES://db/app",
+            "postgresql+psycopg2://u:p@db/app",
+            "postgres+asyncpg://db/app",
+            "postgis://db/app",
+            "pgsql:host=db;dbname=app",
+            "jdbc:postgresql://db/app?user=u",
+            "jdbc:postgresql:app",
+            "jdbc:aws-wrapper:postgresql://db/app",
+            "r2dbc:pool:postgresql://db/app",
+            "ecto://u:p@db/app",
+        ] {
+            assert_eq!(SourceKind::of(text), SourceKind::Postgres, "{text}");
+        }
+        for text in [
+            "sqlite:///app.db",
+            "sqlite:app.db",
+            "sqlite3:app.db",
+            "sqlite+aiosqlite:///app.db",
+            "file:./dev.db",
+            "jdbc:sqlite:app.db",
+            "/var/lib/app.db",
+            "./app",
+            "app.sqlite3",
+            ":memory:",
+        ] {
+            assert_eq!(SourceKind::of(text), SourceKind::Sqlite, "{text}");
+        }
+        for (text, kind) in [
+            ("mysql://u:secret@db/app", "MySQL"),
+            ("mysql+pymysql://u:secret@db/app", "MySQL"),
+            ("jdbc:mysql://db/app", "MySQL"),
+            ("jdbc:sqlserver://db;password=secret", "Microsoft SQL Server"),
+            ("mongodb+srv://u:secret@db/app", "MongoDB"),
+            ("prisma+postgres://localhost/?api_key=secret", "Prisma's proxy"),
+            ("jdbc:oracle:thin:u/secret@db", "Oracle"),
+            ("nosuch://u:secret@db/app", "a database of the scheme \"nosuch\""),
+        ] {
+            assert_eq!(SourceKind::of(text), SourceKind::Other(kind.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_env_files_leave_around_a_url_is_taken_off() {
+        for text in [
+            "\"postgres://db/app\"",
+            "'postgres://db/app'\n",
+            " postgres://db/app\r\n",
+            "\u{feff}postgres://db/app",
+            "psql 'postgres://db/app'",
+        ] {
+            assert_eq!(unwrap(text), "postgres://db/app", "{text:?}");
+        }
+        assert_eq!(unwrap("dbname='a b'"), "dbname='a b'");
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Inventory, RECORD_LIMIT, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Kind, Part, Source};
+use crate::redact;
 use crate::store::{self, Locked, Missing, Taken};
 
 /// How many records of failed runs are kept.
@@ -81,8 +82,12 @@ impl Shelf {
     }
 
     pub(super) async fn put(&self, part: Part, id: BackupId, record: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(record)?;
-        text.push(b'\n');
+        let mut text = serde_json::to_string_pretty(record)?;
+        // A manifest has names that must stay as they are, and no text of ours but its warnings.
+        if part != Part::Manifest {
+            text = redact::json(&text).into_owned();
+        }
+        text.push('\n');
         let (store, path, text) = (self.store.as_ref(), self.path(part, id), Bytes::from(text));
         // All others are taken back sooner or later.
         match part {

@@ -259,7 +259,7 @@ fn a_job_is_found_by_name_or_because_it_is_the_only_one() {
     );
     assert_eq!(pick(&one, Some("app"), Some("latest")).unwrap(), app("latest"));
 
-    let two = load(&format!("{SMALL}[jobs.b]\n"), &[]).unwrap();
+    let two = load(&format!("{SMALL}[jobs.b]\nurl = \"postgresql://db/b\"\n"), &[]).unwrap();
     assert_eq!(exit_of(&two.job(None).unwrap_err()), Exit::Usage);
     assert_eq!(
         exit_of(&two.job_and_backup(Some("latest"), None).unwrap_err()),
@@ -277,4 +277,36 @@ fn a_password_file_is_read_when_it_is_needed() {
     assert_eq!(exit_of(&source.dsn().unwrap_err()), Exit::Usage);
     fs::write(&secret, "hush\n").unwrap();
     assert_eq!(source.dsn().unwrap().password.unwrap().expose(), "hush");
+}
+
+#[test]
+fn all_mistakes_are_told_with_their_places() {
+    let text = "[log]\nlevle = \"info\"\n[stores.default]\npath = \"b\"\nretention.keep_lats = 3\n\n[jobs.app]\n\
+                url = \"mysql://u:hush@db/app\"\nschedule = \"30 25 * * *\"\ndump = { jobs = 1000, compres = \"x\" }\n\
+                [jobs.b]\ntimeout = 5\n";
+    let variables = [
+        ("SNAPBACK__JOBS__APP__PRUNE", "perhaps"),
+        ("SNAPBACK__JOBS__APP__SHEDULE", "@daily"),
+    ];
+    let error = load(text, &variables).unwrap_err();
+    let message = format!("{error:#}");
+    for part in [
+        "the configuration has 10 mistakes",
+        "snapback.toml:2:1: log.levle: there is no key \"levle\" in [log] (the nearest one is level)",
+        "snapback.toml:5:11: stores.default.retention.keep_lats",
+        "snapback.toml:8:1: jobs.app.url: MySQL is not supported",
+        "snapback.toml:9:1: jobs.app.schedule: \"30 25 * * *\" is not a schedule: the hour is from 0 to 23, and 25 is not",
+        "snapback.toml:10:10: jobs.app.dump.jobs: must be at most 64",
+        "snapback.toml:10:23: jobs.app.dump.compres",
+        "snapback.toml:12:1: jobs.b.timeout",
+        "the variable SNAPBACK__JOBS__APP__PRUNE: jobs.app.prune",
+        "the variable SNAPBACK__JOBS__APP__SHEDULE: jobs.app.shedule: there is no key \"shedule\" in [jobs.app] \
+         (the nearest one is schedule)",
+    ] {
+        assert!(message.contains(part), "{part}\nis not in {message}");
+    }
+    assert!(
+        !message.contains("hush") && message.contains("jobs.b.url: no database is named"),
+        "{message}"
+    );
 }

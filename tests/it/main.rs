@@ -17,6 +17,7 @@ mod equal_labels;
 mod equal_options;
 mod equal_random;
 mod equal_round_trip;
+mod escapes;
 mod globals;
 mod keyboard;
 mod restore;
@@ -30,6 +31,7 @@ mod stores;
 mod support;
 mod tables;
 mod tidy;
+mod urls;
 
 use support::{Server, VERSIONS};
 

@@ -30,7 +30,7 @@ pub(super) async fn write(dsn: &Dsn, request: &Request, args: &Args) -> Result<(
         no_comments: args.no_comments,
         no_security_labels: args.no_security_labels,
         quote_all_identifiers: args.quote_all_identifiers,
-        restrict_key: request.key(&server),
+        restrict_key: request.key(&server)?,
     };
     let globals = render(&session, &server, &options).await?;
     for warning in &globals.warnings {

@@ -25,11 +25,12 @@ pub fn exit(exit: Exit) -> Exit {
 }
 
 /// Tells what is wrong with the command line `args` of `program`, as pg_dump does.
-#[allow(clippy::print_stderr)] // this is where errors are printed
 pub fn refuse(program: &clap::Command, args: &[OsString], error: &clap::Error) -> ExitCode {
     let name = args.first().map(|name| name.to_string_lossy()).unwrap_or_default();
-    eprintln!("{name}: {}", complaint(program, args, error));
-    eprintln!("{PROGRAM}: hint: Try \"{PROGRAM} --help\" for more information.");
+    crate::cli::to_stderr(&format!("{name}: {}", complaint(program, args, error)));
+    crate::cli::to_stderr(&format!(
+        "{PROGRAM}: hint: Try \"{PROGRAM} --help\" for more information."
+    ));
     ExitCode::from(Exit::Failure as u8)
 }
 

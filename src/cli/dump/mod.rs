@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::archive::Format;
-use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::connect::{self, Dsn};
 use crate::engine::postgres::dump::{Request, dump_to};
 use crate::engine::postgres::output::Target;
 use crate::error::{Exit, Fail, Result};
@@ -83,16 +83,17 @@ fn interrupted() -> anyhow::Error {
 }
 
 async fn attempt(dsn: &Dsn, request: &Request, args: &Args) -> Result<()> {
+    let lost = |error| connect::lost(error, dsn, "while it was read");
     if globals::wanted(args) {
-        return globals::write(dsn, request, args).await;
+        return globals::write(dsn, request, args).await.map_err(lost);
     }
     let target = target(request, args.file.as_deref(), !args.no_sync)?;
     let progress = Verbose {
         verbose: request.verbose,
         connections: if request.parallel { request.jobs } else { 0 },
     };
-    dump_to(dsn, request, target, &progress).await?;
-    Ok(())
+    let dumped = dump_to(dsn, request, target, &progress).await;
+    dumped.map(|_| ()).map_err(lost)
 }
 
 fn target(request: &Request, file: Option<&Path>, sync: bool) -> Result<Target> {

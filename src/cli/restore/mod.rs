@@ -303,7 +303,7 @@ pub fn watch(progress: &Progress, pause_at: Option<Step>) -> Watch {
 
 fn eprint(text: &str) -> Result<()> {
     let mut err = std::io::stderr().lock();
-    err.write_all(text.as_bytes())?;
+    err.write_all(output::for_people(text).as_bytes())?;
     Ok(err.flush()?)
 }
 
@@ -311,7 +311,7 @@ fn show(globals: &Globals, plan: &Plan) -> Result<()> {
     if globals.json {
         return output::json(&Report { plan, outcome: None });
     }
-    output::line(plan::text(plan).trim_end())
+    output::lines(plan::text(plan).trim_end())
 }
 
 fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {

@@ -3,6 +3,7 @@
 use chrono::Utc;
 
 use crate::cli::output::{ago, bytes, count, seconds};
+use crate::printable;
 use crate::restore::postgres::plan::{Backup, File, Plan, Replaces, Subject};
 use crate::restore::postgres::survey::Changes;
 
@@ -46,6 +47,8 @@ pub fn text(plan: &Plan) -> String {
         lines.push(format!("In the way: {}", obstacle.what));
         lines.push(format!("    {}", obstacle.hint));
     }
+    // A name with a line feed in it must not look like a line of the plan.
+    let lines: Vec<_> = lines.iter().map(|line| printable::line(line)).collect();
     lines.join("\n") + "\n"
 }
 

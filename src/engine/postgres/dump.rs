@@ -59,14 +59,20 @@ pub struct Request {
 
 impl Request {
     /// The key of `\restrict`, for formats in which the pg_dump of the server's release writes one.
-    #[must_use]
-    pub fn key(&self, server: &Server) -> Option<String> {
+    ///
+    /// # Errors
+    /// There are no random numbers to make one of.
+    pub fn key(&self, server: &Server) -> Result<Option<String>> {
         let restricts = match self.format {
             Format::Plain => server.has_restrict(),
             Format::Tar => server.has_restrict_in_tar(),
             Format::Custom | Format::Directory => false,
         };
-        restricts.then(|| self.restrict_key.clone().unwrap_or_else(random_key))
+        match (restricts, &self.restrict_key) {
+            (false, _) => Ok(None),
+            (true, Some(key)) => Ok(Some(key.clone())),
+            (true, None) => random_key().map(Some),
+        }
     }
 
     /// How sessions to `dsn` are set up: where the request names no encoding, the connection may.
@@ -199,7 +205,7 @@ pub async fn entries_within(session: &Arc<Session>, dsn: &Dsn) -> Result<(Vec<En
     let request = Request::default();
     let (run, server) = within(session, dsn, &request, SessionOptions::default()).await?;
     let (cat, _, mut entries) = run.entries(server, &mut Workers::new(dsn, &run.setup, 1)).await?;
-    dependency::reduce(&cat, &mut entries, &restore_options(&cat, &request));
+    dependency::reduce(&cat, &mut entries, &restore_options(&cat, &request)?);
     session.run(LEAVE).await?;
     Ok((entries, cat.quote()))
 }
@@ -261,7 +267,7 @@ impl Run<'_> {
         progress.step("reading the catalogs");
         let mut workers = Workers::new(self.dsn, &self.setup, request.jobs);
         let (mut cat, source, mut entries) = self.entries(server, &mut workers).await?;
-        let restore = restore_options(&cat, request);
+        let restore = restore_options(&cat, request)?;
         if request.format != Format::Plain {
             dependency::reduce(&cat, &mut entries, &restore);
         }
@@ -318,15 +324,15 @@ fn options(request: &Request) -> DumpOptions {
 }
 
 /// What the archive holds of the database, and how its text is printed.
-fn restore_options(cat: &Catalog, request: &Request) -> RestoreOptions {
-    RestoreOptions {
+fn restore_options(cat: &Catalog, request: &Request) -> Result<RestoreOptions> {
+    Ok(RestoreOptions {
         sections: request.sections,
         superuser: request.superuser.clone(),
-        restrict_key: request.key(&cat.server),
+        restrict_key: request.key(&cat.server)?,
         verbose: request.verbose,
         finished_items: request.parallel,
         ..cat.options.for_printing()
-    }
+    })
 }
 
 fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request, options: &RestoreOptions) -> Result<Writer> {
@@ -339,12 +345,17 @@ fn writer(cat: &Catalog, entries: Vec<Entry>, request: &Request, options: &Resto
     Writer::new(request.format, header, entries, options, cat.quote(), request.compress)
 }
 
-/// A key for `\restrict` that nobody who wrote into the database could have known.
-#[must_use]
-pub fn random_key() -> String {
-    use std::hash::BuildHasher as _;
-    let random = || std::hash::RandomState::new().hash_one(std::process::id());
-    (0..4).map(|_| format!("{:016x}", random())).collect()
+/// A key for `\restrict` that nobody who wrote into the database could have known: from the system's random source.
+///
+/// # Errors
+/// The system gives none.
+pub fn random_key() -> Result<String> {
+    let mut bytes = [0; 32];
+    let source = rustls::crypto::ring::default_provider().secure_random;
+    source
+        .fill(&mut bytes)
+        .map_err(|_| anyhow::anyhow!("the system gives no random numbers for the key of \\restrict"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What is to be read for each entry that has data, in the order of the archive.

@@ -59,7 +59,7 @@ pub async fn start(dsn: &Dsn, leader: &Arc<Session>, limit: Duration) -> Result<
 /// Returns when someone has waited too long, with what is to be said about it.
 async fn wait(watching: &Session, pid: i32, limit: Duration) -> anyhow::Error {
     let query = format!(
-        "SELECT l.pid, pg_catalog.left(a.query, 60) AS query \
+        "SELECT l.pid, pg_catalog.left(a.query, 60) AS query, a.usename::pg_catalog.text AS role, a.application_name AS application \
          FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
          WHERE NOT l.granted AND {pid} = ANY (pg_catalog.pg_blocking_pids(l.pid)) \
            AND pg_catalog.clock_timestamp() - l.waitstart > pg_catalog.make_interval(secs => {}) LIMIT 1",
@@ -73,10 +73,14 @@ async fn wait(watching: &Session, pid: i32, limit: Duration) -> anyhow::Error {
         };
         let Some(row) = waiting.first() else { continue };
         let who = row.int("pid").unwrap_or_default();
-        let what = row.opt_text("query").ok().flatten().unwrap_or_default();
+        let [what, role, application] =
+            ["query", "role", "application"].map(|name| row.opt_text(name).ok().flatten().unwrap_or_default());
         return Fail::new(
             Exit::Failure,
-            format!("gave way: process {who} has waited longer than {limit:?} for a lock of the dump ({what})"),
+            format!(
+                "gave way: process {who} (role {role}, application {application:?}) has waited longer than max_lock_wait \
+                 ({limit:?}) for a lock of the dump ({what})"
+            ),
         )
         .hint("run the dump when nothing changes the schema, or raise max_lock_wait")
         .into();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::engine::source::{self, SourceKind};
 use crate::error::{Exit, Fail};
 
 /// The path of a database file.
@@ -17,9 +18,6 @@ impl fmt::Display for Location {
     }
 }
 
-/// Endings that only files of SQLite have.
-const ENDINGS: [&str; 6] = [".db", ".db3", ".sqlite", ".sqlite3", ".s3db", ".sl3"];
-
 impl Location {
     /// The file at `path`.
     #[must_use]
@@ -27,24 +25,24 @@ impl Location {
         Location { path: path.into() }
     }
 
-    /// What `text` says, where it is one of SQLite's forms; `None` where it is none of them.
+    /// What `text` says, where it is one of SQLite's forms; `None` where it is none of them. No error repeats it: it may be the
+    /// URL of something else, with a password in it.
     ///
     /// # Errors
-    /// It is a database in memory, or names no file.
+    /// It is a database in memory or on another machine, or names no file.
     pub fn parse(text: &str) -> Result<Option<Location>, Fail> {
-        let text = text.trim();
-        if let Some(uri) = strip_scheme(text, "file") {
-            return from_uri(text, uri).map(Some);
+        let mut text = source::unwrap(text);
+        if SourceKind::of(text) != SourceKind::Sqlite {
+            return Ok(None);
         }
-        let text = strip_scheme(text, "jdbc").unwrap_or(text);
-        if let Some(rest) = after_scheme(text) {
-            return from_url(text, rest).map(Some);
+        loop {
+            text = match source::scheme(text) {
+                None => return named(text, false).map(Some),
+                Some((scheme, rest)) if scheme == "file" => return from_uri(rest).map(Some),
+                Some((scheme, rest)) if scheme.contains("dbc") => rest,
+                Some((_, rest)) => return from_url(rest).map(Some),
+            };
         }
-        let lower = text.to_ascii_lowercase();
-        let is_path = !text.contains("://") && (text.contains('/') || ENDINGS.iter().any(|end| lower.ends_with(end)));
-        // `host=/tmp dbname=x` is PostgreSQL's, although it has a slash.
-        let is_keywords = text.split_whitespace().any(|word| word.contains('=')) && !lower.ends_with(".db");
-        Ok((is_path && !is_keywords).then(|| Location::new(text)))
     }
 
     /// The path.
@@ -81,35 +79,27 @@ impl Location {
     }
 }
 
-fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
-    let (found, rest) = text.split_once(':')?;
-    found.eq_ignore_ascii_case(scheme).then_some(rest)
-}
-
-/// What follows `sqlite:`, `sqlite3:` or `sqlite+driver:`.
-fn after_scheme(text: &str) -> Option<&str> {
-    let (scheme, rest) = text.split_once(':')?;
-    let dialect = scheme.split_once('+').map_or(scheme, |(dialect, _)| dialect);
-    ["sqlite", "sqlite3"]
-        .iter()
-        .any(|known| dialect.eq_ignore_ascii_case(known))
-        .then_some(rest)
-}
-
 /// SQLAlchemy's form: three slashes and a relative path, four and an absolute one. Two slashes and a path, or none, are
 /// what other frameworks write.
-fn from_url(text: &str, rest: &str) -> Result<Location, Fail> {
+fn from_url(rest: &str) -> Result<Location, Fail> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let path = path.strip_prefix("///").or(path.strip_prefix("//")).unwrap_or(path);
-    let has = |wanted: &str| query.split('&').any(|part| part.eq_ignore_ascii_case(wanted));
-    if let (Some(uri), true) = (strip_scheme(path, "file"), has("uri=true")) {
-        return from_uri(text, uri);
+    let (path, is_authority) = match (path.strip_prefix("///"), path.strip_prefix("//")) {
+        (Some(path), _) => (path, false),
+        (None, Some(path)) => (path, true),
+        (None, None) => (path, false),
+    };
+    if is_authority && path.contains('@') {
+        return Err(elsewhere());
     }
-    named(text, path, has("mode=memory"))
+    let has = |wanted: &str| query.split('&').any(|part| part.eq_ignore_ascii_case(wanted));
+    match source::scheme(path) {
+        Some((scheme, uri)) if scheme == "file" && has("uri=true") => from_uri(uri),
+        _ => named(path, has("mode=memory")),
+    }
 }
 
 /// SQLite's own URI: percent signs stand for bytes, and the authority is empty or `localhost`.
-fn from_uri(text: &str, rest: &str) -> Result<Location, Fail> {
+fn from_uri(rest: &str) -> Result<Location, Fail> {
     let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = match path.strip_prefix("//") {
@@ -118,21 +108,26 @@ fn from_uri(text: &str, rest: &str) -> Result<Location, Fail> {
             let slash = after.find('/').unwrap_or(after.len());
             let (host, path) = after.split_at(slash);
             if !host.is_empty() && host != "localhost" {
-                let message = format!("{text:?} names the machine {host:?}, and a database file is on this one");
-                return Err(Fail::new(Exit::Usage, message).hint("write file:/absolute/path or file:relative/path"));
+                return Err(elsewhere());
             }
             path
         }
     };
     let is_memory = query.split('&').any(|part| part == "mode=memory");
-    named(text, &percent_decoded(path), is_memory)
+    named(&percent_decoded(path), is_memory)
 }
 
-fn named(text: &str, path: &str, is_memory: bool) -> Result<Location, Fail> {
+fn elsewhere() -> Fail {
+    Fail::new(Exit::Usage, "the URL names a machine, and a database file is on this one").hint(FORMS)
+}
+
+/// What to write instead.
+const FORMS: &str = "name a file: sqlite:///app.db (relative), sqlite:////srv/app.db (absolute), or simply its path";
+
+fn named(path: &str, is_memory: bool) -> Result<Location, Fail> {
     if is_memory || path.is_empty() || path == ":memory:" {
-        let message = format!("{text:?} is a database in memory: there is no file to back up");
-        return Err(Fail::new(Exit::Usage, message)
-            .hint("name a file: sqlite:///app.db (relative), sqlite:////srv/app.db (absolute), or simply its path"));
+        let message = "what is named is a database in memory: there is no file to back up";
+        return Err(Fail::new(Exit::Usage, message).hint(FORMS));
     }
     Ok(Location::new(path))
 }
@@ -173,6 +168,7 @@ mod tests {
             ("sqlite:app.db", "app.db"),
             ("sqlite:/srv/app.db", "/srv/app.db"),
             ("sqlite3:app", "app"),
+            ("'sqlite:///app.db'", "app.db"),
             ("jdbc:sqlite:/srv/app.db", "/srv/app.db"),
             ("sqlite:///file:app.db?mode=ro&uri=true", "app.db"),
             ("file:app.db", "app.db"),
@@ -182,7 +178,6 @@ mod tests {
             ("app.db", "app.db"),
             ("./app", "./app"),
             ("/srv/app.sqlite3", "/srv/app.sqlite3"),
-            ("my=app.db", "my=app.db"),
         ] {
             assert_eq!(Location::parse(text).unwrap(), Some(Location::new(path)), "{text}");
         }
@@ -199,6 +194,7 @@ mod tests {
             "file:x?mode=memory&cache=shared",
             "file:",
             "file://server/app.db",
+            "sqlite://user:password@server/app",
         ] {
             assert_eq!(Location::parse(text).unwrap_err().exit, Exit::Usage, "{text}");
         }
@@ -211,6 +207,7 @@ mod tests {
             "postgresql+psycopg://db/app",
             "host=/var/run/postgresql dbname=app",
             "mysql://db/app",
+            "//user:password@server/app",
             "app",
             "latest",
             "20261120T020000Z",

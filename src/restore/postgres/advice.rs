@@ -2,11 +2,16 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::error::{Fail, exit_of, hint_of};
+use crate::engine::postgres::connect::{BROKE, is_lost};
+use crate::error::{Exit, Fail, exit_of, hint_of};
 
 /// `error` with `message` in front, and with a hint where it has none and one can be given.
 pub fn explain(error: anyhow::Error, message: impl Into<String>) -> anyhow::Error {
-    let mut fail = Fail::new(exit_of(&error), message);
+    let exit = match is_lost(&error) {
+        true => Exit::Unreachable,
+        false => exit_of(&error),
+    };
+    let mut fail = Fail::new(exit, message);
     fail.hint = match hint_of(&error) {
         Some(hint) => Some(hint.to_owned()),
         None => hint(&error).map(str::to_owned),
@@ -18,9 +23,7 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
     let mut causes = error.chain();
     let server = causes.find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())?;
     if server.is_closed() {
-        return Some(
-            "the connection to the server broke: see whether it is up, and why it went down, then start again",
-        );
+        return Some(BROKE);
     }
     match server.code()? {
         &SqlState::DISK_FULL => Some(

@@ -413,5 +413,5 @@ pub(super) fn is_partial(job: &Job) -> bool {
         &options.exclude_tables,
         &options.exclude_table_data,
     ];
-    patterns.iter().any(|patterns| !patterns.is_empty())
+    options.large_objects == Some(false) || patterns.iter().any(|patterns| !patterns.is_empty())
 }

@@ -32,6 +32,7 @@ use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
+use crate::engine::postgres::connect;
 use crate::engine::postgres::load::script::ScriptLoad;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
@@ -207,8 +208,9 @@ impl<'a> Prepared<'a> {
             let taken = live::names(&alone.client).await?;
             Ok::<_, anyhow::Error>((alone, expected, safety, taken))
         };
-        let (Alone { client, live, lock }, expected, safety, taken) =
-            begin.await.map_err(|error| explain(error, "nothing was changed"))?;
+        let (Alone { client, live, lock }, expected, safety, taken) = begin
+            .await
+            .map_err(|error| explain(self.lost(error), "nothing was changed"))?;
 
         let now = self.request.clock.now();
         let marker = self.marker(State::Unfinished, now, safety, None);
@@ -449,7 +451,13 @@ impl<'a> Prepared<'a> {
     }
 
     /// Removes the unfinished database and says how things stand.
+    /// The failure with the server that was lost, if one was.
+    fn lost(&self, error: anyhow::Error) -> anyhow::Error {
+        connect::lost(error, &self.target.dsn(&self.database), "during the restore")
+    }
+
     async fn give_up(&self, incoming: &str, error: anyhow::Error) -> anyhow::Error {
+        let error = self.lost(error);
         let removed = async {
             let client = self.target.outside(&self.database).await?;
             recover::drop_unfinished(&self.target, &client, incoming).await

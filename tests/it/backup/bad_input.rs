@@ -182,3 +182,93 @@ fn nothing_is_deleted_while_the_last_run_failed() {
     house.run(&["prune"]).ok();
     assert_eq!(house.listed().len(), ids.len());
 }
+
+/// A session that locks the table `customer` until it is killed.
+fn locked(house: &House) -> std::process::Child {
+    let holding = house
+        .server
+        .tool("psql")
+        .args(["-XAtq"])
+        .args(house.server.connection_args("app"))
+        .args(["-c", "BEGIN; LOCK TABLE customer; SELECT pg_sleep(60)"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until(house, "mode = 'AccessExclusiveLock' AND granted");
+    holding
+}
+
+/// Waits until there is such a lock on a table of `app`.
+fn until(house: &House, lock: &str) {
+    let query = format!("SELECT count(*) FROM pg_locks WHERE relation = 'customer'::regclass AND {lock}");
+    while house.server.psql("app", &query) == "0" {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_lock_and_a_server_that_goes_away_are_named() {
+    let house = House::new();
+    let mut holding = locked(&house);
+    house.configure("dump.lock_wait_timeout = \"1s\"\n");
+    let names = [
+        "public.customer",
+        "lock_wait_timeout (1s)",
+        "role postgres",
+        "application \"psql\"",
+        "pg_sleep",
+    ];
+    refused(&house, house.run(&["backup"]), 1, &names);
+
+    house.configure("");
+    let run = house
+        .command(&["backup"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    until(&house, "NOT granted");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'customer'::regclass AND NOT granted";
+    house.server.psql("app", end);
+    let run = Run::from(run.wait_with_output().unwrap());
+    let names = [
+        "the connection to database \"app\" on socket ",
+        "was lost while the database was read",
+        "terminating connection",
+        "hint: the connection to the server broke",
+    ];
+    refused(&house, run, 4, &names);
+    let listed = house.run(&["list"]).ok().stdout;
+    assert!(listed.contains("was lost while the database was read"), "{listed}");
+    holding.kill().unwrap();
+    holding.wait().unwrap();
+}
+
+#[test]
+fn large_objects_that_the_role_may_not_read_can_be_left_out() {
+    let house = House::new();
+    house.server.psql(
+        "app",
+        "CREATE ROLE backup LOGIN; GRANT pg_read_all_data TO backup; SELECT lo_from_bytea(4711, 'x')",
+    );
+    let configure = |more: &str| {
+        let text = format!(
+            "[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"{}\"\n{more}",
+            house.server.url_as("backup", "app")
+        );
+        fs::write(house.dir.path().join("snapback.toml"), text).unwrap();
+    };
+    configure("");
+    refused(&house, house.run(&["backup"]), 8, &["4711", "large_objects = false"]);
+    configure("dump.large_objects = false\n");
+    let id = house.backup();
+    house.run(&["verify", &id, "--full"]).ok();
+    let archive = house.file(&id, "dump");
+    let list = Run::of(house.server.tool("pg_restore").arg("-l").arg(&archive))
+        .ok()
+        .stdout;
+    assert!(list.contains("customer") && !list.contains("BLOB"), "{list}");
+    // What a restore would lose is told.
+    house.configure("dump.large_objects = false\n");
+    let plan = house.run(&["restore", "app", &id, "--dry-run"]).ok().stdout;
+    assert!(plan.contains("only a part of the database"), "{plan}");
+}

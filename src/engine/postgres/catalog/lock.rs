@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use super::Catalog;
 use super::object::{Components, Oid};
 use super::preflight;
+use crate::engine::postgres::connect::is_lock_timeout;
 use crate::engine::postgres::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
@@ -52,13 +53,71 @@ async fn one_by_one(session: &Session, wanted: &[(Oid, String)]) -> Result<()> {
         }
         session.run("ROLLBACK TO SAVEPOINT lock_tables").await?;
         for one in batch {
-            session
-                .run(&statement(std::slice::from_ref(one)))
-                .await
-                .with_context(|| format!("locking table {}", one.1))?;
+            let locked = session.run(&statement(std::slice::from_ref(one))).await;
+            match locked {
+                Err(error) if is_lock_timeout(&error) => return Err(timed_out(session, one, error).await),
+                locked => locked.with_context(|| format!("locking table {}", one.1))?,
+            }
         }
     }
     session.run("RELEASE SAVEPOINT lock_tables").await
+}
+
+/// The failure of a table that is locked for too long, with the setting that says how long that is, and who holds it.
+async fn timed_out(session: &Session, (table, name): &(Oid, String), error: anyhow::Error) -> anyhow::Error {
+    let holders = async {
+        session.run("ROLLBACK TO SAVEPOINT lock_tables").await?;
+        holders(session, *table).await
+    };
+    let (limit, holders) = holders.await.unwrap_or_default();
+    let held = match holders.is_empty() {
+        true => "who holds it is gone by now".to_owned(),
+        false => holders.join("; "),
+    };
+    let message = format!("table {name} could not be locked within lock_wait_timeout ({limit}): {held}");
+    let hint = "wait until that has ended, end it with pg_terminate_backend(PID), or raise lock_wait_timeout (--lock-wait-timeout)";
+    error.context(Fail::new(Exit::Failure, message).hint(hint))
+}
+
+/// How long the session waits for locks, and whoever keeps others from reading `table`, as far as the role may see: who holds it
+/// alone, and who waits to, behind whom all others wait.
+async fn holders(session: &Session, table: Oid) -> Result<(String, Vec<String>)> {
+    let query = Query::new(
+        "SELECT l.pid, l.granted, a.usename::text AS role, a.application_name AS application,
+                pg_catalog.to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' AS since,
+                pg_catalog.left(a.query, 60) AS query, pg_catalog.current_setting('lock_timeout') AS lock_limit
+         FROM ROWS FROM (unnest($1)) AS wanted(oid)
+         LEFT JOIN pg_catalog.pg_locks l ON l.locktype = 'relation' AND l.relation = wanted.oid AND l.mode = 'AccessExclusiveLock'
+               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+         ORDER BY l.granted DESC, a.query_start",
+    )
+    .oids([table]);
+    let rows = session.rows(&query).await?;
+    let mut found = Vec::new();
+    for row in &rows {
+        let does = match row.opt_bool("granted")? {
+            None => continue,
+            Some(true) => "holds it",
+            Some(false) => "waits to hold it alone",
+        };
+        let Some(pid) = row.opt_int("pid")? else {
+            found.push(format!("a prepared transaction {does}"));
+            continue;
+        };
+        let [role, application, since, query] =
+            ["role", "application", "since", "query"].map(|name| row.opt_text(name));
+        let unknown = || "unknown".to_owned();
+        found.push(format!(
+            "process {pid} {does} (role {}, application {:?}, its statement since {}: {})",
+            role?.unwrap_or_else(unknown),
+            application?.unwrap_or_default(),
+            since?.unwrap_or_else(unknown),
+            query?.unwrap_or_else(unknown)
+        ));
+    }
+    let limit = rows.first().map(|row| row.text("lock_limit")).transpose()?;
+    Ok((limit.unwrap_or_default(), found))
 }
 
 fn statement(tables: &[(Oid, String)]) -> String {

@@ -80,7 +80,10 @@ pub async fn large_objects(session: &Session, major: u32, oids: &[Oid]) -> Resul
         Exit::Permission,
         format!("the role may not read the large objects {}", numbers.join(", ")),
     )
-    .hint("grant it SELECT ON LARGE OBJECT on each, or leave them all out of the dump (--no-large-objects)")
+    .hint(
+        "pg_read_all_data is for no large object: grant it SELECT ON LARGE OBJECT on each, or leave them all out \
+         (large_objects = false in the job's dump section; --no-large-objects of `snapback dump`)",
+    )
     .into())
 }
 

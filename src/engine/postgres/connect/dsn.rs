@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use super::params::{KEYWORDS, Params, params, usage};
+use super::framework::{self, Note};
+use super::params::{KEYWORDS, Params, usage};
 use super::service;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
@@ -106,6 +107,8 @@ pub struct Dsn {
     pub load_balance: bool,
     /// Whether SCRAM must be bound to the TLS channel.
     pub channel_binding: ChannelBinding,
+    /// What there is to say of how the connection string was understood.
+    pub notes: Vec<Note>,
 }
 
 /// TCP keepalives; `None` leaves the system's value.
@@ -135,13 +138,17 @@ pub struct Tls {
 const UNSUPPORTED: &[&str] = &["sslcrl", "sslcrldir", "requirepeer", "require_auth", "sslpassword"];
 
 impl Dsn {
-    /// Reads `text` (URI, `keyword=value` pairs, a plain database name, or nothing) and fills in what it
-    /// leaves open from the service file and the environment.
+    /// Reads `text` (a URL as libpq and frameworks write them, `keyword=value` pairs, a plain database name, or nothing) and
+    /// fills in what it leaves open from the service file and the environment.
     ///
     /// # Errors
-    /// The text is malformed, a keyword is unknown or its value impossible.
+    /// The text is malformed or of another kind of database, a keyword is unknown or its value impossible.
     pub fn parse(text: &str) -> Result<Dsn> {
-        Dsn::from_params(params(text)?)
+        let (params, notes) = framework::read(text)?;
+        Ok(Dsn {
+            notes,
+            ..Dsn::from_params(params)?
+        })
     }
 
     /// The same for parameters that were already taken apart (and changed by command line options).
@@ -241,6 +248,7 @@ fn build(params: &Params) -> Result<Dsn> {
             Some("require") => ChannelBinding::Require,
             Some(other) => return Err(invalid("channel_binding", other)),
         },
+        notes: Vec::new(),
     })
 }
 
@@ -342,7 +350,7 @@ fn hosts(names: Option<&str>, addresses: Option<&str>, ports: Option<&str>) -> R
             None | Some("") => 5432,
             Some(text) => match text.parse() {
                 Ok(port) if port > 0 => port,
-                _ => return Err(usage(format!("invalid port number: {text:?}"))),
+                _ => return Err(invalid_port(text)),
             },
         };
         let address = addresses.get(at).filter(|address| !address.is_empty()).cloned();
@@ -365,8 +373,25 @@ fn default_socket_folder(port: u16) -> String {
         .to_owned()
 }
 
+/// What stands where a value should be may be a piece of a password: only what looks like a value is repeated.
 fn invalid(keyword: &str, value: &str) -> anyhow::Error {
-    usage(format!("invalid {keyword} value: {value:?}"))
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match value.bytes().all(fine) {
+        true => usage(format!("invalid {keyword} value: {value:?}")),
+        false => usage(format!("invalid {keyword} value")),
+    }
+}
+
+fn invalid_port(text: &str) -> anyhow::Error {
+    if text.len() <= 6 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return usage(format!("invalid port number: {text:?}"));
+    }
+    Fail::new(
+        Exit::Usage,
+        "invalid port number: what follows the host's colon is no number",
+    )
+    .hint("a URL has the password before an @: postgresql://user:password@host:port/database")
+    .into()
 }
 
 fn number(value: Option<&str>, keyword: &str) -> Result<Option<u32>> {
@@ -407,6 +432,7 @@ fn os_user() -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::params::params;
     use super::*;
 
     fn dsn(text: &str) -> Dsn {

@@ -11,8 +11,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect as _};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+mod drivers;
 mod dsn;
 mod failure;
+mod framework;
 mod greeting;
 mod params;
 mod pgpass;
@@ -22,6 +24,8 @@ mod tls;
 mod uri;
 
 pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
+pub use failure::{BROKE, is_lock_timeout, is_lost, lost};
+pub use framework::Note;
 pub use params::{Params, params};
 
 use super::session::Session;

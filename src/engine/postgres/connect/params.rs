@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::source::{self, SourceKind};
 use crate::error::{Exit, Fail, Result};
+use crate::nearest::nearest;
 
 /// Keywords that libpq knows, each with its environment variable.
 pub(super) const KEYWORDS: &[(&str, &str)] = &[
@@ -52,12 +54,24 @@ pub(super) const KEYWORDS: &[(&str, &str)] = &[
 /// Connection parameters by keyword, before defaults.
 pub type Params = BTreeMap<&'static str, String>;
 
-/// Takes a connection string apart without filling anything in.
+/// Takes a connection string apart as libpq does, without filling anything in.
 ///
 /// # Errors
 /// The text is malformed or a keyword is unknown.
 pub fn params(text: &str) -> Result<Params> {
     let mut params = Params::new();
+    // libpq takes any other URL for the name of a database, and then shows it to everybody.
+    if let Some((scheme, rest)) = source::scheme(text)
+        && rest.starts_with("//")
+        && !["postgresql", "postgres"].contains(&scheme.as_str())
+    {
+        return Err(match SourceKind::of(text) {
+            SourceKind::Postgres => Fail::new(Exit::Usage, format!("the scheme {scheme}:// is none of libpq's"))
+                .hint("here a URL begins with postgresql://")
+                .into(),
+            other => other.unsupported().into(),
+        });
+    }
     if let Some(rest) = ["postgresql://", "postgres://"]
         .iter()
         .find_map(|scheme| text.strip_prefix(scheme))
@@ -74,10 +88,19 @@ pub fn params(text: &str) -> Result<Params> {
 /// Sets `keyword`, which must be one that libpq knows.
 pub(super) fn set(params: &mut Params, keyword: &str, value: String) -> Result<()> {
     let Some((known, _)) = KEYWORDS.iter().find(|(known, _)| *known == keyword) else {
-        return Err(usage(format!("invalid connection option {keyword:?}")));
+        return Err(unknown(keyword));
     };
     params.insert(known, value);
     Ok(())
+}
+
+/// The error of a keyword that libpq does not know, with the one that was meant.
+pub(super) fn unknown(keyword: &str) -> anyhow::Error {
+    let fail = Fail::new(Exit::Usage, format!("invalid connection option {keyword:?}"));
+    match nearest(keyword, KEYWORDS.iter().map(|(known, _)| *known)) {
+        Some(meant) => fail.hint(format!("{meant:?} is the nearest one that there is")).into(),
+        None => fail.into(),
+    }
 }
 
 pub(super) fn usage(message: String) -> anyhow::Error {
@@ -87,6 +110,7 @@ pub(super) fn usage(message: String) -> anyhow::Error {
 /// `keyword = 'value'` pairs with backslash escapes.
 fn parse_pairs(text: &str, params: &mut Params) -> Result<()> {
     let mut chars = text.chars().peekable();
+    let mut after_password = false;
     loop {
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         if chars.peek().is_none() {
@@ -98,9 +122,9 @@ fn parse_pairs(text: &str, params: &mut Params) -> Result<()> {
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         if chars.next() != Some('=') {
-            return Err(usage(format!(
-                "missing \"=\" after {keyword:?} in the connection string"
-            )));
+            // The word may be a piece of a password, so it is not repeated.
+            let fail = Fail::new(Exit::Usage, "missing \"=\" in the connection string");
+            return Err(fail.hint("a value with blanks must be in single quotes").into());
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         let quoted = chars.next_if_eq(&'\'').is_some();
@@ -120,6 +144,9 @@ fn parse_pairs(text: &str, params: &mut Params) -> Result<()> {
         if !closed {
             return Err(usage("unterminated quoted string in the connection string".to_owned()));
         }
-        set(params, &keyword, value)?;
+        let known = set(params, &keyword, value);
+        let piece = "a blank in the password of the connection string: it must be in single quotes";
+        known.map_err(|error| if after_password { usage(piece.to_owned()) } else { error })?;
+        after_password = !quoted && keyword == "password";
     }
 }
