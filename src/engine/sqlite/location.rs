@@ -118,7 +118,11 @@ fn from_uri(rest: &str) -> Result<Location, Fail> {
 }
 
 fn elsewhere() -> Fail {
-    Fail::new(Exit::Usage, "the URL names a machine, and a database file is on this one").hint(FORMS)
+    Fail::new(
+        Exit::Usage,
+        "the URL names a machine, and a database file is on this one",
+    )
+    .hint(FORMS)
 }
 
 /// What to write instead.
