@@ -4,6 +4,7 @@
 //! its claim, and the next run, which holds the lock that no living run has, removes it. With several stores this
 //! holds for each: one export, and in each store a whole copy or none.
 
+mod attempts;
 mod copies;
 mod seal;
 mod watch;
@@ -26,6 +27,8 @@ use crate::prune::{Pruned, prune};
 use crate::redact;
 use crate::shelf::{Failure, Pin, Shelf};
 use crate::stored;
+pub use attempts::run;
+use attempts::{Failed, Temporary};
 use copies::Copies;
 pub use copies::Made;
 use seal::Seal;
@@ -139,12 +142,12 @@ struct Noticed {
     collapsed: Vec<String>,
 }
 
-/// Runs a job once.
+/// Runs a job once, as the attempt of this number.
 ///
 /// # Errors
 /// Whatever keeps the backup from being whole. Then there is no manifest, and the failure is recorded in the
-/// store unless another run of the job was merely in the way.
-pub async fn run(request: &Request<'_>) -> Result<Report> {
+/// store unless another run of the job was merely in the way, or another attempt follows.
+async fn run_once(request: &Request<'_>, attempt: u32) -> Result<Report, Failed> {
     let started = request.clock.now();
     let begun = std::time::Instant::now();
     let mut copies = Copies::of(request.job, request.watch.clone());
@@ -167,6 +170,10 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
             if interrupted {
                 database::end_sessions(request.job, started).await;
             }
+            let again = match interrupted {
+                true => None,
+                false => Temporary::again(request, attempt, &error).await,
+            };
             // That another run of the job was in the way is no failure.
             if exit_of(&error) != Exit::Busy {
                 let failure = failure(
@@ -174,9 +181,9 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
                     copies.id().unwrap_or(BackupId::at(started)),
                     format!("{error:#}"),
                 );
-                copies.clear_away(&failure, true, interrupted).await;
+                copies.clear_away(&failure, true, interrupted, again.is_none()).await;
             }
-            Err(error)
+            Err(Failed { error, again })
         }
     }
 }
@@ -394,7 +401,7 @@ async fn finish(
         ));
     }
     let failed = failure(request, manifest.id, String::new());
-    copies.clear_away(&failed, false, false).await;
+    copies.clear_away(&failed, false, false, true).await;
     let mut pruned = BTreeMap::new();
     if request.job.prune {
         request.watch.step(Step::Prune).await;

@@ -339,8 +339,11 @@ fn validate(
 
 /// The job, with the path of its database relative to `folder`.
 fn within(mut job: Job, folder: Option<&Path>) -> Job {
-    if let (SourceConfig::Sqlite(location), Some(folder)) = (&mut job.source, folder) {
-        *location = location.within(folder);
+    let sources = [Some(&mut job.source), job.restore_source.as_mut()];
+    for source in sources.into_iter().flatten() {
+        if let (SourceConfig::Sqlite(location), Some(folder)) = (source, folder) {
+            *location = location.within(folder);
+        }
     }
     job
 }

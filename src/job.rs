@@ -1,6 +1,7 @@
 //! What a job is: a source, its stores, a schedule, what is kept where, and the options of its dumps. `config::job` makes one
 //! of what was written.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct Job {
     pub name: String,
     /// The database.
     pub source: SourceConfig,
+    /// Where restores go to, when that is another server than backups are taken from.
+    pub restore_source: Option<SourceConfig>,
     /// Where its backups live, each under a folder of the job's name: at least one, the nearest first.
     pub destinations: Vec<Destination>,
     /// When it runs; by hand only without.
@@ -40,6 +43,8 @@ pub struct Job {
     pub run_missed: bool,
     /// Cancels a run that takes longer.
     pub timeout: Option<Duration>,
+    /// How often a run is begun, when what fails is temporary: at least once.
+    pub attempts: u32,
     /// Whether roles and tablespaces are stored as well.
     pub globals: bool,
     /// Whether retention is applied after each successful run.
@@ -177,6 +182,18 @@ fn first_line(what: &str, file: &Path) -> Result<Secret> {
 }
 
 impl Job {
+    /// The job as restores see it: its database is the one that they go to.
+    #[must_use]
+    pub fn for_restores(&self) -> Cow<'_, Job> {
+        match &self.restore_source {
+            None => Cow::Borrowed(self),
+            Some(source) => Cow::Owned(Job {
+                source: source.clone(),
+                ..self.clone()
+            }),
+        }
+    }
+
     /// The store of this job that is called `name`.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod job;
+pub mod local_time;
 pub mod manifest;
 pub mod nearest;
 pub mod printable;

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::ops::AddAssign;
 
+use memchr::{memchr, memchr_iter, memrchr};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Rows, bytes and multiset hash of some COPY text.
@@ -24,11 +25,19 @@ impl RowHash {
     /// Takes in whole rows, each ended by a line feed, as COPY's text format has them.
     pub fn update(&mut self, rows: &[u8]) {
         self.bytes += rows.len() as u64;
-        for row in rows.split_inclusive(|byte| *byte == b'\n') {
-            self.rows += 1;
-            let row = row.strip_suffix(b"\n").unwrap_or(row);
-            self.sum = self.sum.wrapping_add(xxh3_128(row));
+        let mut start = 0;
+        for end in memchr_iter(b'\n', rows) {
+            self.add(xxh3_128(&rows[start..end]));
+            start = end + 1;
         }
+        if start < rows.len() {
+            self.add(xxh3_128(&rows[start..]));
+        }
+    }
+
+    fn add(&mut self, row: u128) {
+        self.rows += 1;
+        self.sum = self.sum.wrapping_add(row);
     }
 
     /// Takes in a row of so many `bytes` that was hashed by its values.
@@ -49,6 +58,52 @@ impl RowHash {
     #[must_use]
     pub fn hash(&self) -> String {
         format!("{:032x}", self.sum)
+    }
+}
+
+/// The hash of rows that come in pieces, cut anywhere: of a row that is longer than a piece nothing is kept but the
+/// state of its hash.
+#[derive(Default)]
+pub struct PieceHash {
+    hash: RowHash,
+    /// Of the row whose end has not come yet.
+    open: Option<Box<Xxh3>>,
+}
+
+impl PieceHash {
+    /// Takes in the next piece.
+    pub fn update(&mut self, mut piece: &[u8]) {
+        if let Some(row) = &mut self.open {
+            let end = memchr(b'\n', piece);
+            let (rest, after) = piece.split_at(end.unwrap_or(piece.len()));
+            row.update(rest);
+            self.hash.bytes += rest.len() as u64;
+            if end.is_none() {
+                return;
+            }
+            self.hash.add(row.digest128());
+            self.hash.bytes += 1;
+            self.open = None;
+            piece = &after[1..];
+        }
+        let whole = memrchr(b'\n', piece).map_or(0, |at| at + 1);
+        let (rows, start) = piece.split_at(whole);
+        self.hash.update(rows);
+        if !start.is_empty() {
+            let mut row = Box::new(Xxh3::new());
+            row.update(start);
+            self.hash.bytes += start.len() as u64;
+            self.open = Some(row);
+        }
+    }
+
+    /// The hash of all; what came after the last line feed counts as a row.
+    #[must_use]
+    pub fn finish(mut self) -> RowHash {
+        if let Some(row) = self.open {
+            self.hash.add(row.digest128());
+        }
+        self.hash
     }
 }
 
@@ -116,6 +171,29 @@ mod tests {
         assert_ne!(of(&["1\ta\n2\tb\n"]).hash(), of(&["1\tb\n2\ta\n"]).hash());
         assert_ne!(of(&["1\n1\n"]).hash(), of(&["1\n"]).hash());
         assert_eq!(of(&["\n\n"]).rows, 2);
+    }
+
+    #[test]
+    fn it_does_not_matter_where_pieces_are_cut() {
+        let mut text = Vec::new();
+        for len in [0, 1, 16, 17, 128, 129, 240, 241, 1024, 1025, 70_000] {
+            text.extend((0..len).map(|n| b'a' + (n % 26) as u8));
+            text.push(b'\n');
+        }
+        let mut random = fastrand::Rng::with_seed(1);
+        for rows in [&text[..], &text[..text.len() - 1], b"", b"\n\n"] {
+            let mut whole = RowHash::default();
+            whole.update(rows);
+            for most in [1, 2, 7, 300, 100_000] {
+                let (mut hash, mut rest) = (PieceHash::default(), rows);
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at(random.usize(1..=most).min(rest.len()));
+                    hash.update(piece);
+                    rest = after;
+                }
+                assert_eq!(hash.finish(), whole);
+            }
+        }
     }
 
     #[test]

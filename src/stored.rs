@@ -124,13 +124,21 @@ pub fn unseal(manifest: &mut Manifest, keys: &Keys) -> Result<()> {
     }
 }
 
+/// Whether `source` is encrypted.
+///
+/// # Errors
+/// It cannot be read.
+pub async fn is_sealed(source: &Source) -> Result<bool> {
+    let start = source.read(0..source.len().min(MAGIC.len() as u64)).await?;
+    Ok(start == MAGIC)
+}
+
 /// `source`, which people know as `name`, opened if it is sealed.
 ///
 /// # Errors
 /// It cannot be read, or is sealed and cannot be opened ([`open`]).
 pub async fn opened(source: Source, name: &str, keys: &Keys) -> Result<Source> {
-    let start = source.read(0..source.len().min(MAGIC.len() as u64)).await?;
-    match start == MAGIC {
+    match is_sealed(&source).await? {
         true => open(source, name, &[], &keys.read()?).await,
         false => Ok(source),
     }

@@ -15,7 +15,7 @@ use crate::engine::sqlite::proof;
 use crate::error::{Exit, Fail, Result, damage, exit_of};
 use crate::job::Keys;
 use crate::manifest::{BackupId, Contents, Depth, Engine, LargeObjects, Manifest, Table};
-use crate::row_hash::{ObjectHash, RowHash};
+use crate::row_hash::{ObjectHash, PieceHash, RowHash};
 use crate::shelf::{Copy, Shelf};
 use crate::stored;
 
@@ -232,22 +232,21 @@ async fn compare(reader: &Reader, entry: &Entry, table: Option<&Table>, findings
 
 /// The hash of an entry's rows, without what ends them.
 async fn hash(mut rows: Rows) -> Result<RowHash> {
-    let mut hash = RowHash::default();
-    let mut pending = Vec::new();
+    let mut hash = PieceHash::default();
+    // The last bytes may turn out to be the end, so they wait; of a row nothing else does, however long it is.
+    let mut last = Vec::new();
     while let Some(piece) = rows.next().await? {
-        pending.extend_from_slice(&piece);
-        // The hash takes whole rows, and the last bytes may turn out to be the end.
-        let settled = pending.len().saturating_sub(END_OF_ROWS.len());
-        if let Some(last) = pending[..settled].iter().rposition(|byte| *byte == b'\n') {
-            hash.update(&pending[..=last]);
-            pending.drain(..=last);
-        }
+        let settled = (last.len() + piece.len()).saturating_sub(END_OF_ROWS.len());
+        let (before, rest) = piece.split_at(settled.saturating_sub(last.len()));
+        hash.update(&last[..settled.min(last.len())]);
+        hash.update(before);
+        last.drain(..settled.min(last.len()));
+        last.extend_from_slice(rest);
     }
-    let rest = pending
-        .strip_suffix(END_OF_ROWS)
-        .ok_or_else(|| Fail::new(Exit::Damaged, "the rows do not end as rows do"))?;
-    hash.update(rest);
-    Ok(hash)
+    if last != END_OF_ROWS {
+        return Err(Fail::new(Exit::Damaged, "the rows do not end as rows do").into());
+    }
+    Ok(hash.finish())
 }
 
 /// Counts the rows of INSERT statements, which have no hash.

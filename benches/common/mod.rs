@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::Server;
+use crate::support::{Server, high_water};
 
 /// How large the databases are: 1 by default.
 pub fn scale() -> f64 {
@@ -70,12 +70,4 @@ pub fn measure(command: &mut Command) -> Measured {
         peak_kib,
         stdout: fs::read_to_string(&file).unwrap(),
     }
-}
-
-/// The most memory that a process has had so far, in KiB.
-fn high_water(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().split(' ').next()?.parse().ok())
-        .unwrap_or(0)
 }

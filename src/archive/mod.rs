@@ -11,6 +11,7 @@ pub mod options;
 pub mod plain;
 pub mod reader;
 pub mod required;
+pub mod roles;
 pub mod script;
 pub mod selection;
 pub mod source;

@@ -1,5 +1,8 @@
 //! What of an archive is restored, or printed, and how: pg_restore's options as one value.
 
+use std::collections::BTreeSet;
+
+use super::roles::RoleMap;
 use super::selection::Selection;
 use super::toc::Section;
 
@@ -53,6 +56,10 @@ pub struct RestoreOptions {
     pub superuser: Option<String>,
     /// `--role`: who restores (pg_dump's own `--role` is about reading and is not this).
     pub role: Option<String>,
+    /// `--map-role`: roles that are named instead of others. It is ours: pg_restore has no such option.
+    pub role_map: RoleMap,
+    /// Roles that policies and user mappings are not for; one that is for no other is left out.
+    pub without_roles: BTreeSet<String>,
     /// `--enable-row-security`.
     pub enable_row_security: bool,
     /// The key of `\restrict`, for minor versions that write it.
@@ -125,11 +132,39 @@ impl Default for RestoreOptions {
             disable_triggers: false,
             superuser: None,
             role: None,
+            role_map: RoleMap::default(),
+            without_roles: BTreeSet::new(),
             enable_row_security: false,
             restrict_key: None,
             verbose: false,
             finished_items: false,
             comments: true,
         }
+    }
+}
+
+impl RestoreOptions {
+    /// Whether only a part of an archive is restored: what is not selected is missing afterwards.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        !(self.selection.is_all() && self.schema && self.data && self.sections == Sections::default())
+    }
+
+    /// Whether what is restored is not all as it was: without what people may have no use for where they restore it -
+    /// owners, privileges, comments - or with other roles.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        let left_out = [
+            self.no_owner,
+            self.no_privileges,
+            self.no_tablespaces,
+            self.no_table_access_method,
+            self.no_comments,
+            self.no_publications,
+            self.no_security_labels,
+            self.no_subscriptions,
+            self.no_policies,
+        ];
+        left_out.contains(&true) || !self.role_map.is_empty() || !self.without_roles.is_empty()
     }
 }

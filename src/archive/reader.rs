@@ -15,9 +15,9 @@ use crate::error::{Exit, Fail, Result, is_classified};
 
 /// An archive that is being read. Entries can be read in any order and by several tasks at once.
 pub struct Reader {
-    head: Head,
+    head: Arc<Head>,
     entries: Arc<Vec<Entry>>,
-    contents: Contents,
+    contents: Arc<Contents>,
 }
 
 enum Contents {
@@ -71,10 +71,26 @@ impl Reader {
 
     fn new(toc: Toc, contents: Contents) -> Self {
         Reader {
-            head: toc.head,
+            head: Arc::new(toc.head),
             entries: toc.entries.into(),
-            contents,
+            contents: Arc::new(contents),
         }
+    }
+
+    /// The same archive with other definitions: as many entries, in the same order.
+    ///
+    /// # Errors
+    /// They are not as many.
+    pub fn with_entries(&self, entries: Vec<Entry>) -> Result<Self> {
+        anyhow::ensure!(
+            entries.len() == self.entries.len(),
+            "an archive has other entries than before"
+        );
+        Ok(Reader {
+            head: Arc::clone(&self.head),
+            entries: entries.into(),
+            contents: Arc::clone(&self.contents),
+        })
     }
 
     /// What the archive says of the dump.
@@ -94,7 +110,7 @@ impl Reader {
     pub fn facts(&self) -> Facts {
         Facts {
             minor: self.head.minor,
-            format: match self.contents {
+            format: match *self.contents {
                 Contents::Custom { .. } => "CUSTOM",
                 Contents::Directory(_) => "DIRECTORY",
                 Contents::Tar(_) => "TAR",
@@ -112,7 +128,7 @@ impl Reader {
     /// It has none, or the archive is damaged.
     pub async fn rows(&self, id: DumpId) -> Result<Rows> {
         let at = self.position(id)?;
-        match &self.contents {
+        match self.contents.as_ref() {
             Contents::Custom { source, places } => {
                 let place = offset(places[at], id)?;
                 Rows::custom(source.clone(), place, id, self.head.int_size, self.head.algorithm).await
@@ -129,7 +145,7 @@ impl Reader {
     /// It has none, or the archive is damaged.
     pub async fn large_objects(&self, id: DumpId) -> Result<LargeObjects> {
         let at = self.position(id)?;
-        match &self.contents {
+        match self.contents.as_ref() {
             Contents::Custom { source, places } => {
                 let place = offset(places[at], id)?;
                 LargeObjects::custom(source.clone(), place, id, self.head.int_size, self.head.algorithm).await

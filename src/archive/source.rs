@@ -39,7 +39,14 @@ impl Source {
     /// # Errors
     /// It cannot be opened.
     pub fn file(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Source::opened(File::open(path).with_context(|| format!("opening {}", path.display()))?)
+    }
+
+    /// A file that is open.
+    ///
+    /// # Errors
+    /// Its size cannot be asked for.
+    pub fn opened(file: File) -> Result<Self> {
         let len = file.metadata()?.len();
         Ok(Source {
             from: From::File(Arc::new(file)),

@@ -217,7 +217,7 @@ impl<'a> Copies<'a> {
 
     /// Removes what failed copies left, or all of a failed run's, and records why: `failure` is the run's, and a
     /// failed copy has its own. What cannot be removed now is removed by the next run.
-    pub async fn clear_away(&mut self, failure: &Failure, whole_run: bool, interrupted: bool) {
+    pub async fn clear_away(&mut self, failure: &Failure, whole_run: bool, interrupted: bool, record: bool) {
         let given_up = self.all.iter_mut().filter(|copy| whole_run || copy.failed.is_some());
         let clear = given_up.map(|copy| async move {
             if let Some(id) = copy.claimed.take() {
@@ -230,7 +230,7 @@ impl<'a> Copies<'a> {
                     .map_or_else(|| failure.error.clone(), |error| format!("{error:#}")),
                 ..failure.clone()
             };
-            if let Err(error) = copy.shelf.record_failure(&failure).await {
+            if record && let Err(error) = copy.shelf.record_failure(&failure).await {
                 tracing::warn!("the failure cannot be recorded in {}: {error:#}", copy.shelf);
             }
         });

@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             write(file, secret.expose_secret()).with_context(|| format!("writing {}", file.display()))?;
             output::line(&public)?;
         }
-        None => output::line(secret.expose_secret().trim_end())?,
+        None => output::raw(format!("{}\n", secret.expose_secret().trim_end()).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -43,27 +43,36 @@ pub fn main() -> ExitCode {
     if linked {
         args.insert(1, "dump".into());
     }
-    if args.get(1).is_some_and(|verb| verb == "dump") {
+    let dumps = args.get(1).is_some_and(|verb| verb == "dump");
+    if dumps {
         args.iter_mut().for_each(dump::as_text);
     }
-    let mut command = Cli::command().mut_subcommand("dump", dump::like_getopt);
+    let mut command = Cli::command().mut_subcommand("dump", dump::getopt::like_getopt);
+    if dumps {
+        args = dump::getopt::values_apart(&command, args);
+    }
     let parsed = command.try_get_matches_from_mut(&args);
     let mut cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if linked && error.use_stderr() => return dump::linked::refuse(&command, &args, &error),
+        Err(error) if dumps && error.use_stderr() => {
+            let _ = refuse(&error);
+            return code(dump::linked::exit(Exit::Usage));
+        }
         Err(error) => return refuse(&error),
     };
     let mut program = "snapback";
+    let mut as_exit: fn(Exit) -> Exit = |exit| exit;
     if let Command::Dump(args) = &mut cli.command {
         args.linked = linked;
         program = dump::PROGRAM;
+        as_exit = dump::linked::exit;
     }
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
             tell(program, &error);
-            let exit = exit_of(&error);
-            code(if linked { dump::linked::exit(exit) } else { exit })
+            code(as_exit(exit_of(&error)))
         }
     }
 }

@@ -179,12 +179,19 @@ pub fn seconds(seconds: f64) -> String {
     crate::config::value::Span::seconds(whole).to_string()
 }
 
-/// How long ago, roughly: `3 h ago`.
+/// A time and how long ago it was: `2026-11-20 02:30:00 UTC, 3 h ago`.
+#[must_use]
+pub fn time(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{}, {}", time.format("%Y-%m-%d %H:%M:%S UTC"), ago(time, now))
+}
+
+/// How long ago, roughly: `3 h ago`. The clocks of two machines differ a little, and what a server says has happened.
 #[must_use]
 pub fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let age = now - time;
     let (number, unit) = match age {
-        age if age < TimeDelta::zero() => return "in the future".to_owned(),
+        age if age < TimeDelta::minutes(-2) => return "in the future: compare the clocks".to_owned(),
+        age if age < TimeDelta::seconds(2) => return "just now".to_owned(),
         age if age < TimeDelta::minutes(2) => (age.num_seconds(), "s"),
         age if age < TimeDelta::hours(2) => (age.num_minutes(), "min"),
         age if age < TimeDelta::days(2) => (age.num_hours(), "h"),
@@ -229,13 +236,19 @@ mod tests {
     fn times_are_for_people() {
         let now: DateTime<Utc> = "2026-11-20T00:00:00Z".parse().unwrap();
         for (seconds, text) in [
-            (-5, "in the future"),
+            (-300, "in the future: compare the clocks"),
+            (-5, "just now"),
+            (1, "just now"),
             (90, "90 s ago"),
             (7100, "118 min ago"),
             (864_000, "10 days ago"),
         ] {
             assert_eq!(ago(now - TimeDelta::seconds(seconds), now), text);
         }
+        assert_eq!(
+            time(now - TimeDelta::milliseconds(7_200_900), now),
+            "2026-11-19 21:59:59 UTC, 2 h ago"
+        );
         assert_eq!(
             (seconds(1.44), seconds(750.0)),
             ("1.4 s".to_owned(), "12m30s".to_owned())

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::job_and_backup::JobAndBackup;
@@ -72,7 +73,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     if globals.json {
         output::json(&shown)?;
     } else {
-        output::lines(&render(&shown))?;
+        output::lines(&render(&shown, Utc::now()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -99,7 +100,7 @@ async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
             .hint("leave it out: the tables are shown anyway")
             .into());
     }
-    let content = Content::open(&Origin::Backup { job, id }, &job.keys).await?;
+    let content = Content::open(&Origin::Backup { job, id }, &job.keys, &RestoreOptions::default()).await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");
     }
@@ -127,7 +128,7 @@ async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
     })
 }
 
-fn render(shown: &Shown<'_>) -> String {
+fn render(shown: &Shown<'_>, now: DateTime<Utc>) -> String {
     let manifest = shown.manifest;
     let mut facts = Table::new(&["", ""]);
     let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
@@ -151,7 +152,7 @@ fn render(shown: &Shown<'_>) -> String {
         if source.file.is_some() { "library" } else { "server" },
         format!("{} {}", source.engine, source.server_version),
     );
-    fact("started", manifest.started.to_rfc3339());
+    fact("started", output::time(manifest.started, now));
     fact("took", output::seconds(manifest.seconds()));
     for copy in &shown.copies {
         let missing = if copy.present { "" } else { " (MISSING or cut)" };
@@ -209,11 +210,11 @@ fn render(shown: &Shown<'_>) -> String {
     }
     fact("snapback", manifest.snapback.clone());
     for check in &manifest.verified {
-        fact("verified", format!("{} ({})", check.at.to_rfc3339(), check.how));
+        fact("verified", format!("{} ({})", output::time(check.at, now), check.how));
     }
     for copy in &shown.copies {
         for check in &copy.checks {
-            let (at, depth, by, store) = (check.at.to_rfc3339(), check.depth, &check.by, copy.store);
+            let (at, depth, by, store) = (output::time(check.at, now), check.depth, &check.by, copy.store);
             match check.problems.is_empty() {
                 true => fact("verified", format!("{at} ({depth}, {by}, {store})")),
                 false => fact(

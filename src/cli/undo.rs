@@ -47,7 +47,7 @@ pub struct Args {
 /// There is nothing to take back, it was not confirmed, or the swap failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.job)?;
-    let job = config.job(args.job.as_deref())?;
+    let job = &*config.job(args.job.as_deref())?.for_restores();
     if let SourceConfig::Sqlite(location) = &job.source {
         let asked = sqlite::Asked::undo(job, location, args.kept.as_deref()).await?;
         let how = sqlite::How {
@@ -82,6 +82,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         job,
         mode: Mode::InPlace,
         options: RestoreOptions::default(),
+        create_roles: false,
         back: true,
         safety: true,
         force: false,

@@ -59,7 +59,13 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
     mistakes.keep(policy.check().map_err(|fail| about(&key("retention"))(fail).into()));
     let password = mistakes.keep(password(raw, around.environment, &key));
-    let source = mistakes.keep_about(&key("url"), source(raw, around.environment, password));
+    let source_of = |url: &str| source(url, around.environment, password.clone());
+    let source = mistakes.keep_about(&key("url"), source_of(raw.url.expose()));
+    let restore_source = raw.restore_url.as_ref().map(|url| source_of(url.expose()));
+    let restore_source = mistakes.keep_about(&key("restore_url"), restore_source.transpose());
+    if raw.attempts == 0 {
+        mistakes.keep::<()>(Err(impossible(&key("attempts"), "must be at least 1")));
+    }
     let destinations = mistakes.keep(destinations(&raw.stores, around, &policy, &key("stores")));
     let dump = dump(&raw.dump, &key, mistakes);
     let encryption = raw.encryption.as_ref();
@@ -67,7 +73,9 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let encrypted = mistakes.keep(encrypted.transpose());
     Some(Job {
         name: name.to_owned(),
+        restore_source: restore_source?,
         source: source?,
+        attempts: raw.attempts,
         destinations: destinations?,
         schedule: schedule?,
         zone: zone?,
@@ -83,8 +91,7 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
 }
 
 /// How the database is reached.
-fn source(raw: &raw::Job, environment: &Environment, password: Option<Password>) -> Result<SourceConfig> {
-    let url = raw.url.expose();
+fn source(url: &str, environment: &Environment, password: Option<Password>) -> Result<SourceConfig> {
     if let Some(location) = Location::parse(source::unwrap(url))? {
         return match password {
             None | Some(Password::Elsewhere) => Ok(SourceConfig::Sqlite(location)),

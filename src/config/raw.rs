@@ -119,6 +119,8 @@ pub struct Store {
 pub struct Job {
     /// URI or keyword string; what it leaves open comes from libpq's environment and `~/.pgpass`.
     pub url: ConnectionString,
+    /// Where restores go to, when backups are taken from a standby: the primary. URI or keyword string.
+    pub restore_url: Option<ConnectionString>,
     /// Password of the database role.
     pub password: Option<Secret>,
     /// File whose first line is the password.
@@ -136,6 +138,8 @@ pub struct Job {
     pub run_missed: bool,
     /// Cancels a run that takes longer.
     pub timeout: Option<Span>,
+    /// How often a run is begun, when what fails is temporary.
+    pub attempts: u32,
     /// Whether roles and tablespaces are stored beside the archive.
     pub globals: bool,
     /// Whether retention is applied after each successful run.
@@ -154,6 +158,7 @@ impl Default for Job {
     fn default() -> Self {
         Job {
             url: ConnectionString::new(""),
+            restore_url: None,
             password: None,
             password_file: None,
             password_credential: None,
@@ -162,6 +167,7 @@ impl Default for Job {
             time_zone: "UTC".to_owned(),
             run_missed: true,
             timeout: None,
+            attempts: 3,
             globals: true,
             prune: true,
             retention: None,

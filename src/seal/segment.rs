@@ -35,8 +35,9 @@ pub(super) enum Check {
 /// Compresses one segment.
 pub struct SegmentCompressor {
     method: Method,
-    /// What was not handed out yet.
+    /// What was compressed; the first `taken` bytes were handed out.
     out: Vec<u8>,
+    taken: usize,
     len: u64,
     has_zlib_header: bool,
     chunks: Chunks,
@@ -71,6 +72,7 @@ impl SegmentCompressor {
             has_zlib_header: matches!(method, Method::Zlib(_)),
             method,
             out: Vec::new(),
+            taken: 0,
             len: 0,
             chunks: chunks.clone(),
         })
@@ -101,9 +103,13 @@ impl SegmentCompressor {
 
     /// The next chunk that is full.
     pub fn chunk(&mut self) -> Option<Bytes> {
-        let chunk = self.chunks.copy(self.out.get(..CHUNK)?);
-        self.out.drain(..CHUNK);
-        Some(chunk)
+        let Some(full) = self.out.get(self.taken..self.taken + CHUNK) else {
+            // What is left moves once for all that went, not once for each: there may be much of both.
+            self.out.drain(..std::mem::take(&mut self.taken));
+            return None;
+        };
+        self.taken += CHUNK;
+        Some(self.chunks.copy(full))
     }
 
     fn drop_header(&mut self) {
@@ -144,7 +150,10 @@ impl SegmentCompressor {
             }
         };
         self.drop_header();
-        let rest = self.out.chunks(CHUNK).map(|bytes| self.chunks.copy(bytes)).collect();
+        let rest = self.out[self.taken..]
+            .chunks(CHUNK)
+            .map(|bytes| self.chunks.copy(bytes))
+            .collect();
         let end = SegmentEnd { len: self.len, check };
         Ok((rest, end))
     }

@@ -88,7 +88,7 @@ fn keys_are_made_as_age_makes_them_and_never_overwritten() {
     assert!(public.starts_with(public_of(&ssh).ok().stdout.trim()), "{public}");
     // Whoever is encrypted for is checked with the configuration.
     let config = folder.path().join("snapback.toml");
-    let job = "[stores.default]\npath = \"b\"\n[jobs.app.encryption]\nrecipients_file = \"names\"\n";
+    let job = "[stores.default]\npath = \"b\"\n[jobs.app]\nurl = \"app\"\n[jobs.app.encryption]\nrecipients_file = \"names\"\n";
     fs::write(&config, job).unwrap();
     let check = || Run::of(snapback().args(["config", "check", "--config"]).arg(&config));
     for (names, told) in [("# nobody\n", "names nobody"), ("# anna\nage1x\n", "line 2")] {

@@ -8,32 +8,8 @@ use std::process::Command;
 use snapback::engine::postgres::connect::{Dsn, params};
 use snapback::error::hint_of;
 use snapback::redact;
-use tempfile::TempDir;
 
 use crate::support::{Run, Server, snapback};
-
-/// A server with the database `app`, on a free port of TCP, and an empty folder.
-struct Site {
-    server: Server,
-    port: u16,
-    dir: TempDir,
-}
-
-impl Site {
-    fn new() -> Site {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let server = Server::start_with(15, &["listen_addresses=127.0.0.1", &format!("port={port}")]);
-        Site {
-            server,
-            port,
-            dir: tempfile::tempdir().unwrap(),
-        }
-    }
-}
 
 /// The program in `dir` without a configuration.
 fn with_url(dir: &Path, url: &str, args: &[&str]) -> Command {
@@ -215,21 +191,30 @@ fn a_file_with_a_mistake_shows_no_password_either() {
 
 #[test]
 fn a_login_that_fails_names_the_server_and_not_the_password() {
-    let site = Site::new();
-    let url = format!("postgresql+psycopg2://nobody:{MARKER}@127.0.0.1:{}/app", site.port);
-    let run = Run::of(&mut with_url(site.dir.path(), &url, &["backup"])).code(4);
+    // An address that no other test uses.
+    let unique = std::process::id();
+    let address = format!(
+        "127.{}.{}.{}",
+        201 + unique % 50,
+        (unique / 50) % 250,
+        1 + (unique / 12_500) % 250
+    );
+    let server = Server::start_with(15, &[&format!("listen_addresses={address}")]);
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("postgresql+psycopg2://nobody:{MARKER}@{address}/app");
+    let run = Run::of(&mut with_url(dir.path(), &url, &["backup"])).code(4);
     assert!(
-        run.stderr.contains("127.0.0.1") && run.stderr.contains("nobody"),
+        run.stderr.contains(&address) && run.stderr.contains("nobody"),
         "{}",
         run.stderr
     );
     keeps_the_secret(&url, &["backup"], &run);
     let mut found = Vec::new();
-    files(site.dir.path(), &mut found);
+    files(dir.path(), &mut found);
     let failed: Vec<_> = found.iter().filter(|(name, _)| name.ends_with(".failed")).collect();
     assert_eq!(failed.len(), 1, "{found:?}");
     assert!(!String::from_utf8_lossy(&failed[0].1).contains(MARKER));
-    drop(site.server);
+    drop(server);
 }
 
 /// Pieces that connection strings are made of, and what may stand in a password by mistake.

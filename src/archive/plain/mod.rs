@@ -22,6 +22,7 @@ use super::options::RestoreOptions;
 use super::required::{Pass, Required, pass, required};
 use super::toc::{DumpId, Entry};
 use crate::error::Result;
+use crate::local_time;
 use crate::raw_text;
 use crate::sql::quote::Quote;
 
@@ -134,7 +135,7 @@ impl Script {
     }
 
     fn print_time(&mut self, what: &str, time: NaiveDateTime) {
-        self.print(&format!("-- {what} {}\n\n", time.format("%Y-%m-%d %H:%M:%S")));
+        self.print(&format!("-- {what} {}\n\n", local_time::with_zone(time)));
     }
 
     /// What is printed, in order: three passes over the entries.

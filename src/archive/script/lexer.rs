@@ -1,6 +1,8 @@
 //! Where the statements of a script end, by the rules of psql: a semicolon that stands in no quotes, no
 //! comment, no parentheses and no body of `BEGIN ATOMIC … END`.
 
+use memchr::{memchr, memmem};
+
 use crate::error::{Exit, Fail, Result};
 use crate::sql::encoding::Characters;
 
@@ -38,7 +40,10 @@ enum Within {
         escapes: bool,
     },
     /// Behind a string with escapes, which one on a later line may go on.
-    Continued,
+    Continued {
+        on_next_line: bool,
+        in_comment: bool,
+    },
     Identifier,
     /// A string between two of this tag.
     Dollars(Vec<u8>),
@@ -103,11 +108,14 @@ impl Lexer {
         Ok(match &self.within {
             Within::Nothing => return self.plain(rest, last),
             Within::String { escapes } => self.string(rest, *escapes, last),
-            Within::Continued => self.continued(rest, last),
+            Within::Continued {
+                on_next_line,
+                in_comment,
+            } => self.continued(rest, *on_next_line, *in_comment, last),
             Within::Identifier => self.until(rest, b'"'),
             Within::LineComment => self.until(rest, b'\n'),
             Within::Comment(_) => self.comment(rest, last),
-            Within::Dollars(tag) => match find(rest, tag) {
+            Within::Dollars(tag) => match memmem::find(rest, tag) {
                 Some(at) => {
                     self.at += at + tag.len();
                     self.leave()
@@ -257,7 +265,13 @@ impl Lexer {
                     return Step::More;
                 }
                 Some([b'\'', b'\'', ..]) => at += 2,
-                Some([b'\'', ..]) if escapes => return self.enter(Within::Continued, at + 1),
+                Some([b'\'', ..]) if escapes => {
+                    let behind = Within::Continued {
+                        on_next_line: false,
+                        in_comment: false,
+                    };
+                    return self.enter(behind, at + 1);
+                }
                 Some([b'\'', ..]) => {
                     self.at += at + 1;
                     return self.leave();
@@ -275,32 +289,55 @@ impl Lexer {
                     }
                     at += len;
                 }
-                Some(text) => at += text.iter().position(|byte| *byte == b'\'').unwrap_or(text.len()),
+                Some(text) => at += memchr(b'\'', text).unwrap_or(text.len()),
             }
         }
     }
 
     /// Only a line feed, and blanks and comments, may stand between two parts of a string.
-    fn continued(&mut self, rest: &[u8], last: bool) -> Step {
-        let (mut at, mut on_next_line) = (0, false);
+    fn continued(&mut self, rest: &[u8], mut on_next_line: bool, mut in_comment: bool, last: bool) -> Step {
+        let mut at = 0;
         loop {
             match &rest[at..] {
-                [b'\'', ..] if on_next_line => return self.enter(Within::String { escapes: true }, at + 1),
-                [b'-', b'-', comment @ ..] if comment.contains(&b'\n') => {
-                    at += 2 + comment.iter().take_while(|byte| **byte != b'\n').count();
+                text if in_comment => {
+                    let end = memchr(b'\n', text);
+                    at += end.unwrap_or(text.len());
+                    in_comment = end.is_none();
+                    if in_comment && last {
+                        self.at += at;
+                        return self.leave();
+                    }
+                    if in_comment {
+                        break;
+                    }
                 }
-                [] | [b'-'] | [b'-', b'-', ..] if !last => return Step::More,
+                [b'\'', ..] if on_next_line => return self.enter(Within::String { escapes: true }, at + 1),
+                [b'-', b'-', ..] => {
+                    at += 2;
+                    in_comment = true;
+                }
+                [] | [b'-'] if !last => break,
                 [blank, ..] if blank.is_ascii_whitespace() || *blank == 0x0b => {
                     on_next_line |= matches!(blank, b'\n' | b'\r');
                     at += 1;
                 }
-                _ => return self.leave(),
+                _ => {
+                    self.at += at;
+                    return self.leave();
+                }
             }
         }
+        // What was looked at is not looked at again.
+        self.at += at;
+        self.within = Within::Continued {
+            on_next_line,
+            in_comment,
+        };
+        Step::More
     }
 
     fn until(&mut self, rest: &[u8], end: u8) -> Step {
-        match rest.iter().position(|byte| *byte == end) {
+        match memchr(end, rest) {
             Some(at) => {
                 self.at += at + 1;
                 self.leave()
@@ -343,18 +380,6 @@ impl Lexer {
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
-}
-
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    let first = wanted.first()?;
-    let mut from = 0;
-    loop {
-        let at = from + text.get(from..)?.iter().position(|byte| byte == first)?;
-        if text[at..].starts_with(wanted) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }
 
 fn refused(what: &str) -> anyhow::Error {
@@ -434,6 +459,27 @@ mod tests {
         for text in [":name", ":'name'", ":\"name\"", ":{?name}", "1 \\gset"] {
             let text = format!("SELECT {text};");
             assert!(split(&mut Lexer::default(), text.as_bytes(), 5).is_err(), "{text}");
+        }
+    }
+
+    /// What would look again at what it has seen would take minutes here.
+    #[test]
+    fn nothing_is_looked_at_twice_however_long_a_statement_is() {
+        let long = 1 << 20;
+        for (begin, filling, end) in [
+            ("SELECT '", "it''s ; ", "';"),
+            ("SELECT E'", "it\\'s \\\\ ", "';"),
+            ("SELECT E'a' ", "-- it's\n \t", "'b';"),
+            ("SELECT E'a' --", " ; ", "\n'b';"),
+            ("SELECT $x$", "$y$ ; '", "$x$;"),
+            ("SELECT \"", "a;'", "\";"),
+            ("SELECT 1 --", " ; '", "\n;"),
+            ("SELECT 1 /* ", "/* ; */ '", "*/;"),
+            ("SELECT ", "(a, 1), ", "1;"),
+        ] {
+            let text = format!("{begin}{}{end}", filling.repeat(long / filling.len()));
+            let (statements, rest) = split(&mut Lexer::default(), text.as_bytes(), 1).unwrap();
+            assert_eq!((statements.len(), rest.len()), (1, 0), "{begin}");
         }
     }
 

@@ -4,14 +4,18 @@
 //! Of psql's own commands only those are understood that dumps have: `\connect`, `\encoding`, `\restrict`, `\unrestrict`
 //! and the `\.` after the rows of a COPY. Everything else is refused with the number of its line.
 
+mod adapted;
 mod command;
+mod fate;
 mod file;
 mod lexer;
+mod roles;
 mod statement;
 mod tokens;
 
 use anyhow::Context as _;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr, memchr_iter};
 
 use super::data::Rows;
 use super::toc::Entry;
@@ -21,9 +25,12 @@ use crate::sql::encoding::Characters;
 use command::Command;
 use lexer::Lexer;
 
+pub use adapted::Adapted;
+pub use fate::{tablespaces, without_roles};
 pub use file::Script;
+pub use roles::{Form, NamedRole, Purpose, roles};
 pub use statement::{Kind, Statement};
-pub use tokens::{Token, Tokens};
+pub use tokens::{Placed, Token, Tokens, placed};
 
 /// A part of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub enum Piece {
     Rows(Bytes, u64),
     /// The end of those rows.
     EndOfRows,
+    /// A statement that the options leave out, by the number of its line.
+    LeftOut(u64),
 }
 
 /// A piece of a row that is longer than this does not wait for its end.
@@ -52,6 +61,8 @@ pub struct Reading {
     last: bool,
     /// Text that was not handed out yet.
     buffer: BytesMut,
+    /// In so much of it there is no line feed. What was looked at is not looked at again: a line may have many megabytes.
+    without_end: usize,
     /// Number of the line that the buffer begins in.
     line: u64,
     lexer: Lexer,
@@ -75,6 +86,7 @@ impl Reading {
             text,
             last: false,
             buffer: BytesMut::new(),
+            without_end: 0,
             line: 1,
             lexer: Lexer::default(),
             encoding: None,
@@ -114,7 +126,7 @@ impl Reading {
                 [] | [b'-' | b'\xEF'] if !self.last => self.fill().await?,
                 [] => return Ok(None),
                 // Only the first line may begin like this.
-                [0xEF, 0xBB, 0xBF, ..] if self.line == 1 => self.buffer.advance(3),
+                [0xEF, 0xBB, 0xBF, ..] if self.line == 1 => drop(self.take(3)),
                 [b'-', b'-', ..] => {
                     let line = self.take_line().await?;
                     let comment = raw_text::decode(line.get(2..).unwrap_or_default());
@@ -204,6 +216,7 @@ impl Reading {
             if end > 0 {
                 self.line += rows;
                 self.inside_row(false);
+                self.without_end = 0;
                 return Ok(Piece::Rows(self.buffer.split_to(end).freeze(), rows));
             }
             if self.at_marker() {
@@ -217,6 +230,7 @@ impl Reading {
             }
             if self.buffer.len() > LONG_ROW {
                 self.inside_row(true);
+                self.without_end = 0;
                 return Ok(Piece::Rows(self.buffer.split().freeze(), 0));
             }
             self.fill().await?;
@@ -224,18 +238,28 @@ impl Reading {
     }
 
     /// Where the whole rows end that the buffer begins with, and how many they are.
-    fn whole_rows(&self) -> (usize, u64) {
+    fn whole_rows(&mut self) -> (usize, u64) {
         let inside = self.rows.as_ref().is_some_and(|rows| rows.inside);
         let (mut end, mut rows) = (0, 0);
-        for line in self.buffer.split_inclusive(|byte| *byte == b'\n') {
-            let is_marker = matches!(line, b"\\.\n" | b"\\.\r\n") && (end > 0 || !inside);
-            if is_marker || !line.ends_with(b"\n") {
+        while let Some(next) = self.end_of_line(end) {
+            let line = &self.buffer[end..next];
+            if matches!(line, b"\\.\n" | b"\\.\r\n") && (end > 0 || !inside) {
                 break;
             }
-            end += line.len();
+            end = next;
             rows += 1;
         }
         (end, rows)
+    }
+
+    /// Where the line ends that begins at `start`, after its line feed.
+    fn end_of_line(&mut self, start: usize) -> Option<usize> {
+        let from = start.max(self.without_end);
+        let end = memchr(b'\n', self.buffer.get(from..)?).map(|at| from + at + 1);
+        if end.is_none() && start == 0 {
+            self.without_end = self.buffer.len();
+        }
+        end
     }
 
     /// Whether the buffer begins with the line that ends the rows.
@@ -272,9 +296,9 @@ impl Reading {
     /// The rest of the line, without its end.
     async fn take_line(&mut self) -> Result<Bytes> {
         loop {
-            if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line = self.take(at + 1);
-                return Ok(line.slice(..at));
+            if let Some(end) = self.end_of_line(0) {
+                let line = self.take(end);
+                return Ok(line.slice(..end - 1));
             }
             if self.last {
                 return Ok(self.take(self.buffer.len()));
@@ -284,6 +308,7 @@ impl Reading {
     }
 
     fn take(&mut self, len: usize) -> Bytes {
+        self.without_end = self.without_end.saturating_sub(len);
         let taken = self.buffer.split_to(len).freeze();
         self.line += lines(&taken);
         taken
@@ -291,7 +316,7 @@ impl Reading {
 }
 
 fn lines(text: &[u8]) -> u64 {
-    text.iter().filter(|byte| **byte == b'\n').count() as u64
+    memchr_iter(b'\n', text).count() as u64
 }
 
 fn refused_copy(line: u64) -> anyhow::Error {

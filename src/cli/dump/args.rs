@@ -14,15 +14,9 @@ pub struct Args {
     /// Output file or directory name [default: stdout]
     #[arg(short = 'f', long, value_name = "FILENAME", value_parser = super::path, help_heading = "General options")]
     pub file: Option<PathBuf>,
-    /// Output file format: custom, directory, tar or plain text
-    #[arg(
-        short = 'F',
-        long,
-        value_name = "c|d|t|p",
-        default_value = "p",
-        help_heading = "General options"
-    )]
-    pub format: String,
+    /// Output file format: custom, directory, tar or plain text [default: p]
+    #[arg(short = 'F', long, value_name = "c|d|t|p", help_heading = "General options")]
+    pub format: Option<String>,
     /// Read with this many connections at the same time [default: the number of processors, at most 4]
     #[arg(short = 'j', long, value_name = "NUM", help_heading = "General options")]
     pub jobs: Option<String>,

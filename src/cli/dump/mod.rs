@@ -1,8 +1,10 @@
 //! `snapback dump`: pg_dump with our engine.
 
 mod args;
+mod compress;
 mod file;
 mod filter;
+pub mod getopt;
 mod globals;
 pub mod linked;
 mod request;
@@ -32,15 +34,6 @@ use verbose::Verbose;
 /// What the verb calls itself in what it says, so that scripts which read pg_dump's messages find them.
 pub const PROGRAM: &str = "pg_dump";
 
-/// The verb's command line, with values read as getopt reads them: what follows an option that takes a value is its
-/// value, whatever it begins with.
-pub fn like_getopt(command: clap::Command) -> clap::Command {
-    command.mut_args(|arg| {
-        let takes_value = !arg.is_positional() && arg.get_action().takes_values();
-        arg.allow_hyphen_values(takes_value)
-    })
-}
-
 /// Turns an argument in any encoding into text, from which [`raw_text::encode`] makes its bytes again: names of databases, roles
 /// and tables need not be UTF-8, which is all that the parser takes.
 pub fn as_text(argument: &mut OsString) {
@@ -58,8 +51,14 @@ fn path(text: &str) -> std::result::Result<PathBuf, std::convert::Infallible> {
 /// # Errors
 /// What keeps the dump from being complete.
 pub async fn run(args: Args) -> Result<ExitCode> {
-    let request = args.request()?;
+    let mut request = args.request()?;
+    if globals::wanted(&args) {
+        globals::check(&args)?;
+    }
     let mut dsn = args.dsn()?;
+    if let (true, Some(text)) = (args.linked, args.compress.as_deref()) {
+        request.compress = compress::of_server(&dsn, text, request.compress).await?;
+    }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let work = async {

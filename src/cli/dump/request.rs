@@ -110,12 +110,13 @@ impl Args {
     }
 
     fn format(&self) -> Result<Format> {
-        Ok(match self.format.to_ascii_lowercase().as_str() {
+        let format = self.format.as_deref().unwrap_or("p");
+        Ok(match format.to_ascii_lowercase().as_str() {
             "c" | "custom" => Format::Custom,
             "d" | "directory" => Format::Directory,
             "t" | "tar" => Format::Tar,
             "p" | "plain" => Format::Plain,
-            _ => bail!(usage(format!("invalid output format \"{}\" specified", self.format))),
+            _ => bail!(usage(format!("invalid output format \"{format}\" specified"))),
         })
     }
 
@@ -178,7 +179,7 @@ impl Args {
     }
 
     /// What pg_dump says after some errors in its command line.
-    fn help(&self) -> String {
+    pub(super) fn help(&self) -> String {
         let name = if self.linked { PROGRAM } else { "snapback dump" };
         format!("Try \"{name} --help\" for more information.")
     }
@@ -271,7 +272,7 @@ impl Args {
     }
 }
 
-fn usage(message: impl Into<String>) -> Fail {
+pub(super) fn usage(message: impl Into<String>) -> Fail {
     Fail::new(Exit::Usage, message)
 }
 
@@ -279,7 +280,7 @@ fn together(one: &str, other: &str) -> Fail {
     usage(format!("options {one} and {other} cannot be used together"))
 }
 
-fn ranged(text: &str, option: &str, least: i32, most: i32) -> Result<i32> {
+pub(super) fn ranged(text: &str, option: &str, least: i32, most: i32) -> Result<i32> {
     let number: Result<i32, _> = text.trim().parse();
     match number.map_err(|error| *error.kind()) {
         Ok(number) if (least..=most).contains(&number) => Ok(number),

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use crate::archive::options::{RestoreOptions, Sections};
+use crate::archive::roles::RoleMap;
 use crate::archive::selection::{Selection, parse_list};
 use crate::error::{Exit, Fail, Result};
 
 /// pg_restore's options that say what is restored.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Selection, as pg_restore has it (with --mode new)")]
+#[command(next_help_heading = "A part, as pg_restore selects it (with --mode new)")]
 #[allow(clippy::struct_excessive_bools)] // one per option of pg_restore
 pub struct Choice {
     /// Restore only objects of this schema; may be repeated, as all of these
@@ -43,12 +44,30 @@ pub struct Choice {
     /// Restore only definitions
     #[arg(long, short = 's')]
     schema_only: bool,
+}
+
+/// What all of it is restored without, or otherwise than it was.
+#[derive(Debug, clap::Args)]
+#[command(
+    next_help_heading = "Without owners, privileges and the like (pg_restore's words, in every mode, also of plain SQL)"
+)]
+#[allow(clippy::struct_excessive_bools)] // one per option of pg_restore
+pub struct Changes {
     /// Everything belongs to the role that restores
     #[arg(long, short = 'O')]
     no_owner: bool,
     /// Grant nothing
     #[arg(long, short = 'x', visible_alias = "no-acl")]
     no_privileges: bool,
+    /// Restore as this role (SET ROLE)
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// Name role NEW wherever the dump names OLD: owners, privileges, policies, user mappings; may be repeated
+    #[arg(long, value_name = "OLD=NEW")]
+    map_role: Vec<String>,
+    /// Create the roles that the server lacks, without a login
+    #[arg(long)]
+    pub create_roles: bool,
     /// Restore no comments
     #[arg(long)]
     no_comments: bool,
@@ -70,9 +89,29 @@ pub struct Choice {
     /// Everything has the default table access method
     #[arg(long)]
     no_table_access_method: bool,
-    /// Restore as this role (SET ROLE)
-    #[arg(long, value_name = "ROLE")]
-    role: Option<String>,
+}
+
+impl Changes {
+    /// `options` with these.
+    ///
+    /// # Errors
+    /// A role is not mapped in a way that can be understood.
+    pub fn options(&self, options: RestoreOptions) -> Result<RestoreOptions> {
+        Ok(RestoreOptions {
+            no_owner: self.no_owner,
+            no_privileges: self.no_privileges,
+            no_tablespaces: self.no_tablespaces,
+            no_table_access_method: self.no_table_access_method,
+            no_comments: self.no_comments,
+            no_publications: self.no_publications,
+            no_security_labels: self.no_security_labels,
+            no_subscriptions: self.no_subscriptions,
+            no_policies: self.no_policies,
+            role: self.role.clone(),
+            role_map: RoleMap::parse(&self.map_role)?,
+            ..options
+        })
+    }
 }
 
 /// A section of an archive.
@@ -129,16 +168,6 @@ impl Choice {
                 list: self.use_list.as_deref().map(read_list).transpose()?,
                 with_schemas: true,
             },
-            no_owner: self.no_owner,
-            no_privileges: self.no_privileges,
-            no_tablespaces: self.no_tablespaces,
-            no_table_access_method: self.no_table_access_method,
-            no_comments: self.no_comments,
-            no_publications: self.no_publications,
-            no_security_labels: self.no_security_labels,
-            no_subscriptions: self.no_subscriptions,
-            no_policies: self.no_policies,
-            role: self.role.clone(),
             ..RestoreOptions::default()
         })
     }

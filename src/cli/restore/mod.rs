@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use self::choice::Choice;
+use self::choice::{Changes, Choice};
 use super::backup::cancel_by_signals;
 use super::confirm::confirm;
 use super::job_and_backup::JobAndBackup;
@@ -32,7 +32,6 @@ use crate::restore::postgres::origin::Origin;
 use crate::restore::postgres::outcome::Outcome;
 use crate::restore::postgres::plan::{self as plan_of, Plan, Subject};
 use crate::restore::postgres::run::{Prepared, Request};
-use crate::restore::postgres::selection::is_whole;
 use crate::restore::postgres::watch::{Event, Step, Watch};
 
 /// Options of `snapback restore`.
@@ -47,6 +46,9 @@ pub struct Args {
     /// Which database to take from a dump of several (pg_dumpall)
     #[arg(long, value_name = "NAME", requires = "from")]
     database: Option<String>,
+    /// Which file to take from a zip or tar file of several
+    #[arg(long, requires = "from", value_name = "NAME")]
+    member: Option<String>,
     /// Restore to another database: a connection string, or a job's
     #[arg(long, value_name = "URL|JOB")]
     to: Option<String>,
@@ -74,6 +76,8 @@ pub struct Args {
     /// Stop for ever at a step: for tests, which kill the restore there
     #[arg(long, hide = true, value_name = "STEP")]
     pause_at: Option<String>,
+    #[command(flatten)]
+    changes: Changes,
     #[command(flatten)]
     choice: Choice,
 }
@@ -107,9 +111,12 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     if let Some(asked) = sqlite::asked(&config, &args)? {
         return sqlite::run(globals, &args, asked).await;
     }
-    let options = args.choice.options()?;
+    let options = args.changes.options(args.choice.options()?)?;
     fits(&args, &options)?;
-    let asked = asked(&config, &args)?;
+    let mut asked = asked(&config, &args)?;
+    if let Origin::File { place, .. } = &mut asked.origin {
+        *place = place.clone().unpacked(args.member.as_deref()).await?;
+    }
     let progress = Progress::new(!globals.json);
     let cancel = CancellationToken::new();
     let mut prepared = Prepared::new(Request {
@@ -117,6 +124,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         job: &asked.job,
         mode: mode(&args)?,
         options,
+        create_roles: args.changes.create_roles,
         back: false,
         safety: !args.no_safety,
         force: args.force,
@@ -187,11 +195,11 @@ fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
 fn fits(args: &Args, options: &RestoreOptions) -> Result<(), Fail> {
     let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
     match args.mode {
-        Mode::InPlace if !is_whole(options) && !is_tables(options) => refuse(
+        Mode::InPlace if options.is_part() && !is_tables(options) => refuse(
             "in place, a part of a backup is tables: only --table and --schema say which",
             "restore the part beside with --mode new --as NAME",
         ),
-        Mode::Swap if !is_whole(options) => refuse(
+        Mode::Swap if options.is_part() => refuse(
             "a part of a backup cannot replace the live database: the rest of it would be gone",
             "restore it beside with --mode new --as NAME, and copy from there what is missed",
         ),
@@ -214,7 +222,7 @@ fn is_tables(options: &RestoreOptions) -> bool {
         selection: names,
         ..options.clone()
     };
-    !options.selection.tables.is_empty() && is_whole(&rest)
+    !options.selection.tables.is_empty() && !rest.is_part()
 }
 
 /// What the command line names.
@@ -231,7 +239,7 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
         let origin = Origin::Backup { job, id };
         let job = match to {
             Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
-            None => Cow::Borrowed(job),
+            None => job.for_restores(),
         };
         return Ok(Asked { origin, job });
     };
@@ -248,7 +256,7 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     }
     let job = match to {
         Some(to) => config.destination(to, None, &environment(), Utc::now())?,
-        None => Cow::Borrowed(config.job(args.which.job.as_deref())?),
+        None => config.job(args.which.job.as_deref())?.for_restores(),
     };
     Ok(Asked {
         origin: Origin::File {
@@ -323,15 +331,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
     }
     let proof = &outcome.proof;
     let (what, said) = match &plan.what {
-        Subject::File(file) if proof.statements > 0 => (
-            file.name.clone(),
-            format!(
-                "{} statements were run without an error, and {} tables have the {} rows of the file",
-                proof.statements,
-                proof.tables,
-                output::count(proof.rows)
-            ),
-        ),
+        Subject::File(file) if proof.statements > 0 => (file.name.clone(), of_script(outcome)),
         Subject::File(file) => (file.name.clone(), there(outcome, "are there, as many as in the file")),
         Subject::Backup(backup) => (
             format!("the backup {}", backup.id),
@@ -344,6 +344,12 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         outcome.database,
         output::seconds(outcome.seconds)
     ))?;
+    if !outcome.created_roles.is_empty() {
+        output::line(&format!(
+            "roles that were created, without a login: {}",
+            outcome.created_roles.join(", ")
+        ))?;
+    }
     if let Some(safety) = outcome.safety {
         output::line(&format!("safety snapshot of what was live: {safety}"))?;
     }
@@ -364,6 +370,21 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         output::line(&format!("to take it back: snapback undo {}", plan.job))?;
     }
     Ok(())
+}
+
+/// What of a script was run, and what was counted.
+fn of_script(outcome: &Outcome) -> String {
+    let proof = &outcome.proof;
+    let left_out = match proof.left_out {
+        0 => String::new(),
+        left_out => format!(", {left_out} were left out as asked"),
+    };
+    format!(
+        "{} statements were run without an error{left_out}, and {} tables have the {} rows of the file",
+        proof.statements,
+        proof.tables,
+        output::count(proof.rows)
+    )
 }
 
 /// What of an archive was compared, and how it is.

@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 
-use crate::cli::output::{ago, bytes, count, seconds};
+use crate::cli::output::{ago, bytes, count};
 use crate::printable;
 use crate::restore::postgres::plan::{Backup, File, Plan, Replaces, Subject};
 use crate::restore::postgres::survey::Changes;
@@ -22,6 +22,7 @@ pub fn text(plan: &Plan) -> String {
         .free
         .map_or("free space unknown".to_owned(), |free| format!("{} free", bytes(free)));
     lines.push(format!("Disk space: about {} needed, {free}", bytes(plan.space.needed)));
+    lines.extend(plan.changes.iter().cloned());
     for (what, names) in [
         ("roles", &plan.needs.roles),
         ("extensions", &plan.needs.extensions),
@@ -36,11 +37,18 @@ pub fn text(plan: &Plan) -> String {
         lines.push(format!("Missing role {}; the backup has:", role.name));
         lines.extend(role.statements.iter().map(|statement| format!("    {statement}")));
     }
+    for role in &plan.new_roles {
+        lines.push(format!("New role {}:", role.name));
+        lines.extend(
+            [&role.create]
+                .into_iter()
+                .chain(&role.then)
+                .map(|it| format!("    {it}")),
+        );
+    }
     lines.push("Steps:".to_owned());
     for (number, step) in (1..).zip(&plan.steps) {
-        #[allow(clippy::cast_precision_loss)] // an estimate
-        let time = seconds(step.seconds as f64);
-        lines.push(format!("{number:>4}. {} (about {time})", step.what));
+        lines.push(format!("{number:>4}. {}{}", step.what, about(step.seconds)));
     }
     lines.extend(plan.warnings.iter().map(|warning| format!("Note: {warning}")));
     for obstacle in &plan.obstacles {
@@ -50,6 +58,18 @@ pub fn text(plan: &Plan) -> String {
     // A name with a line feed in it must not look like a line of the plan.
     let lines: Vec<_> = lines.iter().map(|line| printable::line(line)).collect();
     lines.join("\n") + "\n"
+}
+
+/// Below this, the time that a step takes is not worth a word.
+const WORTH_TELLING: u64 = 10;
+
+/// About how long a step takes, where somebody would wait for it.
+fn about(seconds: u64) -> String {
+    match seconds {
+        ..WORTH_TELLING => String::new(),
+        WORTH_TELLING..120 => format!(" (about {seconds} s)"),
+        _ => format!(" (about {} min)", seconds.div_ceil(60)),
+    }
 }
 
 fn of_backup(backup: &Backup) -> Vec<String> {
@@ -81,6 +101,9 @@ fn of_backup(backup: &Backup) -> Vec<String> {
 
 fn of_file(file: &File) -> Vec<String> {
     let mut head = format!("Restore {} ({} format, {})", file.name, file.format, bytes(file.bytes));
+    if !file.packing.is_empty() {
+        head.push_str(&format!(", unpacked from {}", file.packing));
+    }
     if let Some(database) = &file.database {
         head.push_str(&format!(", made of database {database}"));
     }

@@ -73,8 +73,8 @@ pub fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>
     };
     let job = match (args.to.as_deref(), from) {
         (Some(to), from) => config.destination(to, from.map(|(job, _)| job), &environment(), Utc::now())?,
-        (None, Some((job, _))) => Cow::Borrowed(job),
-        (None, None) => Cow::Borrowed(config.job(args.which.job.as_deref())?),
+        (None, Some((job, _))) => job.for_restores(),
+        (None, None) => config.job(args.which.job.as_deref())?.for_restores(),
     };
     let SourceConfig::Sqlite(location) = &job.source else {
         return Ok(None);

@@ -12,6 +12,7 @@ pub mod options;
 pub mod order;
 pub mod output;
 pub mod progress;
+mod requests;
 pub mod rows;
 pub mod server;
 pub mod session;

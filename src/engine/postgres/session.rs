@@ -6,7 +6,8 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::answer::Answer;
 pub use super::answer::Row;
-use super::connect::Canceller;
+use super::connect::{Brake, Canceller, Held};
+use super::requests::Requests;
 use crate::error::Result;
 use crate::raw_text;
 
@@ -20,6 +21,8 @@ SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE 
 pub struct Session {
     client: tokio_postgres::Client,
     canceller: Canceller,
+    brake: Brake,
+    requests: Requests,
 }
 
 /// A query with its parameters: `$1`, `$2` … in order.
@@ -136,8 +139,13 @@ impl Param {
 impl Session {
     /// Wraps a connected client; [`super::connect::connect`] makes them.
     #[must_use]
-    pub fn new(client: tokio_postgres::Client, canceller: Canceller) -> Self {
-        Session { client, canceller }
+    pub fn new(client: tokio_postgres::Client, canceller: Canceller, brake: Brake) -> Self {
+        Session {
+            client,
+            canceller,
+            brake,
+            requests: Requests::default(),
+        }
     }
 
     /// The client itself, for COPY and control statements.
@@ -158,11 +166,22 @@ impl Session {
         &self.canceller
     }
 
+    /// Lets the server wait with what it sends, until what is returned is dropped.
+    pub fn read_no_further(&self) -> Held {
+        self.brake.hold()
+    }
+
     /// Runs `query` in one round trip; calls that are awaited together are pipelined.
     ///
     /// # Errors
     /// Whatever the server says.
     pub async fn rows(&self, query: &Query) -> Result<Vec<Row>> {
+        let request = self.requests.begin();
+        let answer = self.answer(query).await;
+        request.tell(answer).await
+    }
+
+    async fn answer(&self, query: &Query) -> Result<Vec<Row>> {
         let params: Vec<_> = query.params.iter().map(Param::typed).collect();
         let mut rows = std::pin::pin!(self.client.query_typed_raw(&query.sql, params).await?);
         let mut answer = Answer::default();
@@ -177,7 +196,9 @@ impl Session {
     /// # Errors
     /// Whatever the server says.
     pub async fn run(&self, sql: &str) -> Result<()> {
-        Ok(self.client.batch_execute(sql).await?)
+        let request = self.requests.begin();
+        let ran = self.client.batch_execute(sql).await;
+        request.tell(ran.map_err(Into::into)).await
     }
 }
 

@@ -86,7 +86,7 @@ impl<'a> Archived<'a> {
             .extend(tablespace(&self.database.defn).map(|(name, _)| name));
         for statement in self.statements() {
             if !statement.starts_with("ALTER ") {
-                needs.roles.extend(needs::named_roles(statement));
+                needs.add_named(statement);
             }
         }
         needs

@@ -76,7 +76,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The server cannot be reached soon.
 pub async fn look(job: &Job) -> Result<Remains> {
-    let dsn = job.source.dsn()?;
+    let dsn = job.for_restores().source.dsn()?;
     let database = dsn.database.clone();
     let target = Target::new(Dsn {
         connect_timeout: Some(dsn.connect_timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))),
@@ -112,7 +112,7 @@ pub async fn tend(job: &Job, now: DateTime<Utc>) {
 /// # Errors
 /// The server cannot be reached or refuses.
 pub async fn prune(job: &Job, stock: &Stock, now: DateTime<Utc>, dry_run: bool) -> Result<Vec<Kept>> {
-    let dsn = job.source.dsn()?;
+    let dsn = job.for_restores().source.dsn()?;
     let database = dsn.database.clone();
     let exists = |id| stock.has(id);
     let target = Target::new(dsn);

@@ -3,6 +3,7 @@
 
 mod advice;
 mod analyse;
+mod changes;
 mod create;
 pub mod in_place;
 pub mod kept;
@@ -12,6 +13,7 @@ pub mod location;
 mod lock;
 pub mod marker;
 pub mod needs;
+pub mod new_roles;
 mod null_sink;
 pub mod origin;
 pub mod outcome;
@@ -28,4 +30,5 @@ pub mod survey;
 pub mod swap;
 pub mod target;
 pub mod undo;
+pub mod unpack;
 pub mod watch;

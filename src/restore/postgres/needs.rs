@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::archive::script::{Token, Tokens};
+use crate::archive::roles::names_roles;
+use crate::archive::script::{Purpose, Token, Tokens, roles, tablespaces};
 use crate::archive::toc::Entry;
 use crate::sql::quote::Quote;
 
@@ -15,6 +16,10 @@ pub struct Needs {
     pub roles: BTreeSet<String>,
     /// Roles among them that own something: who restores must be able to hand it over.
     pub owners: BTreeSet<String>,
+    /// Roles among them that are named for more than policies and user mappings: a policy for a role that is not there is
+    /// for nobody, and can be left out.
+    #[serde(skip)]
+    pub firm: BTreeSet<String>,
     /// Extensions.
     pub extensions: BTreeSet<String>,
     /// Tablespaces other than the database's own.
@@ -31,52 +36,71 @@ impl Needs {
                 continue;
             }
             if !entry.owner.is_empty() {
-                needs.owners.insert(entry.owner.clone());
+                needs.add_owner(&entry.owner);
             }
             if let Some(tablespace) = entry.tablespace.as_deref().filter(|name| !name.is_empty()) {
                 needs.tablespaces.insert(tablespace.to_owned());
             }
-            match entry.desc.as_str() {
-                "EXTENSION" => {
-                    needs.extensions.insert(entry.tag.clone());
-                }
-                "ACL" | "DEFAULT ACL" | "POLICY" | "USER MAPPING" => needs.roles.extend(named_roles(&entry.defn)),
-                _ => {}
+            if entry.desc == "EXTENSION" {
+                needs.extensions.insert(entry.tag.clone());
+            }
+            if names_roles(&entry.desc) {
+                needs.add_named(&entry.defn);
             }
         }
-        needs.roles.extend(needs.owners.iter().cloned());
         needs
     }
 
     /// Adds an owner.
     pub fn add_owner(&mut self, role: &str) {
         self.roles.insert(role.to_owned());
+        self.firm.insert(role.to_owned());
         self.owners.insert(role.to_owned());
+    }
+
+    /// Adds the roles that statements name.
+    pub fn add_named(&mut self, sql: &str) {
+        for role in roles(sql) {
+            match role.purpose {
+                Purpose::Owner => self.add_owner(&role.name),
+                Purpose::Policy | Purpose::Mapping => drop(self.roles.insert(role.name)),
+                Purpose::Privilege | Purpose::Session => {
+                    self.firm.insert(role.name.clone());
+                    self.roles.insert(role.name);
+                }
+            }
+        }
+    }
+
+    /// Takes those of `names` out that are named for policies and user mappings alone, and returns them.
+    pub fn spare(&mut self, names: &[String]) -> BTreeSet<String> {
+        let spared: BTreeSet<String> = names.iter().filter(|it| !self.firm.contains(*it)).cloned().collect();
+        self.roles.retain(|role| !spared.contains(role));
+        spared
     }
 
     /// Adds all that `other` needs.
     pub fn add(&mut self, other: Needs) {
         self.roles.extend(other.roles);
         self.owners.extend(other.owners);
+        self.firm.extend(other.firm);
         self.extensions.extend(other.extensions);
         self.tablespaces.extend(other.tablespaces);
     }
 
     /// Adds what a statement of a script takes for granted.
     pub fn add_statement(&mut self, sql: &str) {
-        let words: Vec<String> = Tokens::new(sql).take(4).map(Token::upper).collect();
+        let words: Vec<String> = Tokens::new(sql).take(2).map(Token::upper).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
-            ["CREATE", "EXTENSION", ..] => self.extensions.extend(extension(sql)),
-            ["SET", "SESSION", "AUTHORIZATION", ..] => self.roles.extend(sql.split('\'').nth(1).map(str::to_owned)),
-            ["ALTER", "DEFAULT", "PRIVILEGES", ..]
-            | ["GRANT" | "REVOKE", ..]
-            | ["CREATE", "POLICY", ..]
-            | ["CREATE", "USER", "MAPPING", ..] => self.roles.extend(named_roles(sql)),
-            ["ALTER", ..] => {
-                if let Some(owner) = owner(sql) {
-                    self.add_owner(&owner);
-                }
+            ["CREATE", "EXTENSION"] => self.extensions.extend(extension(sql)),
+            [
+                "CREATE",
+                "FUNCTION" | "PROCEDURE" | "OR" | "VIEW" | "RULE" | "AGGREGATE",
+            ] => {}
+            ["CREATE" | "ALTER" | "DROP" | "GRANT" | "REVOKE" | "SET" | "REASSIGN", _] => {
+                self.add_named(sql);
+                self.tablespaces.extend(tablespaces(sql));
             }
             _ => {}
         }
@@ -92,62 +116,13 @@ fn extension(sql: &str) -> Option<String> {
     Tokens::new(sql).skip(2).find(is_name).and_then(name)
 }
 
-/// The role that `ALTER … OWNER TO` names, unless it is whoever restores.
-#[must_use]
-pub fn owner(sql: &str) -> Option<String> {
-    let mut tokens = Tokens::new(sql);
-    let is = |token: Option<Token>, word: &str| token.is_some_and(|token| token.upper() == word);
-    while !is(Some(tokens.next()?), "OWNER") {}
-    if !is(tokens.next(), "TO") {
-        return None;
-    }
-    name(tokens.next()?).filter(|name| !matches!(name.as_str(), "current_user" | "current_role" | "session_user"))
-}
-
 /// A name as the server knows it.
 pub(super) fn name(token: Token) -> Option<String> {
     match token {
-        Token::Word(word) => Some(word.to_lowercase()),
+        Token::Word(word) => Some(word.to_ascii_lowercase()),
         Token::Quoted(name) => Some(name),
-        Token::Other(_) => None,
+        Token::Text(_) | Token::Other(_) => None,
     }
-}
-
-/// The roles that GRANT, REVOKE, ALTER DEFAULT PRIVILEGES, CREATE POLICY and CREATE USER MAPPING name.
-pub(super) fn named_roles(sql: &str) -> BTreeSet<String> {
-    let mut roles = BTreeSet::new();
-    let mut expect = Expect::Nothing;
-    for token in Tokens::new(sql) {
-        let word = match &token {
-            Token::Word(word) => word.to_ascii_uppercase(),
-            _ => String::new(),
-        };
-        expect = match (expect, &token) {
-            // An expression follows; what it has of TO and FROM is no role.
-            (_, Token::Word(_)) if matches!(word.as_str(), "USING" | "CHECK") => break,
-            // SET SESSION AUTHORIZATION DEFAULT and RESET name nobody.
-            (Expect::Role, Token::Word(_)) if matches!(word.as_str(), "PUBLIC" | "DEFAULT") => Expect::Comma,
-            (Expect::Role, Token::Word(_) | Token::Quoted(_)) => {
-                roles.extend(name(token));
-                Expect::Comma
-            }
-            (Expect::Comma, Token::Other(',')) => Expect::Role,
-            (_, Token::Word(_)) => match word.as_str() {
-                "TO" | "FROM" | "AUTHORIZATION" | "ROLE" => Expect::Role,
-                // CREATE POLICY has FOR ALL, ALTER DEFAULT PRIVILEGES has FOR ROLE.
-                "FOR" if sql.starts_with("CREATE USER MAPPING") => Expect::Role,
-                _ => Expect::Nothing,
-            },
-            _ => Expect::Nothing,
-        };
-    }
-    roles
-}
-
-enum Expect {
-    Nothing,
-    Role,
-    Comma,
 }
 
 /// The statements of a globals file that would create `role`, without its password.
@@ -174,37 +149,6 @@ mod tests {
     use crate::archive::toc::Section;
 
     #[test]
-    fn roles_are_found_wherever_they_are_named() {
-        for (sql, wanted) in [
-            ("GRANT SELECT ON TABLE public.t TO reader;\n", vec!["reader"]),
-            (
-                "REVOKE ALL ON SCHEMA public FROM PUBLIC;\nGRANT ALL ON SCHEMA public TO PUBLIC;\n",
-                vec![],
-            ),
-            (
-                "SET SESSION AUTHORIZATION \"a b\";\nGRANT ALL ON FUNCTION f(\"TO\" integer) TO \"x\"\"y\" WITH GRANT OPTION;\n\
-                 RESET SESSION AUTHORIZATION;\n",
-                vec!["a b", "x\"y"],
-            ),
-            (
-                "ALTER DEFAULT PRIVILEGES FOR ROLE boss IN SCHEMA s GRANT SELECT ON TABLES  TO reader;\n",
-                vec!["boss", "reader"],
-            ),
-            (
-                "CREATE POLICY p ON public.t FOR SELECT TO a, b USING ((x = ' TO z') AND EXTRACT(y FROM z));\n",
-                vec!["a", "b"],
-            ),
-            (
-                "CREATE USER MAPPING FOR app SERVER s OPTIONS (\n    \"user\" 'FOR q'\n);\n",
-                vec!["app"],
-            ),
-        ] {
-            let found: Vec<_> = named_roles(sql).into_iter().collect();
-            assert_eq!(found, wanted, "{sql}");
-        }
-    }
-
-    #[test]
     fn entries_say_what_they_need() {
         let mut table = Entry::new(1, "TABLE", "t", Section::PreData);
         table.owner = "boss".to_owned();
@@ -229,13 +173,19 @@ mod tests {
             "grant select on t to public, Reader;",
             "SET SESSION AUTHORIZATION 'app';",
             "SET SESSION AUTHORIZATION DEFAULT;",
+            "CREATE TABLE s (a int) TABLESPACE fast;",
+            "CREATE POLICY p ON t TO \"guest\", reader;",
         ] {
             needs.add_statement(sql);
         }
         let names = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>();
-        assert_eq!(names(needs.owners), ["Boss", "other"]);
+        assert_eq!(names(needs.owners.clone()), ["Boss", "other"]);
+        let all: Vec<String> = needs.roles.iter().cloned().collect();
+        assert_eq!(all, ["Boss", "app", "guest", "other", "reader"]);
+        assert_eq!(names(needs.spare(&all)), ["guest"]);
         assert_eq!(names(needs.roles), ["Boss", "app", "other", "reader"]);
         assert_eq!(names(needs.extensions), ["hstore"]);
+        assert_eq!(names(needs.tablespaces), ["fast"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where what is restored comes from: a backup of a job, or a file that somebody has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,9 +8,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
+use super::changes;
 use super::location::Location;
 use super::needs::Needs;
 use super::{plan, script};
+use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::script::Script;
 use crate::archive::toc::{DumpId, Entry};
@@ -49,6 +51,10 @@ pub struct Content {
     pub dump: dump::Request,
     /// What a person should know of it before.
     pub warnings: Vec<String>,
+    /// Roles that it names itself, where others are to take the place of some of them.
+    pub named: BTreeSet<String>,
+    /// What is left out of it, or made otherwise.
+    options: Arc<RestoreOptions>,
     keys: Keys,
     from: From,
 }
@@ -88,18 +94,65 @@ pub struct Expected {
 const GLOBALS_LIMIT: u64 = 16 << 20;
 
 impl Content {
-    /// Opens what `origin` names; a file that is encrypted with `keys`, a backup with those of its job.
+    /// Opens what `origin` names; a file that is encrypted with `keys`, a backup with those of its job. What `options`
+    /// leave out or make otherwise is so in all that it says; what they select is not looked at.
     ///
     /// # Errors
     /// There is none such, or it cannot be read.
-    pub async fn open(origin: &Origin<'_>, keys: &Keys) -> Result<Content> {
-        match origin {
-            Origin::Backup { job, id } => Content::of_backup(job, id).await,
-            Origin::File { place, database } => Content::of_file(place, *database, keys).await,
-        }
+    pub async fn open(origin: &Origin<'_>, keys: &Keys, options: &RestoreOptions) -> Result<Content> {
+        let options = Arc::new(options.clone());
+        let mut content = match origin {
+            Origin::Backup { job, id } => Content::of_backup(job, id, options).await?,
+            Origin::File { place, database } => Content::of_file(place, *database, keys, options).await?,
+        };
+        content.change()?;
+        Ok(content)
     }
 
-    async fn of_backup(job: &Job, id: &str) -> Result<Content> {
+    /// Lets the entries of an archive be as the options want them; a script was read so.
+    fn change(&mut self) -> Result<()> {
+        match &self.body {
+            Body::Archive(reader) if self.options.changes() => {
+                let (entries, named) = changes::changed(reader.entries(), &self.options);
+                self.named.extend(named);
+                self.body = Body::Archive(Arc::new(reader.with_entries(entries)?));
+            }
+            Body::Archive(_) => {}
+            Body::Script(script) => self.named.clone_from(&script.mapped),
+        }
+        Ok(())
+    }
+
+    /// Leaves the roles `without` out of policies and user mappings: the server lacks them.
+    ///
+    /// # Errors
+    /// Never, as long as an archive has as many entries as before.
+    pub fn leave_out_roles(&mut self, without: &BTreeSet<String>) -> Result<()> {
+        let options = RestoreOptions {
+            without_roles: without.clone(),
+            // All else was done when it was opened.
+            role_map: match &self.body {
+                Body::Archive(_) => Default::default(),
+                Body::Script(_) => self.options.role_map.clone(),
+            },
+            ..(*self.options).clone()
+        };
+        let opened = std::mem::replace(&mut self.options, Arc::new(options));
+        self.change()?;
+        self.options = Arc::new(RestoreOptions {
+            without_roles: without.clone(),
+            ..(*opened).clone()
+        });
+        Ok(())
+    }
+
+    /// What of it is left out, or made otherwise.
+    #[must_use]
+    pub fn options(&self) -> &Arc<RestoreOptions> {
+        &self.options
+    }
+
+    async fn of_backup(job: &Job, id: &str, options: Arc<RestoreOptions>) -> Result<Content> {
         let stock = Stock::read(job).await?;
         let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
@@ -111,6 +164,8 @@ impl Content {
             body: Body::Archive(Arc::new(reader)),
             dump,
             warnings,
+            named: BTreeSet::new(),
+            options,
             keys: job.keys.clone(),
             from: From::Backup {
                 shelf: copy.shelf,
@@ -120,13 +175,20 @@ impl Content {
         })
     }
 
-    async fn of_file(place: &Location, database: Option<&str>, keys: &Keys) -> Result<Content> {
-        let opened = Body::open(place, database, keys).await;
+    async fn of_file(
+        place: &Location,
+        database: Option<&str>,
+        keys: &Keys,
+        options: Arc<RestoreOptions>,
+    ) -> Result<Content> {
+        let opened = Body::open(place, database, keys, &options).await;
         let (body, bytes) = opened.with_context(|| format!("reading {place}"))?;
         Ok(Content {
             body,
             dump: dump::Request::default(),
             warnings: Vec::new(),
+            named: BTreeSet::new(),
+            options,
             keys: keys.clone(),
             from: From::File {
                 place: place.clone(),
@@ -244,7 +306,8 @@ impl Content {
                     }
                     warn(format!("passing over the copy in {shelf}: {error:#}"));
                     let (copy, reader) = nearest(others, &self.keys, &mut |text| warn(text)).await?;
-                    self.body = Body::Archive(Arc::new(reader));
+                    let (entries, _) = changes::changed(reader.entries(), &self.options);
+                    self.body = Body::Archive(Arc::new(reader.with_entries(entries)?));
                     (*shelf, **manifest) = (copy.shelf, copy.backup.manifest);
                 }
                 Ok(Expected {
@@ -263,7 +326,12 @@ impl Content {
 
 impl Body {
     /// Opens a file, whatever it is, and tells its size.
-    async fn open(place: &Location, database: Option<&str>, keys: &Keys) -> Result<(Body, u64)> {
+    async fn open(
+        place: &Location,
+        database: Option<&str>,
+        keys: &Keys,
+        options: &Arc<RestoreOptions>,
+    ) -> Result<(Body, u64)> {
         if let Some(folder) = place.folder() {
             let reader = Reader::open(folder).await?;
             return Ok((Body::Archive(Arc::new(reader)), size(folder)));
@@ -275,13 +343,14 @@ impl Body {
             return Ok((Body::Archive(Arc::new(reader)), bytes));
         }
         let script = Script::open(source).await?;
-        let contents = script::Contents::read(script, database).await?;
+        let contents = script::Contents::read(script, database, options).await?;
         Ok((Body::Script(Box::new(contents)), bytes))
     }
 
     fn describe(&self, place: &Location, bytes: u64) -> plan::File {
         let file = plan::File {
             name: place.to_string(),
+            packing: place.packing(),
             bytes,
             ..plan::File::default()
         };

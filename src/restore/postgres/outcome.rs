@@ -20,6 +20,8 @@ pub struct Outcome {
     pub away_ms: u64,
     /// How many sessions were ended.
     pub ended: usize,
+    /// Roles that the server lacked and that were created.
+    pub created_roles: Vec<String>,
     /// What was compared with the manifest.
     pub proof: Proof,
     /// How long it all took, in seconds.

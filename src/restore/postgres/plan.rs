@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::needs::{Needs, statements_for};
+use super::new_roles::{NewRole, WITHOUT_ROLES};
 pub use super::subject::{Backup, File, Subject};
 use super::survey::{Changes, Clients, LiveState, Survey};
 use super::watch::Step;
@@ -28,6 +29,8 @@ pub struct Plan {
     pub mode: &'static str,
     /// Whether only a part of the backup is restored.
     pub part: bool,
+    /// What all of it is restored without, or otherwise than it was, in sentences.
+    pub changes: Vec<String>,
     /// What it replaces; `None` when there is no such database.
     pub replaces: Option<Replaces>,
     /// Room on the server.
@@ -36,6 +39,8 @@ pub struct Plan {
     pub needs: Needs,
     /// Roles that the backup names and the server lacks, with the statements that would create them.
     pub missing_roles: Vec<MissingRole>,
+    /// Roles that are created.
+    pub new_roles: Vec<NewRole>,
     /// What happens, in order.
     pub steps: Vec<PlannedStep>,
     /// What a person should know before it starts.
@@ -210,6 +215,8 @@ impl Plan {
             database: goal.database.to_owned(),
             mode: wishes.mode.name(),
             part: false,
+            changes: Vec::new(),
+            new_roles: Vec::new(),
             replaces,
             space,
             needs: goal.needs.clone(),
@@ -258,7 +265,7 @@ impl Plan {
         }
     }
 
-    fn leave_out(&mut self, steps: &[Step]) {
+    pub(super) fn leave_out(&mut self, steps: &[Step]) {
         let names: Vec<_> = steps.iter().map(Step::to_string).collect();
         self.steps.retain(|step| !names.contains(&step.name));
     }
@@ -292,6 +299,7 @@ fn steps(what: &Subject, live_bytes: u64, replaces: bool, wishes: Wishes<'_>) ->
         (Step::Lock, in_place, 0),
         (Step::Safety, safety, live_bytes / READ_RATE),
         (Step::Remove, in_place, 0),
+        (Step::Roles, true, 0),
         (Step::Create, new, 0),
         (Step::PreData, !what.is_script(), 0),
         // One connection does what several do otherwise.
@@ -372,8 +380,8 @@ fn obstacles(what: &Subject, goal: &Goal<'_>, survey: &Survey) -> Vec<Obstacle> 
     if survey.in_recovery {
         found.push(Obstacle::new(
             Exit::Failure,
-            "the server is a standby, which is read-only",
-            "connect to the primary",
+            format!("the server {} is a standby, which is read-only", goal.server),
+            "set restore_url of the job to the primary, or name it with --to",
         ));
     }
     if let Some(from) = what.major()
@@ -460,7 +468,7 @@ fn rights(survey: &Survey, wishes: Wishes<'_>) -> Vec<Obstacle> {
         found.push(Obstacle::new(
             Exit::Permission,
             format!("role {:?} may not make objects belong to: {owners}", rights.role),
-            "grant it these roles, or restore as a superuser",
+            format!("grant it these roles, or restore as a superuser; or {WITHOUT_ROLES}"),
         ));
     }
     found
@@ -472,14 +480,21 @@ fn lacks(survey: &Survey) -> Vec<Obstacle> {
         (
             &missing.roles,
             "roles",
-            "create them first; --dry-run shows the statements that the backup has for them",
+            format!(
+                "--create-roles creates them, without a login; or {WITHOUT_ROLES}; or create them first: --dry-run shows the \
+                 statements that the backup has for them"
+            ),
         ),
         (
             &missing.extensions,
             "extensions",
-            "install their packages on the server",
+            "install their packages on the server".to_owned(),
         ),
-        (&missing.tablespaces, "tablespaces", "create them on the server first"),
+        (
+            &missing.tablespaces,
+            "tablespaces",
+            "create them on the server first, or restore with --no-tablespaces".to_owned(),
+        ),
     ]
     .into_iter()
     .filter(|(names, ..)| !names.is_empty())

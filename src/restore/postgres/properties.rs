@@ -45,7 +45,7 @@ fn parameter(sql: &str) -> Option<String> {
     tokens.find(|token| is(token, "SET"))?;
     match tokens.next()? {
         Token::Word(name) | Token::Quoted(name) => Some(name),
-        Token::Other(_) => None,
+        Token::Text(_) | Token::Other(_) => None,
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Proof {
     pub large_objects: u64,
     /// Statements of a script that were run, none of which failed.
     pub statements: u64,
+    /// Statements of a script that were left out, as asked.
+    pub left_out: u64,
 }
 
 /// Differences that are named in a message, at most.
@@ -52,7 +54,7 @@ pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &
     compare(&dumped, reader.entries(), expected, entries)
 }
 
-/// The same over a session, as its transaction sees the database. Says also what is there besides.
+/// The same over a session, as its transaction sees the database. Says also what is there and not among the `known` entries.
 ///
 /// # Errors
 /// As [`prove`].
@@ -61,6 +63,7 @@ pub async fn prove_within(
     dsn: &Dsn,
     expected: &Expected,
     entries: &[Entry],
+    known: &[Entry],
     request: &Request,
 ) -> Result<(Proof, Vec<String>)> {
     let head = Head::default();
@@ -68,11 +71,11 @@ pub async fn prove_within(
     let dumped = dump_within(session, dsn, &forgetful(request), sink).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
     let proof = compare(&dumped, reader.entries(), expected, entries)?;
-    let wanted: BTreeSet<_> = entries.iter().map(key).collect();
+    let known: BTreeSet<_> = known.iter().map(key).collect();
     let besides = reader
         .entries()
         .iter()
-        .filter(|entry| counts(entry) && !wanted.contains(&key(entry)));
+        .filter(|entry| counts(entry) && !known.contains(&key(entry)));
     Ok((proof, besides.map(name_of).collect()))
 }
 
@@ -96,7 +99,7 @@ fn compare(dumped: &Dumped, found: &[Entry], expected: &Expected, entries: &[Ent
             objects: entries.iter().filter(|entry| counts(entry)).count(),
             sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
             large_objects: expected.large_objects.as_ref().map_or(0, |objects| objects.count),
-            statements: 0,
+            ..Proof::default()
         });
     }
     let more = match differences.len().saturating_sub(NAMED) {
@@ -185,10 +188,31 @@ fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
                 differences.push(format!("sequence {} stands elsewhere", entry.tag));
             }
             Some(it) if is_invalid(it) && !is_invalid(entry) => differences.push(format!("{name} is not valid")),
+            Some(it) if is_owned(entry) && it.owner != entry.owner => {
+                differences.push(format!("{name} belongs to {} instead of {}", it.owner, entry.owner));
+            }
             Some(_) => {}
         }
     }
     differences
+}
+
+/// Whether the entry says who owns something. What is left out of it is not compared, and neither are schemas and the like,
+/// which may have been there before.
+fn is_owned(entry: &Entry) -> bool {
+    let owned = [
+        "AGGREGATE",
+        "DOMAIN",
+        "FOREIGN TABLE",
+        "FUNCTION",
+        "MATERIALIZED VIEW",
+        "PROCEDURE",
+        "SEQUENCE",
+        "TABLE",
+        "TYPE",
+        "VIEW",
+    ];
+    !entry.owner.is_empty() && owned.contains(&entry.desc.as_str())
 }
 
 fn name_of(entry: &Entry) -> String {
@@ -283,14 +307,23 @@ mod tests {
             entry.defn = defn.to_owned();
             entry
         };
+        let owned = |desc: &str, owner: &str| {
+            let mut entry = with(desc, "");
+            entry.owner = owner.to_owned();
+            entry
+        };
         let wanted = [
             with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 4, true);\n"),
             with("INDEX", ""),
             with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it;\n"),
             with("DATABASE", ""),
+            owned("TABLE", "boss"),
+            owned("VIEW", ""),
         ];
         assert!(objects(&wanted, &wanted).is_empty());
         let found = [
+            owned("TABLE", "other"),
+            owned("VIEW", "other"),
             with("SEQUENCE SET", "SELECT pg_catalog.setval('s', 1, true);\n"),
             with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it NOT VALID;\n"),
         ];
@@ -299,7 +332,8 @@ mod tests {
             [
                 "sequence it stands elsewhere",
                 "INDEX it is missing",
-                "FK CONSTRAINT it is not valid"
+                "FK CONSTRAINT it is not valid",
+                "TABLE it belongs to other instead of boss"
             ]
         );
     }

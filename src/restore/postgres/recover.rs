@@ -38,6 +38,11 @@ pub async fn tidy(target: &Target, database: &str) -> Result<Vec<Leftover>> {
         return Ok(Vec::new());
     };
     let client = target.outside(database).await?;
+    // A standby shows what restores on its primary are at, and can change nothing.
+    let standby = client.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?;
+    if standby.try_get(0)? {
+        return Ok(Vec::new());
+    }
     clean(target, &client, database).await
 }
 

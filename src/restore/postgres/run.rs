@@ -17,16 +17,17 @@ use super::loading::Teller;
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
 use super::needs::Needs;
+use super::new_roles::{self, NewRole};
 use super::origin::{Body, Content, Expected, Origin, is_partial};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::{Proof, prove};
-use super::selection::{chosen, is_whole, narrow, provable};
+use super::selection::{choose, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use super::watch::{Event, Step, Watch};
-use super::{analyse, in_place, pooled, properties, recover, script};
+use super::{analyse, changes, in_place, pooled, properties, recover, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
@@ -47,8 +48,10 @@ pub struct Request<'a> {
     pub job: &'a Job,
     /// How it becomes a database.
     pub mode: Mode<'a>,
-    /// What of it is restored, and how: not all of it only into a new database.
+    /// What of it is restored, and how: a part of it only into a new database.
     pub options: RestoreOptions,
+    /// Whether roles that the server lacks are created.
+    pub create_roles: bool,
     /// It takes a restore in place back: of the safety snapshot only the tables are taken that were replaced then.
     pub back: bool,
     /// Whether the live database is backed up first.
@@ -75,6 +78,10 @@ pub struct Prepared<'a> {
     pub(super) content: Content,
     /// The entries that are restored, when they are not all.
     pub(super) chosen: Option<Vec<Entry>>,
+    /// Whether what is left out was selected by name or kind, and not something that all of it can do without.
+    pub(super) part: bool,
+    /// Whether roles of the dump become one, and what one granted to the other is gone.
+    merged: bool,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
 }
@@ -102,7 +109,7 @@ impl<'a> Prepared<'a> {
     /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
     /// the restore itself is in the plan.
     pub async fn new(mut request: Request<'a>) -> Result<Prepared<'a>> {
-        let content = Content::open(&request.origin, &request.job.keys).await?;
+        let mut content = Content::open(&request.origin, &request.job.keys, &request.options).await?;
         let warnings = content.warnings.clone();
         let new_tables = match request.back {
             true => in_place::take_back(&content, &mut request.options),
@@ -114,16 +121,15 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::InPlace => dsn.database.clone(),
         };
         let target = Target::new(dsn);
-        let chosen = match is_whole(&request.options) {
-            true => None,
-            // Then there is nothing to restore, but something to drop.
-            false if !new_tables.is_empty() && request.options.selection.list == Some(Vec::new()) => Some(Vec::new()),
-            false => Some(chosen(content.selectable()?, &request.options)?),
-        };
+        let part = request.options.is_part();
+        let mut chosen = choose(&content, &request.options, &new_tables)?;
         let mut needs = match &chosen {
             Some(chosen) => Needs::of(chosen),
             None => content.needs(),
         };
+        if let Some(role) = &request.options.role {
+            needs.add_owner(role);
+        }
         let client = match request.mode {
             Mode::InPlace => target.session(&database).await?,
             Mode::Swap | Mode::New(_) => target.outside(&database).await?,
@@ -133,7 +139,24 @@ impl<'a> Prepared<'a> {
             let entries = chosen.as_deref().unwrap_or(content.entries());
             needs.add(Archived::find(entries)?.needs());
         }
-        let survey = survey(&target, &client, &database, &needs).await?;
+        let mut survey = survey(&target, &client, &database, &needs).await?;
+        let globals = content.globals().await;
+        let missing = &mut survey.missing.roles;
+        if request.options.no_privileges && !request.create_roles {
+            // A policy for a role that is not there is for nobody.
+            let spared = needs.spare(missing);
+            missing.retain(|role| !spared.contains(role));
+            request.options.without_roles = spared;
+            if !request.options.without_roles.is_empty() {
+                content.leave_out_roles(&request.options.without_roles)?;
+                chosen = choose(&content, &request.options, &new_tables)?;
+            }
+        }
+        let mut new_roles: Vec<NewRole> = Vec::new();
+        if request.create_roles {
+            new_roles = new_roles::plan(&client, missing, globals.as_deref(), survey.major).await?;
+            missing.clear();
+        }
         let goal = Goal {
             job: &request.job.name,
             server: &target.to_string(),
@@ -145,21 +168,26 @@ impl<'a> Prepared<'a> {
                 force: request.force,
             },
         };
-        let globals = content.globals().await;
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
-        plan.part = chosen.is_some();
+        plan.part = part;
+        plan.changes = changes::told(&request.options);
+        plan.obstacles
+            .extend(changes::unknown_roles(&request.options, &content.named));
+        plan.create_roles(new_roles, &survey);
         match request.mode {
             Mode::InPlace => {
                 plan.obstacles
                     .extend(in_place::event_triggers::at_login(&client).await?);
-                match &chosen {
+                match chosen.as_ref().filter(|_| part) {
                     None => plan
                         .obstacles
                         .extend(in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?),
                     Some(chosen) => {
                         let dsn = target.dsn(&database);
-                        in_place::survey::tables(&dsn, chosen, content.entries(), &new_tables, &mut plan).await?;
+                        let tables = in_place::Tables::of(chosen, content.entries(), &new_tables, &request.options);
+                        in_place::survey::tables(&dsn, chosen, &tables, content.entries(), &new_tables, &mut plan)
+                            .await?;
                     }
                 }
                 plan.obstacles.extend(in_place::survey::refused(&content, request.job));
@@ -168,12 +196,14 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::New(_) => {}
         }
         Ok(Prepared {
+            merged: request.options.role_map.merges(&content.named),
             request,
             plan,
             target,
             database,
             content,
             chosen,
+            part,
             new_tables,
         })
     }
@@ -183,8 +213,13 @@ impl<'a> Prepared<'a> {
     }
 
     /// The entries that are restored.
-    fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[Entry] {
         self.chosen.as_deref().unwrap_or(self.content.entries())
+    }
+
+    /// The entries among those that are restored that the proof looks for.
+    pub(super) fn provable(&self, chosen: &[Entry]) -> Vec<Entry> {
+        provable(chosen, &self.request.options, self.merged)
     }
 
     /// Does what was planned.
@@ -222,6 +257,7 @@ impl<'a> Prepared<'a> {
             expected: &expected,
         };
         let build = async {
+            self.create_roles(&client).await?;
             let proof = self.build(&client, live.as_ref(), &new).await?;
             lock.assert_held().await?;
             Ok(proof)
@@ -253,6 +289,7 @@ impl<'a> Prepared<'a> {
             away_ms: u64::try_from(swapped.away.as_millis()).unwrap_or(u64::MAX),
             ended: swapped.ended,
             proof,
+            created_roles: self.plan.created_roles(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
         })
@@ -301,7 +338,7 @@ impl<'a> Prepared<'a> {
             self.content.check(now, until, &warn).await
         };
         let expected = unless(&self.request.cancel, check).await?;
-        Ok(match &self.chosen {
+        Ok(match self.chosen.as_ref().filter(|_| self.part) {
             Some(chosen) => narrow(expected, chosen, self.content.entries()),
             None => expected,
         })
@@ -399,7 +436,7 @@ impl<'a> Prepared<'a> {
         watch.step(Step::Prove).await;
         match &self.chosen {
             Some(chosen) => {
-                let entries = provable(chosen, &self.request.options);
+                let entries = self.provable(chosen);
                 prove(&dsn, new.expected, &entries, &self.content.dump).await
             }
             None => prove(&dsn, new.expected, reader.entries(), &self.content.dump).await,
@@ -414,6 +451,7 @@ impl<'a> Prepared<'a> {
         let load = ScriptLoad {
             script: script.script.clone(),
             section: script.section.clone(),
+            options: Arc::clone(self.content.options()),
             dsn: self.target.dsn(database),
             progress: Arc::new(Teller(watch.clone())),
         };

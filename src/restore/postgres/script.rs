@@ -1,13 +1,15 @@
 //! What a script holds: found out by reading it once, before anything is done. And the proof that it is all there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio_postgres::Client;
 
 use super::needs::Needs;
 use super::prove::Proof;
 use super::target::{Target, UNTIMED, quoted, run};
-use crate::archive::script::{Kind, Piece, Script, Statement};
+use crate::archive::options::RestoreOptions;
+use crate::archive::script::{Adapted, Kind, Piece, Purpose, Script, Statement, roles};
 use crate::archive::toc::{Entry, Section};
 use crate::engine::postgres::load::script::Loaded;
 use crate::error::{Exit, Fail, Result};
@@ -22,6 +24,8 @@ pub struct Contents {
     pub entries: Vec<Entry>,
     /// What its statements take for granted.
     pub needs: Needs,
+    /// Roles in it that others take the place of.
+    pub mapped: BTreeSet<String>,
     /// Its statements about roles and tablespaces, which are not run.
     pub globals: String,
     /// Version of the server that it was made on; empty where it does not say.
@@ -32,7 +36,7 @@ pub struct Contents {
     pub rows: u64,
     /// Bytes of rows and statements.
     pub bytes: u64,
-    /// Statements.
+    /// Statements, also those that are left out.
     statements: u64,
     /// pg_dump made it: then nothing but its COPYs and INSERTs changes rows.
     of_pg_dump: bool,
@@ -45,6 +49,7 @@ struct Survey {
     /// Statements about a database itself, by its name.
     databases: BTreeMap<String, Vec<String>>,
     globals: String,
+    mapped: BTreeSet<String>,
     server_version: String,
     /// Dumps that begin in it, and those that end.
     dumps: (u64, u64),
@@ -67,12 +72,12 @@ struct Part {
 }
 
 impl Contents {
-    /// Reads `script`. Of several databases in it, `wanted` is taken.
+    /// Reads `script` as `options` want it. Of several databases in it, `wanted` is taken.
     ///
     /// # Errors
     /// It is cut, damaged or needs psql; or it holds no database, or several and none is `wanted`.
-    pub async fn read(script: Script, wanted: Option<&str>) -> Result<Contents> {
-        let survey = Survey::of(&script).await?;
+    pub async fn read(script: Script, wanted: Option<&str>, options: &Arc<RestoreOptions>) -> Result<Contents> {
+        let survey = Survey::of(&script, options).await?;
         let section = survey.choose(wanted)?;
         let entries = survey.entries(section.as_deref());
         let (mut parts, of_pg_dump) = (survey.parts, survey.dumps.0 > 0);
@@ -86,6 +91,7 @@ impl Contents {
             section,
             entries,
             needs: part.needs,
+            mapped: survey.mapped,
             globals: survey.globals,
             server_version: survey.server_version,
             tables: part.rows.len(),
@@ -101,7 +107,7 @@ impl Contents {
     /// # Errors
     /// [`Exit::Damaged`]: rows are missing. Or the database cannot be read.
     pub async fn prove(&self, loaded: &Loaded, target: &Target, database: &str) -> Result<Proof> {
-        if loaded.statements != self.statements {
+        if loaded.statements + loaded.left_out != self.statements {
             let message = "the file was changed while it was restored";
             return Err(Fail::new(Exit::Damaged, message).hint("restore it again").into());
         }
@@ -112,6 +118,7 @@ impl Contents {
             tables: loaded.rows.len(),
             rows: loaded.rows.values().sum(),
             statements: loaded.statements,
+            left_out: loaded.left_out,
             ..Proof::default()
         })
     }
@@ -168,18 +175,20 @@ async fn rows_in(client: &Client, table: u32) -> Result<i64> {
 }
 
 impl Survey {
-    async fn of(script: &Script) -> Result<Survey> {
+    async fn of(script: &Script, options: &Arc<RestoreOptions>) -> Result<Survey> {
         let mut survey = Survey::default();
-        let (mut reading, mut database) = (script.read()?, None);
+        let (mut reading, mut database) = (Adapted::new(script.read()?, Arc::clone(options)), None);
         while let Some(piece) = reading.next().await? {
             match piece {
                 Piece::Comment(text) => survey.comment(&text),
                 Piece::Connect(name) => database = Some(name),
                 Piece::Statement(statement, kind) => survey.statement(&database, &statement, kind),
                 Piece::Rows(text, rows) => survey.rows(&database, text.len() as u64, rows),
+                Piece::LeftOut(_) => survey.parts.entry(database.clone()).or_default().statements += 1,
                 Piece::EndOfRows => {}
             }
         }
+        survey.mapped.clone_from(reading.mapped());
         if survey.dumps.0 > survey.dumps.1 {
             let message = "the script is cut: it is a dump whose last line, \"dump complete\", is missing";
             return Err(Fail::new(Exit::Damaged, message)
@@ -282,8 +291,8 @@ impl Survey {
             match sql.split_ascii_whitespace().next() {
                 Some("CREATE") => database.defn.clone_from(sql),
                 Some("DROP") => {}
-                _ => match super::needs::owner(sql) {
-                    Some(owner) => database.owner = owner,
+                _ => match roles(sql).into_iter().find(|role| role.purpose == Purpose::Owner) {
+                    Some(owner) => database.owner = owner.name,
                     None => properties.defn.extend([sql, "\n"]),
                 },
             }

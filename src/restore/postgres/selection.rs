@@ -1,39 +1,20 @@
 //! What of an archive a restore is about, when it is not all of it: what is loaded, what the server must have for it,
 //! and what is proven.
 
-use super::create::tablespace;
-use super::origin::Expected;
+use std::collections::BTreeSet;
+
+use super::in_place::Name;
+use super::origin::{Body, Content, Expected};
 use crate::archive::options::RestoreOptions;
 use crate::archive::required::required;
 use crate::archive::toc::Entry;
 use crate::error::{Exit, Fail, Result};
 
-/// Whether `options` restore all of an archive as it is.
-#[must_use]
-pub fn is_whole(options: &RestoreOptions) -> bool {
-    let left_out = [
-        options.no_owner,
-        options.no_privileges,
-        options.no_tablespaces,
-        options.no_table_access_method,
-        options.no_comments,
-        options.no_publications,
-        options.no_security_labels,
-        options.no_subscriptions,
-        options.no_policies,
-    ];
-    options.selection.is_all()
-        && options.schema
-        && options.data
-        && options.sections == Default::default()
-        && !left_out.contains(&true)
-}
-
-/// The entries that are restored, among them those of the database itself, without what is not taken from them.
+/// The entries that are restored, among them those of the database itself.
 ///
 /// # Errors
 /// [`Exit::NotFound`]: something is named that the archive does not have, or nothing is left.
-pub fn chosen(entries: &[Entry], options: &RestoreOptions) -> Result<Vec<Entry>> {
+fn chosen(entries: &[Entry], options: &RestoreOptions) -> Result<Vec<Entry>> {
     let unknown = options.selection.unknown(entries);
     if !unknown.is_empty() {
         let message = format!("the backup does not have {}", unknown.join(", "));
@@ -50,7 +31,7 @@ pub fn chosen(entries: &[Entry], options: &RestoreOptions) -> Result<Vec<Entry>>
         .iter()
         .zip(wanted)
         .filter(|(_, required)| required.wanted())
-        .map(|(entry, _)| stripped(entry, options))
+        .map(|(entry, _)| entry.clone())
         .collect();
     if chosen.iter().all(|entry| entry.desc.starts_with("DATABASE")) {
         let message = "these options leave nothing of the backup to restore";
@@ -59,20 +40,18 @@ pub fn chosen(entries: &[Entry], options: &RestoreOptions) -> Result<Vec<Entry>>
     Ok(chosen)
 }
 
-fn stripped(entry: &Entry, options: &RestoreOptions) -> Entry {
-    let mut entry = entry.clone();
-    if options.no_owner {
-        entry.owner.clear();
+/// The entries that are restored of `content`; `None`: all, as they are.
+///
+/// # Errors
+/// [`Exit::NotFound`]: something is named that the archive does not have, or nothing is left. Or a part is wanted of a script.
+pub fn choose(content: &Content, options: &RestoreOptions, new_tables: &BTreeSet<Name>) -> Result<Option<Vec<Entry>>> {
+    match &content.body {
+        // Then there is nothing to restore, but something to drop.
+        _ if !new_tables.is_empty() && options.selection.list == Some(Vec::new()) => Ok(Some(Vec::new())),
+        Body::Archive(_) if !options.is_part() && !options.changes() => Ok(None),
+        Body::Script(_) if !options.is_part() => Ok(None),
+        _ => chosen(content.selectable()?, options).map(Some),
     }
-    if options.no_tablespaces {
-        entry.tablespace = None;
-        if entry.desc == "DATABASE"
-            && let Some((_, without)) = tablespace(&entry.defn)
-        {
-            entry.defn = without;
-        }
-    }
-    entry
 }
 
 /// What of `expected` must be there when only `chosen` was restored of `all` entries.
@@ -97,9 +76,13 @@ pub fn narrow(expected: Expected, chosen: &[Entry], all: &[Entry]) -> Expected {
 }
 
 /// The entries that the proof looks for. Privileges that were granted by nobody's will but an owner's, who is another
-/// one now, may have become the default ones.
+/// one now, may have become the default ones; so may those between two roles that have become one.
 #[must_use]
-pub fn provable(chosen: &[Entry], options: &RestoreOptions) -> Vec<Entry> {
-    let kept = chosen.iter().filter(|entry| !options.no_owner || entry.desc != "ACL");
-    kept.cloned().collect()
+pub fn provable(chosen: &[Entry], options: &RestoreOptions, merged: bool) -> Vec<Entry> {
+    let lost = |entry: &Entry| match entry.desc.as_str() {
+        "ACL" => options.no_owner || merged,
+        "DEFAULT ACL" => merged,
+        _ => false,
+    };
+    chosen.iter().filter(|entry| !lost(entry)).cloned().collect()
 }

@@ -22,6 +22,9 @@ pub struct File {
     pub name: String,
     /// `custom`, `directory`, `tar`, `plain` or `plain, gzip`.
     pub format: String,
+    /// What it was packed in besides, the outermost first: `zip, tar`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub packing: String,
     /// The database that it was made of.
     pub database: Option<String>,
     /// When it was made, in the local time of the machine that made it.

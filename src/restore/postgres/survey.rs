@@ -37,6 +37,8 @@ pub struct Rights {
     pub superuser: bool,
     /// Whether it may create databases.
     pub create_database: bool,
+    /// Whether it may create roles.
+    pub create_role: bool,
     /// Whether the live database is its own, or its role's.
     pub owns_live: bool,
     /// Owners of objects in the archive that it may not hand objects to.
@@ -124,7 +126,7 @@ async fn rights(client: &Client, database: &str, needs: &Needs) -> Result<Rights
         .query_one(
             "SELECT r.rolname::text, r.rolsuper, r.rolcreatedb, \
              COALESCE((SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') \
-             FROM pg_catalog.pg_database d WHERE d.datname = $1), true) \
+             FROM pg_catalog.pg_database d WHERE d.datname = $1), true), r.rolsuper OR r.rolcreaterole \
              FROM pg_catalog.pg_roles r WHERE r.rolname = CURRENT_USER",
             &[&database],
         )
@@ -141,6 +143,7 @@ async fn rights(client: &Client, database: &str, needs: &Needs) -> Result<Rights
         superuser: row.try_get(1)?,
         create_database: row.try_get::<_, bool>(1)? || row.try_get(2)?,
         owns_live: row.try_get(3)?,
+        create_role: row.try_get(4)?,
         foreign_owners: foreign.await?,
     })
 }

@@ -6,7 +6,7 @@
 //! live database is open under its name, old or new. A fence by `ALLOW_CONNECTIONS false` would have to be
 //! committed first, and a kill would leave the door shut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -225,12 +225,16 @@ fn somebody_inside(error: &anyhow::Error) -> bool {
 #[derive(Default)]
 struct Sessions {
     ended: BTreeSet<i32>,
-    refused: BTreeSet<String>,
+    /// By pid. They are not tried again: each refusal is an error in the server's log.
+    refused: BTreeMap<i32, String>,
 }
 
 impl Sessions {
     /// Ends every session in the database; those that this role may not end are remembered.
     async fn end_all(&mut self, bouncer: &Client, oid: u32) -> Result<()> {
+        if !self.refused.is_empty() {
+            return self.end_each(bouncer, oid).await;
+        }
         // In the list, not in the condition: there the server might end a session before it looks where it is.
         let all = "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datid = $1";
         match bouncer.query(all, &[&oid]).await {
@@ -247,11 +251,12 @@ impl Sessions {
 
     /// The same one by one, where some of them are not this role's to end.
     async fn end_each(&mut self, bouncer: &Client, oid: u32) -> Result<()> {
+        let refused: Vec<i32> = self.refused.keys().copied().collect();
         let inside = bouncer
             .query(
                 "SELECT pid, COALESCE(usename, '')::text, COALESCE(application_name, '') \
-                 FROM pg_catalog.pg_stat_activity WHERE datid = $1",
-                &[&oid],
+                 FROM pg_catalog.pg_stat_activity WHERE datid = $1 AND pid <> ALL ($2)",
+                &[&oid, &refused],
             )
             .await?;
         for row in inside {
@@ -263,7 +268,7 @@ impl Sessions {
                 }
                 Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
                     let (user, program): (String, String) = (row.try_get(1)?, row.try_get(2)?);
-                    self.refused.insert(format!("{user} ({program})"));
+                    self.refused.insert(pid, format!("{user} ({program})"));
                 }
                 Err(error) => return Err(error).context("ending sessions"),
             }
@@ -279,7 +284,8 @@ impl Sessions {
         let fail = if self.refused.is_empty() {
             Fail::new(Exit::Failure, message).hint("stop the applications, or end prepared transactions, and try again")
         } else {
-            let users: Vec<_> = self.refused.iter().map(String::as_str).collect();
+            let users: BTreeSet<&str> = self.refused.values().map(String::as_str).collect();
+            let users: Vec<&str> = users.into_iter().collect();
             Fail::new(Exit::Permission, message).hint(format!(
                 "this role may not end the sessions of {}: grant it pg_signal_backend, or stop them",
                 users.join(", ")

@@ -15,6 +15,8 @@ steps! {
     Lock = "lock", "keeping writers out of the live database";
     /// In place: what is there is removed, not yet committed.
     Remove = "remove", "keeping everybody out, removing what is there";
+    /// Roles that are missing are created.
+    Roles = "roles", "creating the roles that are missing";
     /// The new database is created beside the live one.
     Create = "create", "creating the new database";
     /// Definitions that rows need.

@@ -9,6 +9,8 @@ use snapback::archive::{Format, Header, Output, Reader, RestoreOptions, Writer};
 use snapback::seal::{Chunks, SegmentCompressor};
 use snapback::sql::quote::Quote;
 
+use crate::support::high_water;
+
 /// Data beyond this is not read to its end: a few bytes may well expand to gigabytes.
 const ENOUGH: usize = 1 << 20;
 
@@ -160,13 +162,6 @@ fn mutate(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
     }
 }
 
-/// The most memory that the process ever had, in KiB.
-fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[test]
 fn changed_archives_are_read_or_refused() {
     let runs = std::env::var("FUZZ_RUNS").map_or(20_000, |runs| runs.parse().unwrap());
@@ -182,10 +177,14 @@ fn changed_archives_are_read_or_refused() {
     }
     println!(
         "{runs} runs, {refused} refused, slowest {slowest:?}, peak {} MiB",
-        peak_memory() >> 10
+        high_water(std::process::id()) >> 10
     );
     assert!(refused > runs / 2, "most changes are damage: {refused} of {runs}");
     assert!(slowest < std::time::Duration::from_secs(5), "{slowest:?}");
     // zstd may ask for a window of 128 MiB.
-    assert!(peak_memory() < 300 << 10, "{} KiB", peak_memory());
+    assert!(
+        high_water(std::process::id()) < 300 << 10,
+        "{} KiB",
+        high_water(std::process::id())
+    );
 }

@@ -135,7 +135,7 @@ fn every_sslmode_verifies_what_it_says() {
 #[test]
 fn passwords_come_from_the_password_file_and_are_never_shown() {
     let guarded = guarded();
-    let wrong = guarded.dump("", Some("wr0ng-one")).code(4);
+    let wrong = guarded.dump("", Some("wr0ng-one")).code(1);
     assert!(
         wrong.stderr.contains("password authentication failed"),
         "{}",
@@ -143,7 +143,7 @@ fn passwords_come_from_the_password_file_and_are_never_shown() {
     );
     assert!(wrong.stderr.contains("at \"db.test\", port 5432 failed") && wrong.stderr.contains("\"ann\""));
     assert!(!wrong.stderr.contains("wr0ng-one"));
-    let none = guarded.dump("", None).code(4);
+    let none = guarded.dump("", None).code(1);
     assert!(none.stderr.contains("hint: give a password"), "{}", none.stderr);
 
     let file = guarded.files.path().join(".pgpass");
@@ -152,7 +152,7 @@ fn passwords_come_from_the_password_file_and_are_never_shown() {
     logged_in(&guarded.dump("", None));
     // What others could read is not trusted, as with libpq.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    guarded.dump("", None).code(4);
+    guarded.dump("", None).code(1);
     // The local socket of the same server is not what the file is about.
     drop(guarded.server);
 }
@@ -194,7 +194,7 @@ fn uris_services_and_the_environment_name_the_server() {
 #[test]
 fn what_cannot_be_reached_says_where_and_why() {
     let server = Server::start(15);
-    let run = Run::of(snapback().args(["dump", "-h", "/nowhere", "-U", "ann", "shop"])).code(4);
+    let run = Run::of(snapback().args(["dump", "-h", "/nowhere", "-U", "ann", "shop"])).code(1);
     let words = "pg_dump: error: connection to server on socket \"/nowhere/.s.PGSQL.5432\" failed: ";
     assert!(run.stderr.starts_with(words), "{}", run.stderr);
     assert!(
@@ -207,7 +207,7 @@ fn what_cannot_be_reached_says_where_and_why() {
         "{}",
         run.stderr
     );
-    let run = super::dump(&server, "no such", &[]).code(3);
+    let run = super::dump(&server, "no such", &[]).code(1);
     assert!(
         run.stderr.contains("database \"no such\" does not exist"),
         "{}",

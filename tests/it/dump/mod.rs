@@ -1,6 +1,7 @@
 //! `snapback dump`: logins, options, rows, and what happens when something goes wrong meanwhile.
 
 mod far;
+mod inserts;
 mod login;
 mod meanwhile;
 mod options;

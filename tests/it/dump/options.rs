@@ -65,7 +65,7 @@ fn conflicts_are_refused_in_pg_dumps_words() {
         ("a b", "too many command-line arguments (first is \"b\")"),
         ("--filter=/nowhere", "could not open filter file \"/nowhere\""),
     ] {
-        let run = Run::of(snapback().arg("dump").args(options.split(' '))).code(2);
+        let run = Run::of(snapback().arg("dump").args(options.split(' '))).code(1);
         assert!(run.stderr.contains(says), "{options}: {}", run.stderr);
     }
 }
@@ -171,7 +171,9 @@ fn globals_are_pg_dumpalls() {
         "postgres",
         "CREATE ROLE ann LOGIN PASSWORD 'x'; CREATE ROLE team; GRANT team TO ann",
     );
-    let ours = dump(&server, "postgres", &["--globals-only"]).ok().stdout;
+    let ours = Run::of(snapback().args(["dump", "-d", &server.url("postgres"), "--globals-only"]))
+        .ok()
+        .stdout;
     let mut pg_dumpall = server.tool("pg_dumpall");
     pg_dumpall.args(["-h", server.host(), "-p", "5432", "-U", "postgres", "--globals-only"]);
     let theirs = Run::of(&mut pg_dumpall).ok().stdout;

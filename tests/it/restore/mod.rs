@@ -2,6 +2,7 @@
 
 mod event_triggers;
 mod failures;
+mod foreign_roles;
 mod from;
 mod in_place;
 mod in_place_tables;

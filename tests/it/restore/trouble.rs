@@ -219,10 +219,12 @@ fn a_standby_is_not_restored_to() {
     let standby = site.server.standby();
     site.reconfigure(site.server.host(), standby.host());
     let plan = site.run(&["restore", "app", "--dry-run"]).code(FAILURE);
-    assert!(plan.stderr.contains("the server is a standby"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("is a standby"), "{}", plan.stderr);
     let failed = site.run(&["restore", "app", "--yes"]).code(FAILURE);
     assert!(
-        failed.stderr.contains("hint: connect to the primary"),
+        failed
+            .stderr
+            .contains("hint: set restore_url of the job to the primary"),
         "{}",
         failed.stderr
     );

@@ -13,7 +13,7 @@ pub mod terminal;
 
 pub use disk::SmallDisk;
 pub use pooler::Pooler;
-pub use program::{Run, snapback};
+pub use program::{Run, high_water, measured, snapback};
 pub use relay::Relay;
 pub use server::{Server, VERSIONS, bin_dir};
 pub use terminal::{Size, Terminal};

@@ -1,6 +1,9 @@
 //! Running the built binary and the stock tools.
 
-use std::process::{Command, Output};
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// The outcome of a run, its output as text.
 #[derive(Debug)]
@@ -44,6 +47,44 @@ impl From<Output> for Run {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Runs a program, and returns the most memory that it had too, in KiB.
+pub fn measured(command: &mut Command) -> (Run, u64) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // Somebody has to read meanwhile, or the program would wait.
+    let stdout = std::thread::spawn(move || read_all(stdout));
+    let stderr = std::thread::spawn(move || read_all(stderr));
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(high_water(pid));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let run = Run::from(Output {
+        status,
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
+    });
+    (run, peak)
+}
+
+fn read_all(from: Option<impl Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// The most memory that a process has had so far, in KiB; 0 when it is gone.
+pub fn high_water(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// The built `snapback`, with none of the caller's PostgreSQL or Snapback environment.

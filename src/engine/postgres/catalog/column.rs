@@ -50,8 +50,9 @@ pub struct Column {
 /// What few columns have: apart, because a database has very many columns.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rare {
-    /// The type that a domain is made of in the end, only for INSERT: the server sends values of domains as that.
-    pub base_type: Option<String>,
+    /// The type of its values, only for INSERT: for a domain the one that it is made of in the end, as which the server
+    /// sends them.
+    pub value_type: Option<Oid>,
     /// `SET (…)` options, formatted.
     pub options: Option<String>,
     /// Its version, for `--binary-upgrade`; none for what an older release made.
@@ -64,7 +65,7 @@ pub struct Rare {
 
 impl Rare {
     const NONE: &Rare = &Rare {
-        base_type: None,
+        value_type: None,
         options: None,
         version: None,
         fdw_options: None,
@@ -74,7 +75,7 @@ impl Rare {
     fn read(row: &Row) -> Result<Self> {
         let text = |column| Ok::<_, anyhow::Error>(row.opt_text(column)?.filter(|text| !text.is_empty()));
         Ok(Rare {
-            base_type: row.opt_text("base_type")?,
+            value_type: row.opt_oid("value_type")?,
             options: text("attoptions")?,
             version: row.opt_text("attversion")?,
             fdw_options: text("attfdwoptions")?,
@@ -156,22 +157,21 @@ fn columns(cat: &Catalog) -> String {
     } else {
         "NULL"
     };
-    let base_type = if cat.options.inserts.is_some() {
+    let value_type = if cat.options.inserts.is_some() {
         "CASE WHEN t.typtype = 'd' THEN (
              WITH RECURSIVE base AS (
                  SELECT t.typbasetype AS oid
                  UNION ALL
                  SELECT d.typbasetype FROM base JOIN pg_catalog.pg_type d ON d.oid = base.oid AND d.typtype = 'd'
              )
-             SELECT pg_catalog.format_type(b.oid, NULL)
-             FROM base JOIN pg_catalog.pg_type b ON b.oid = base.oid AND b.typtype <> 'd'
-         ) END"
+             SELECT b.oid FROM base JOIN pg_catalog.pg_type b ON b.oid = base.oid AND b.typtype <> 'd'
+         ) ELSE t.oid END"
     } else {
-        "NULL"
+        "NULL::pg_catalog.oid"
     };
     format!(
         "SELECT a.attrelid, a.attnum::int4 AS attnum, a.attname, pg_catalog.format_type(t.oid, a.atttypmod) AS type,
-                {base_type} AS base_type, a.attstattarget::int4 AS attstattarget, a.attstorage,
+                {value_type} AS value_type, a.attstattarget::int4 AS attstattarget, a.attstorage,
                 coalesce(t.typstorage, a.attstorage) AS typstorage, a.attisdropped, a.attidentity,
                 a.attgenerated, a.attlen::int4 AS attlen, a.attalign, a.attislocal, a.attcompression,
                 {options} AS attoptions, {version} AS attversion,

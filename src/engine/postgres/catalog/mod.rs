@@ -176,6 +176,8 @@ impl Catalog {
     pub fn new(server: Server, mut options: DumpOptions) -> Self {
         // Up to 17 pg_upgrade does not carry sequences over as files; since then it asks for their values itself.
         options.sequence_data |= options.binary_upgrade && server.major() < 18;
+        // A standby has no contents of unlogged relations: reading them is an error.
+        options.no_unlogged_table_data |= server.in_recovery;
         Catalog {
             server,
             options,

@@ -65,7 +65,9 @@ impl Pattern {
             _ => String::new(),
         };
         let named = parts.pop().map(|part| part.literal);
-        if named.as_deref().is_some_and(|named| named != database) {
+        // What stands before a schema is no name of this database to pg_dump, whatever it is.
+        let here = |named: &str| target == Target::Table && named == database;
+        if named.is_some_and(|named| !here(&named)) {
             let message = format!("cross-database references are not implemented: {text}");
             return Err(Fail::new(Exit::Usage, message).into());
         }
@@ -410,6 +412,10 @@ mod tests {
             error("other.s.t"),
             "cross-database references are not implemented: other.s.t"
         );
+        for text in ["db.s", "other.s"] {
+            let error = Pattern::parse(text, Target::Schema, "db").unwrap_err().to_string();
+            assert_eq!(error, format!("cross-database references are not implemented: {text}"));
+        }
         assert_eq!(
             error("a.db.s.t"),
             "improper relation name (too many dotted names): a.db.s.t"

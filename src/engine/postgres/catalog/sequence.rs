@@ -65,6 +65,8 @@ pub const VALUES: Step = Step {
         let wanted: Vec<_> = cat
             .tables()
             .filter(|(object, table)| table.relkind == 'S' && (object.wants(Components::DATA) || table.data.is_some()))
+            // A standby has no contents of unlogged ones.
+            .filter(|(_, table)| table.relpersistence != 'u' || !cat.server.in_recovery)
             .map(|(_, table)| table.oid)
             .collect();
         let sql = if cat.server.major() >= 18 {

@@ -179,8 +179,8 @@ pub struct Source {
 pub struct SourceColumn {
     /// Name, unquoted.
     pub name: String,
-    /// Type as `format_type` writes it, and of a domain its base type where INSERTs are made: they quote by it.
-    pub type_name: String,
+    /// The type of its values where INSERTs are made, which quote by it.
+    pub value_type: Option<Oid>,
     /// Its value is computed: COPY leaves it out, INSERT writes DEFAULT.
     pub generated: bool,
 }
@@ -234,7 +234,7 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
             .iter()
             .map(|column| SourceColumn {
                 name: column.name.clone(),
-                type_name: column.rare().base_type.as_ref().unwrap_or(&column.type_name).clone(),
+                value_type: column.rare().value_type,
                 generated: column.generated != '\0',
             })
             .collect(),

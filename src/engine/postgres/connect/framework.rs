@@ -39,7 +39,7 @@ pub(super) fn read(text: &str) -> Result<(Params, Vec<Note>)> {
         None if is_semicolons(text) => reading.semicolons(text)?,
         None if text.contains('=') => reading.params = params::params(text)?,
         // A name may hold nearly anything, but this is an address that lost its scheme, and may hold a password.
-        None if text.contains('@') || text.contains("//") => return Err(no_url()),
+        None if text.contains('@') || text.contains("//") => return Err(params::no_url()),
         None => reading.params = params::params(text)?,
         Some((rest, wrapped)) => match rest.strip_prefix("//") {
             Some(rest) => reading.url(rest, wrapped)?,
@@ -47,16 +47,10 @@ pub(super) fn read(text: &str) -> Result<(Params, Vec<Note>)> {
             None if wrapped && !rest.contains('@') => {
                 reading.url(&format!("/{}", rest.trim_start_matches('/')), true)?
             }
-            None => return Err(no_url()),
+            None => return Err(params::no_url()),
         },
     }
     reading.end()
-}
-
-fn no_url() -> anyhow::Error {
-    Fail::new(Exit::Usage, "the connection string is no URL, as it has no scheme")
-        .hint("a URL begins with postgresql://")
-        .into()
 }
 
 /// Whether it is a string as ADO.NET and ODBC have them: `Host=db;Username=app;Password=…`.

@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect as _};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+mod brake;
 mod drivers;
 mod dsn;
 mod failure;
@@ -23,6 +24,7 @@ mod stream;
 mod tls;
 mod uri;
 
+pub use brake::{Brake, Held};
 pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
 pub use failure::{BROKE, is_lock_timeout, is_lost, lost};
 pub use framework::Note;
@@ -136,6 +138,7 @@ async fn attempt(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Session, Failur
         true => Stream::encoding_as_set(carrier),
         false => Stream::new(carrier),
     };
+    let brake = stream.brake();
     let connected = driver_config(dsn, host).connect_raw(stream, Ready).await;
     let (client, mut connection) = connected.map_err(|error| match error.as_db_error() {
         Some(_) => Failure::Refused(error.into()),
@@ -164,7 +167,7 @@ async fn attempt(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Session, Failur
         host: host.clone(),
         layer,
     };
-    Ok(Session::new(client, canceller))
+    Ok(Session::new(client, canceller, brake))
 }
 
 fn driver_config(dsn: &Dsn, host: &Host) -> tokio_postgres::Config {

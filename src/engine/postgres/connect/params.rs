@@ -61,8 +61,8 @@ pub type Params = BTreeMap<&'static str, String>;
 pub fn params(text: &str) -> Result<Params> {
     let mut params = Params::new();
     // libpq takes any other URL for the name of a database, and then shows it to everybody.
-    if let Some((scheme, rest)) = source::scheme(text)
-        && rest.starts_with("//")
+    if let Some((scheme, _)) = source::scheme(text)
+        && text.contains("://")
         && !["postgresql", "postgres"].contains(&scheme.as_str())
     {
         return Err(match SourceKind::of(text) {
@@ -79,6 +79,9 @@ pub fn params(text: &str) -> Result<Params> {
         super::uri::parse(rest, &mut params)?;
     } else if text.contains('=') {
         parse_pairs(text, &mut params)?;
+    } else if text.find('@').is_some_and(|at| text[..at].contains(':')) {
+        // A name may hold nearly anything, but this is an address that lost its scheme, and may hold a password.
+        return Err(no_url());
     } else if !text.is_empty() {
         params.insert("dbname", text.to_owned());
     }
@@ -94,8 +97,20 @@ pub(super) fn set(params: &mut Params, keyword: &str, value: String) -> Result<(
     Ok(())
 }
 
+/// The error of what should be a URL, and is none. It repeats nothing.
+pub(super) fn no_url() -> anyhow::Error {
+    Fail::new(Exit::Usage, "the connection string is no URL, as it has no scheme")
+        .hint("a URL begins with postgresql://")
+        .into()
+}
+
 /// The error of a keyword that libpq does not know, with the one that was meant.
 pub(super) fn unknown(keyword: &str) -> anyhow::Error {
+    // What looks like no keyword may be a piece of a URL, with its password.
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if !keyword.bytes().all(fine) {
+        return usage("invalid connection option".to_owned());
+    }
     let fail = Fail::new(Exit::Usage, format!("invalid connection option {keyword:?}"));
     match nearest(keyword, KEYWORDS.iter().map(|(known, _)| *known)) {
         Some(meant) => fail.hint(format!("{meant:?} is the nearest one that there is")).into(),

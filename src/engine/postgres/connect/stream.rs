@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
+use memchr::memchr_iter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
+use super::brake::Brake;
 use super::greeting::{self, Greeting};
 use crate::raw_text;
 
@@ -64,11 +66,15 @@ pub(super) type Carrier = Box<dyn TlsStream + Send + Unpin>;
 /// out. Everything else passes unchanged; a parameter is bytes already.
 pub(super) struct Stream {
     inner: Carrier,
+    brake: Brake,
     /// What the server says before it is ready, where that may be in any encoding.
     greeting: Option<Greeting>,
-    /// What the driver wrote and is not sent yet: first whole messages, then the start of one.
+    /// The start of a message that may have to be changed.
     partial: BytesMut,
+    /// Whole messages that are not sent yet.
     ready: BytesMut,
+    /// So many bytes that the driver writes next go as they are.
+    unchanged: usize,
     /// The first message has no type byte.
     started: bool,
 }
@@ -77,9 +83,11 @@ impl Stream {
     pub(super) fn new(inner: Carrier) -> Self {
         Stream {
             inner,
+            brake: Brake::default(),
             greeting: None,
             partial: BytesMut::new(),
             ready: BytesMut::new(),
+            unchanged: 0,
             started: false,
         }
     }
@@ -91,6 +99,11 @@ impl Stream {
             greeting: Some(Greeting::default()),
             ..Stream::new(inner)
         }
+    }
+
+    /// What keeps it from reading.
+    pub(super) fn brake(&self) -> Brake {
+        self.brake.clone()
     }
 
     /// Moves whole messages from `partial` to `ready`.
@@ -117,6 +130,24 @@ impl Stream {
         }
     }
 
+    /// How many bytes of `written` can be sent as they are: messages without text that has to be changed. Rows and large
+    /// statements are not copied, nor do they wait for their end.
+    fn unchanged(&self, written: &[u8]) -> usize {
+        if !self.started || !self.partial.is_empty() {
+            return 0;
+        }
+        let mut at = 0;
+        while let Some([kind, length @ ..]) = written.get(at..at + HEAD) {
+            let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
+            let end = at + 1 + length;
+            if matches!(kind, b'Q' | b'P') && written.get(at..end).is_none_or(has_kept) {
+                break;
+            }
+            at = end;
+        }
+        at
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.ready.is_empty() {
             let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.ready))?;
@@ -129,9 +160,12 @@ impl Stream {
     }
 }
 
+/// Type and length of a message.
+const HEAD: usize = 5;
+
 /// Whether a kept byte (U+10FF00 and up, see [`raw`]) may be in there.
 fn has_kept(message: &[u8]) -> bool {
-    message.windows(2).any(|pair| pair == [0xF4, 0x8F])
+    memchr_iter(0xF4, message).any(|at| message.get(at + 1) == Some(&0x8F))
 }
 
 /// The message with its text in its own encoding: a query, or the name and statement of a parse message,
@@ -154,6 +188,9 @@ fn encode(message: &[u8]) -> Vec<u8> {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.brake.stops(cx) {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         if let Some(greeting) = &mut self.greeting {
@@ -167,6 +204,15 @@ impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         // Bounded: what was taken before is sent before more is taken.
         ready!(self.poll_send(cx))?;
+        if self.unchanged == 0 {
+            self.unchanged = self.unchanged(buf);
+        }
+        if self.unchanged > 0 {
+            let most = self.unchanged.min(buf.len());
+            let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, &buf[..most]))?;
+            self.unchanged -= sent;
+            return Poll::Ready(Ok(sent));
+        }
         self.partial.extend_from_slice(buf);
         self.take_messages();
         Poll::Ready(Ok(buf.len()))
@@ -208,6 +254,22 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     #[tokio::test]
+    async fn nothing_is_read_while_the_brake_is_held() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = Stream::new(Box::new(Socket::Unix(ours)));
+        let brake = stream.brake();
+        let (first, second) = (brake.hold(), brake.hold());
+        theirs.write_all(b"x").await.unwrap();
+        let read = tokio::spawn(async move { stream.read_u8().await });
+        tokio::task::yield_now().await;
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!read.is_finished());
+        drop(second);
+        assert_eq!(read.await.unwrap().unwrap(), b'x');
+    }
+
+    #[tokio::test]
     async fn statements_leave_in_their_own_encoding() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut stream = Stream::new(Box::new(Socket::Unix(ours)));
@@ -220,19 +282,28 @@ mod tests {
         let query = message(b'Q', format!("SELECT {kept}\0").as_bytes());
         let parse = message(b'P', format!("\0SELECT {kept}\0\0\u{1}ABCD").as_bytes());
         let copy = message(b'd', kept.as_bytes());
+        let plain = message(b'Q', b"SELECT '\xc3\xa9'\0");
+        let all = [&copy[..], &plain, &query, &parse, &plain, &copy].concat();
+        let expected = [
+            &startup[..],
+            &copy,
+            &plain,
+            &message(b'Q', b"SELECT caf\xe9\0"),
+            &message(b'P', b"\0SELECT caf\xe9\0\0\x01ABCD"),
+            &plain,
+            &copy,
+        ];
         // In pieces, as the driver may write them.
-        for piece in [&startup[..], &query, &parse, &copy].concat().chunks(7) {
-            stream.write_all(piece).await.unwrap();
+        stream.write_all(&startup).await.unwrap();
+        for len in [1, 7, 20, all.len()] {
+            for piece in all.chunks(len) {
+                stream.write_all(piece).await.unwrap();
+            }
         }
         stream.shutdown().await.unwrap();
         let mut sent = Vec::new();
         theirs.read_to_end(&mut sent).await.unwrap();
-        let expected = [
-            &startup[..],
-            &message(b'Q', b"SELECT caf\xe9\0"),
-            &message(b'P', b"\0SELECT caf\xe9\0\0\x01ABCD"),
-            &copy,
-        ];
-        assert_eq!(sent, expected.concat());
+        let [startup, messages @ ..] = expected;
+        assert_eq!(sent, [startup, &messages.concat().repeat(4)].concat());
     }
 }

@@ -6,8 +6,10 @@ use super::catalog::database::shared_label;
 use super::server::Server;
 use super::session::{Query, Row, Session};
 use crate::error::Result;
+use crate::local_time;
 use crate::sql::quote::Quote;
 use anyhow::Context as _;
+use chrono::NaiveDateTime;
 
 mod memberships;
 mod roles;
@@ -37,6 +39,10 @@ pub struct Options {
     pub no_security_labels: bool,
     /// `--quote-all-identifiers`.
     pub quote_all_identifiers: bool,
+    /// `--binary-upgrade`.
+    pub binary_upgrade: bool,
+    /// The local time, for who wants to know when it was begun and done: `--verbose`.
+    pub times: Option<fn() -> NaiveDateTime>,
     /// The key of `\restrict`, which keeps psql from running commands that a name may hide; for servers whose
     /// pg_dumpall writes it.
     pub restrict_key: Option<String>,
@@ -105,6 +111,14 @@ fn label_columns(catalog: &str, wanted: bool) -> String {
 /// The title of a part; names in it are kept to one line, so that they cannot end the comment.
 fn title(text: &str) -> String {
     format!("--\n-- {}\n--\n\n", text.replace(['\n', '\r'], " "))
+}
+
+/// What keeps an OID over an upgrade.
+fn preserved(what: &str, catalog: &str, oid: u32) -> String {
+    format!(
+        "\n-- For binary upgrade, must preserve {what}\n\
+         SELECT pg_catalog.binary_upgrade_set_next_{catalog}_oid('{oid}'::pg_catalog.oid);\n"
+    )
 }
 
 /// Writes the globals of the server that `session` is connected to.
@@ -187,6 +201,7 @@ async fn may_read_passwords(session: &Session) -> Result<bool> {
 
 fn open(text: &mut String, server: &Server, options: &Options) {
     *text += "--\n-- PostgreSQL database cluster dump\n--\n\n";
+    time(text, "Started on", options);
     if let Some(key) = &options.restrict_key {
         *text += &format!("\\restrict {key}\n\n");
     }
@@ -203,10 +218,17 @@ fn open(text: &mut String, server: &Server, options: &Options) {
     *text += "\n";
 }
 
+fn time(text: &mut String, what: &str, options: &Options) {
+    if let Some(now) = options.times {
+        *text += &format!("-- {what} {}\n\n", local_time::with_zone(now()));
+    }
+}
+
 fn close(text: &mut String, options: &Options) {
     if let Some(key) = &options.restrict_key {
         *text += &format!("\\unrestrict {key}\n\n");
     }
+    time(text, "Completed on", options);
     *text += "--\n-- PostgreSQL database cluster dump complete\n--\n\n";
 }
 

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::{Context, label_columns, title};
+use super::{Context, label_columns, preserved, title};
 use crate::engine::postgres::catalog::database::alter_setting;
 use crate::engine::postgres::session::Row;
 use crate::error::Result;
 
 /// A role and its settings.
 pub(super) struct Role {
+    oid: u32,
+    /// It is the one that reads.
+    own: bool,
     name: String,
     /// Each as it stands in ALTER ROLE, except for limit, password and validity.
     attributes: Vec<String>,
@@ -29,7 +32,7 @@ pub(super) async fn read(context: &Context<'_>) -> Result<Vec<Role>> {
         _ => "NULL::pg_catalog.text",
     };
     let roles = format!(
-        "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, \
+        "SELECT oid, rolname = current_user AS own, rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, \
          rolbypassrls, rolconnlimit, {password} AS password, rolvaliduntil::pg_catalog.text AS valid_until, \
          pg_catalog.shobj_description(oid, 'pg_authid') AS comment, {} \
          FROM {catalog} o WHERE rolname !~ '^pg_' ORDER BY rolname",
@@ -69,6 +72,8 @@ fn role(context: &Context, row: &Row, settings: &mut HashMap<String, Vec<String>
         });
     }
     Ok(Role {
+        oid: row.oid("oid")?,
+        own: row.bool("own")?,
         labels: context.labels(&format!("ROLE {}", context.q.id(&name)), row)?,
         settings: settings.remove(&name).unwrap_or_default(),
         name,
@@ -100,11 +105,15 @@ pub(super) fn create(context: &Context, roles: &[Role]) -> String {
     }
     for role in roles {
         let name = context.q.id(&role.name);
-        // Two statements, so that a role that is there already gets its attributes too.
-        text += &format!(
-            "CREATE ROLE {name};\nALTER ROLE {name} WITH {}",
-            role.attributes.join(" ")
-        );
+        let upgrade = context.options.binary_upgrade;
+        if upgrade {
+            text += &(preserved("pg_authid.oid", "pg_authid", role.oid) + "\n");
+        }
+        // Two statements, so that a role that is there already gets its attributes too. An upgrade is run by one that is.
+        if !(upgrade && role.own) {
+            text += &format!("CREATE ROLE {name};\n");
+        }
+        text += &format!("ALTER ROLE {name} WITH {}", role.attributes.join(" "));
         if role.connection_limit != -1 {
             text += &format!(" CONNECTION LIMIT {}", role.connection_limit);
         }

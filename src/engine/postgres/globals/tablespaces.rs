@@ -1,11 +1,12 @@
 //! Tablespaces.
 
-use super::{Context, label_columns, title};
+use super::{Context, label_columns, preserved, title};
 use crate::engine::postgres::catalog::acl::{self, Target};
 use crate::error::Result;
 
 /// A tablespace.
 pub(super) struct Tablespace {
+    oid: u32,
     name: String,
     owner: String,
     location: String,
@@ -19,7 +20,7 @@ pub(super) struct Tablespace {
 /// All tablespaces but the two that every cluster has.
 pub(super) async fn read(context: &Context<'_>) -> Result<Vec<Tablespace>> {
     let sql = format!(
-        "SELECT spcname, pg_catalog.pg_get_userbyid(spcowner)::pg_catalog.text AS owner, \
+        "SELECT oid, spcname, pg_catalog.pg_get_userbyid(spcowner)::pg_catalog.text AS owner, \
          pg_catalog.pg_tablespace_location(oid) AS location, {}, \
          coalesce(pg_catalog.array_to_string(spcoptions, ', '), '') AS options, \
          pg_catalog.shobj_description(oid, 'pg_tablespace') AS comment, {} \
@@ -31,6 +32,7 @@ pub(super) async fn read(context: &Context<'_>) -> Result<Vec<Tablespace>> {
     for row in context.rows(sql, "tablespaces").await? {
         let name = row.text("spcname")?;
         tablespaces.push(Tablespace {
+            oid: row.oid("oid")?,
             labels: context.labels(&format!("TABLESPACE {}", context.q.id(&name)), &row)?,
             name,
             owner: row.text("owner")?,
@@ -67,6 +69,9 @@ pub(super) fn create(context: &Context, tablespaces: &[Tablespace]) -> Result<St
     }
     for it in tablespaces {
         let name = q.id(&it.name);
+        if context.options.binary_upgrade && context.major >= 15 {
+            text += &preserved("pg_tablespace oid", "pg_tablespace", it.oid);
+        }
         // A tablespace inside of the data directory has a relative location, which no statement takes.
         let in_place = context.major >= 17 && !it.location.starts_with('/');
         let location = if in_place { "" } else { it.location.as_str() };

@@ -35,7 +35,8 @@ pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> R
             if pass(entry) != turn || entry.desc == "STATISTICS DATA" {
                 continue;
             }
-            let sql = encoding.text(client, &script.definition(at)).await?;
+            let definition = script.definition(at);
+            let sql = encoding.text(client, &definition).await?;
             let made = client.batch_execute(&sql).await;
             made.with_context(|| format!("making {} again", name_of(entry)))?;
         }

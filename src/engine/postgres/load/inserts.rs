@@ -16,12 +16,17 @@ impl Loader {
         let mut reading = Reading::of_entry(rows, entries);
         let mut batch = Vec::new();
         while let Some(piece) = reading.next().await? {
-            if let Piece::Statement(statement, _) = piece {
-                batch.extend_from_slice(&statement.text);
-            }
-            if batch.len() >= BATCH_BYTES {
+            let Piece::Statement(statement, _) = piece else {
+                continue;
+            };
+            if batch.len() + statement.text.len() > BATCH_BYTES {
                 self.send(&batch).await?;
                 batch.clear();
+            }
+            match statement.text.len() > BATCH_BYTES {
+                // One that is large goes as it is.
+                true => self.send(&statement.text).await?,
+                false => batch.extend_from_slice(&statement.text),
             }
         }
         self.send(&batch).await

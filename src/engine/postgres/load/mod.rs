@@ -162,7 +162,16 @@ impl Load {
     /// # Errors
     /// A statement failed.
     pub async fn definitions(&self) -> Result<()> {
-        Loader::open(&self.archive).await?.run_all(&self.serial).await
+        Loader::open(&self.archive).await?.run_all(&self.serial).await?;
+        self.step_back().await
+    }
+
+    /// Takes a session that others use too back from the role that all is made as.
+    async fn step_back(&self) -> Result<()> {
+        match &self.archive.within {
+            Some(session) if self.archive.options.role.is_some() => session.run("RESET ROLE").await,
+            _ => Ok(()),
+        }
     }
 
     /// Loads rows, and builds what needs them.
@@ -171,7 +180,8 @@ impl Load {
     /// A statement failed, or the archive is damaged.
     pub async fn rows(&self) -> Result<()> {
         if self.archive.within.is_some() {
-            return self.rows_in_order().await;
+            self.rows_in_order().await?;
+            return self.step_back().await;
         }
         let entries = self.archive.reader.entries();
         let graph = Graph::new(entries, &self.parallel, |at| self.weight(&entries[at]));
@@ -250,7 +260,7 @@ impl Load {
         for at in &self.last {
             loader.run_all(&[*at]).await?;
         }
-        Ok(())
+        self.step_back().await
     }
 }
 

@@ -13,7 +13,7 @@ use super::binary::Columns;
 use super::name_of;
 use super::search_path;
 use super::session::Loader;
-use super::stream::Stream;
+use super::stream::{Block, Stream};
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
@@ -48,7 +48,8 @@ impl Loader {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
             (Some(table), _) => {
-                let table = self.text(&raw_text::encode(table)).await?;
+                let table = raw_text::encode(table);
+                let table = self.text(&table).await?;
                 (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK")
             }
             (None, Some(_)) => (
@@ -142,7 +143,8 @@ impl Loader {
     }
 
     async fn copy_statement(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<String> {
-        let copy = self.text(&raw_text::encode(&entry.copy_stmt)).await?;
+        let copy = raw_text::encode(&entry.copy_stmt);
+        let copy = self.text(&copy).await?;
         let Some(copy) = copy.trim_end().strip_suffix(';') else {
             bail!("its rows are INSERT statements, which only pg_restore loads");
         };
@@ -163,15 +165,13 @@ impl Loader {
     }
 
     /// Sends rows for as long as there are some: in binary where their `columns` are known, but as text from the
-    /// first block on that has a value which only the server can read.
+    /// first block on that is a long row, or has a value which only the server can read.
     async fn copy(&self, entry: &Entry, freeze: bool, columns: Option<Columns>, rows: &Stream) -> Result<()> {
         let mut next = rows.next().await?;
-        if next.is_some()
-            && let Some(columns) = columns
-        {
+        if let (Some(Block::Rows(_)), Some(columns)) = (&next, columns) {
             let mut sink = self.copy_in(entry, freeze, true).await?;
             sink.send(Columns::header()).await?;
-            while let Some(block) = &next
+            while let Some(Block::Rows(block)) = &next
                 && let Some(translated) = columns.translate(block)
             {
                 self.archive.progress.loaded(block.len() as u64);
@@ -186,12 +186,23 @@ impl Loader {
         }
         let mut sink = self.copy_in(entry, freeze, false).await?;
         while let Some(block) = next {
-            self.archive.progress.loaded(block.len() as u64);
-            sink.send(block).await?;
+            match block {
+                Block::Rows(rows) => self.send_rows(&mut sink, rows).await?,
+                Block::LongRow(mut pieces) => {
+                    while let Some(piece) = pieces.recv().await {
+                        self.send_rows(&mut sink, piece?).await?;
+                    }
+                }
+            }
             next = rows.next().await?;
         }
         sink.as_mut().finish().await?;
         Ok(())
+    }
+
+    async fn send_rows(&self, sink: &mut Pin<Box<CopyInSink<Bytes>>>, rows: Bytes) -> Result<()> {
+        self.archive.progress.loaded(rows.len() as u64);
+        Ok(sink.send(rows).await?)
     }
 
     async fn copy_in(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<Pin<Box<CopyInSink<Bytes>>>> {

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Progress;
 use super::session::{Encoding, SETTINGS, code, index_settings};
-use crate::archive::script::{Kind, Piece, Script, Statement};
+use crate::archive::options::RestoreOptions;
+use crate::archive::script::{Adapted, Kind, Piece, Script, Statement};
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::error::{Exit, Fail, Result};
+use crate::sql::quote::Quote;
 
 /// What of a script is run, and where.
 pub struct ScriptLoad {
@@ -23,6 +25,8 @@ pub struct ScriptLoad {
     pub script: Script,
     /// The database whose statements are run; `None`: those before any `\connect`.
     pub section: Option<String>,
+    /// What of it is left out, or made otherwise.
+    pub options: Arc<RestoreOptions>,
     /// The database that they are run in.
     pub dsn: Dsn,
     /// Hears how it goes on.
@@ -34,6 +38,8 @@ pub struct ScriptLoad {
 pub struct Loaded {
     /// Statements.
     pub statements: u64,
+    /// Statements that were left out as asked.
+    pub left_out: u64,
     /// Rows that the server took in, by the OID of the table.
     pub rows: BTreeMap<u32, u64>,
     /// Tables some of whose rows the server could not count.
@@ -42,6 +48,9 @@ pub struct Loaded {
 
 /// Pieces that wait for the server, at most.
 const AHEAD: usize = 16;
+/// Kilobytes of pieces that wait for it. One that is larger, a statement of many megabytes, waits alone.
+const ROOM: u32 = 4 << 10;
+const ROOM_UNIT: usize = 1 << 10;
 /// Bytes of INSERT statements that are sent together, about.
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -52,18 +61,19 @@ impl ScriptLoad {
     /// A statement failed, with its line; or the script is damaged.
     pub async fn run(self) -> Result<Loaded> {
         let (sender, mut pieces) = mpsc::channel(AHEAD);
-        let (script, section) = (self.script, self.section);
+        let (script, section, options) = (self.script, self.section, self.options);
+        let role = options.role.clone();
         let runtime = tokio::runtime::Handle::current();
         // Decompressing and splitting keeps a thread busy while the server works.
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = runtime.block_on(pump(&script, section.as_deref(), &sender)) {
+            if let Err(error) = runtime.block_on(pump(&script, section.as_deref(), options, &sender)) {
                 // Nobody listens any more when the load has failed already.
                 let _ = runtime.block_on(sender.send(Err(error)));
             }
         });
-        let mut session = Session::open(&self.dsn, self.progress).await?;
+        let mut session = Session::open(&self.dsn, role, self.progress).await?;
         while let Some(piece) = pieces.recv().await {
-            let (encoding, piece) = piece?;
+            let (encoding, piece, _room) = piece?;
             match piece {
                 Piece::Statement(statement, Kind::Copy(table)) => {
                     session.flush().await?;
@@ -74,6 +84,7 @@ impl ScriptLoad {
                     session.use_encoding(encoding);
                     session.statement(statement, kind).await?;
                 }
+                Piece::LeftOut(_) => session.loaded.left_out += 1,
                 Piece::Connect(_) => session.begin_again().await?,
                 Piece::Comment(_) | Piece::Rows(..) | Piece::EndOfRows => {}
             }
@@ -83,12 +94,28 @@ impl ScriptLoad {
     }
 }
 
-/// A piece, and the client encoding that it is in.
-type InEncoding = (Option<Arc<str>>, Piece);
+/// A piece, the client encoding that it is in, and the room that it takes until it was run.
+type InEncoding = (Option<Arc<str>>, Piece, OwnedSemaphorePermit);
+
+/// How many units of room `piece` takes: at most what there is.
+fn room_of(piece: &Piece) -> u32 {
+    let bytes = match piece {
+        Piece::Statement(statement, _) => statement.text.len(),
+        Piece::Rows(text, _) => text.len(),
+        Piece::Comment(_) | Piece::Connect(_) | Piece::LeftOut(_) | Piece::EndOfRows => 0,
+    };
+    u32::try_from(bytes / ROOM_UNIT).unwrap_or(ROOM).min(ROOM)
+}
 
 /// Reads the script and hands on what is of the `wanted` database.
-async fn pump(script: &Script, wanted: Option<&str>, sender: &mpsc::Sender<Result<InEncoding>>) -> Result<()> {
-    let mut reading = script.read()?;
+async fn pump(
+    script: &Script,
+    wanted: Option<&str>,
+    options: Arc<RestoreOptions>,
+    sender: &mpsc::Sender<Result<InEncoding>>,
+) -> Result<()> {
+    let mut reading = Adapted::new(script.read()?, options);
+    let room = Arc::new(Semaphore::new(ROOM as usize));
     let (mut section, mut encoding): (Option<String>, Option<Arc<str>>) = (None, None);
     while let Some(piece) = reading.next().await? {
         if let Piece::Connect(database) = &piece {
@@ -100,7 +127,8 @@ async fn pump(script: &Script, wanted: Option<&str>, sender: &mpsc::Sender<Resul
         if encoding.as_deref() != reading.encoding() {
             encoding = reading.encoding().map(Arc::from);
         }
-        if sender.send(Ok((encoding.clone(), piece))).await.is_err() {
+        let taken = Arc::clone(&room).acquire_many_owned(room_of(&piece)).await?;
+        if sender.send(Ok((encoding.clone(), piece, taken))).await.is_err() {
             break;
         }
     }
@@ -119,6 +147,8 @@ fn is_run(piece: &Piece) -> bool {
 /// The one connection.
 struct Session {
     client: Client,
+    /// The role that all is made as.
+    role: Option<String>,
     progress: Arc<dyn Progress>,
     server_encoding: String,
     encoding: Encoding,
@@ -134,7 +164,7 @@ struct Session {
 }
 
 impl Session {
-    async fn open(dsn: &Dsn, progress: Arc<dyn Progress>) -> Result<Session> {
+    async fn open(dsn: &Dsn, role: Option<String>, progress: Arc<dyn Progress>) -> Result<Session> {
         let client = connect(dsn).await?.into_client();
         let row = client
             .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
@@ -146,6 +176,7 @@ impl Session {
                 name: server_encoding.clone(),
             },
             client,
+            role,
             progress,
             server_encoding,
             loaded: Loaded::default(),
@@ -161,7 +192,15 @@ impl Session {
     async fn prepare(&self) -> Result<()> {
         // A script of pg_dump sets these itself; the role's or the database's own may be others.
         let timeouts = "SET statement_timeout = 0; SET lock_timeout = 0";
-        let settings = format!("{SETTINGS}; {timeouts}; {}", index_settings(1));
+        let role = self
+            .role
+            .as_deref()
+            .map(|role| format!("; SET ROLE {}", Quote::standard(14).id(role)));
+        let settings = format!(
+            "{SETTINGS}; {timeouts}; {}{}",
+            index_settings(1),
+            role.unwrap_or_default()
+        );
         let prepared = self.client.batch_execute(&settings).await;
         prepared.context("preparing the session of the load")
     }
@@ -265,8 +304,15 @@ impl Session {
         let (Some(first), Some(last)) = (waiting.first(), waiting.last()) else {
             return Ok(());
         };
-        let together: Vec<u8> = waiting.iter().flat_map(|insert| insert.text.iter().copied()).collect();
-        let Err(error) = self.send_inserts(&together).await else {
+        let sent = match waiting.as_slice() {
+            // It may be a large one.
+            [only] => self.send_inserts(&only.text).await,
+            several => {
+                let texts: Vec<&[u8]> = several.iter().map(|insert| insert.text.as_ref()).collect();
+                self.send_inserts(&texts.concat()).await
+            }
+        };
+        let Err(error) = sent else {
             return Ok(());
         };
         if self.client.is_closed() {
@@ -335,7 +381,7 @@ impl Session {
         let sink = self.client.copy_in::<_, Bytes>(&copy).await?;
         tokio::pin!(sink);
         let mut sent = 0;
-        while let (_, Piece::Rows(text, rows)) = pieces.recv().await.context("the script ended")?? {
+        while let (_, Piece::Rows(text, rows), _room) = pieces.recv().await.context("the script ended")?? {
             sent += rows;
             self.progress.loaded(text.len() as u64);
             sink.send(text).await?;

@@ -1,5 +1,6 @@
 //! One connection of a load: its settings, and the statements of entries.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -134,7 +135,12 @@ impl Loader {
         while !rest.is_empty() {
             let (mut count, mut sql) = (0, Vec::new());
             while count < rest.len() && count < BATCH && sql.len() < BATCH_BYTES {
-                sql.extend_from_slice(&self.script.definition(rest[count]));
+                let definition = self.script.definition(rest[count]);
+                match sql.is_empty() {
+                    // It may be a large one alone.
+                    true => sql = definition.into(),
+                    false => sql.extend_from_slice(&definition),
+                }
                 count += 1;
             }
             let (batch, after) = rest.split_at(count);
@@ -216,7 +222,7 @@ impl Loader {
     }
 
     /// A statement of the archive as this session sends it, which is always UTF-8.
-    pub(super) async fn text(&self, sql: &[u8]) -> Result<String> {
+    pub(super) async fn text<'a>(&self, sql: &'a [u8]) -> Result<Cow<'a, str>> {
         self.encoding.text(self.client(), sql).await
     }
 }
@@ -234,22 +240,20 @@ impl Encoding {
         })
     }
 
-    /// Text in this encoding as a session sends it, which is always UTF-8.
-    pub(super) async fn text(&self, client: &Client, sql: &[u8]) -> Result<String> {
+    /// Text in this encoding as a session sends it, which is always UTF-8. It may be large, and is not copied without need.
+    pub(super) async fn text<'a>(&self, client: &Client, sql: &'a [u8]) -> Result<Cow<'a, str>> {
         let plain = sql.is_ascii() || self.name == "UTF8" || self.any_bytes;
         if let (true, Ok(text)) = (plain, std::str::from_utf8(sql)) {
-            return Ok(text.to_owned());
+            return Ok(text.into());
         }
         if self.any_bytes {
             // What is text in no encoding gets to the server as a number, and only there becomes a statement.
-            let mut digits = String::with_capacity(sql.len() * 2);
-            for byte in sql {
-                digits.push_str(&format!("{byte:02x}"));
-            }
-            return Ok(format!(
-                "DO $snapback$ BEGIN EXECUTE pg_catalog.convert_from('\\x{digits}'::pg_catalog.bytea, 'SQL_ASCII'); \
-                 END $snapback$"
-            ));
+            let mut text = "DO $snapback$ BEGIN EXECUTE pg_catalog.convert_from('\\x".to_owned();
+            let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+            text.reserve(sql.len() * 2);
+            text.extend(sql.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+            text.push_str("'::pg_catalog.bytea, 'SQL_ASCII'); END $snapback$");
+            return Ok(text.into());
         }
         let row = client
             .query_one(
@@ -258,7 +262,7 @@ impl Encoding {
             )
             .await
             .with_context(|| format!("converting a statement from {}", self.name))?;
-        Ok(row.try_get(0)?)
+        Ok(row.try_get::<_, String>(0)?.into())
     }
 }
 

@@ -1,27 +1,39 @@
 //! The rows of one table on their way to several connections.
 //!
 //! One thread reads and decompresses, a little ahead of the server, and cuts what it gets into blocks of whole
-//! rows; whoever is ready takes the next one. So the rows of a table lie in another order than they were
+//! rows; whoever is ready takes the next one. A row of many megabytes is a block whose bytes follow one after the other. So the rows of a table lie in another order than they were
 //! dumped in, as they do after any update: what proves them is the sum of their hashes.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
 use crate::archive::toc::DumpId;
 use crate::error::Result;
 
 /// Blocks that wait for the server, at most.
 const AHEAD: usize = 4;
-/// Bytes of a block, about; a row that is longer makes a longer one.
+/// Bytes of a block of several rows, about.
 const BLOCK: usize = 256 << 10;
+/// A row with more bytes than this goes piece by piece: it may have hundreds of megabytes.
+const LONG_ROW: usize = 1 << 20;
 
 /// Blocks of whole rows, for as many connections as want some.
 pub(super) struct Stream {
-    blocks: Mutex<mpsc::Receiver<Result<Bytes>>>,
+    blocks: Mutex<mpsc::Receiver<Result<Block>>>,
+}
+
+/// What one connection takes.
+#[derive(Debug)]
+pub(super) enum Block {
+    /// Whole rows.
+    Rows(Bytes),
+    /// One long row, whose pieces are still coming: whoever took its start takes all of them.
+    LongRow(mpsc::Receiver<Result<Bytes>>),
 }
 
 impl Stream {
@@ -30,10 +42,18 @@ impl Stream {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = runtime.block_on(pump(&reader, id, &sender)) {
-                // Nobody listens any more when the load has failed already.
-                let _ = runtime.block_on(sender.send(Err(error)));
-            }
+            let read = async {
+                let rows = reader.rows(id).await;
+                let mut pump = Pump::new(sender);
+                let pumped = match rows {
+                    Ok(rows) => pump.all(rows).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = pumped {
+                    pump.fail(error).await;
+                }
+            };
+            runtime.block_on(read);
         });
         Stream {
             blocks: Mutex::new(receiver),
@@ -41,25 +61,82 @@ impl Stream {
     }
 
     /// The next block; `None` when all were taken.
-    pub(super) async fn next(&self) -> Result<Option<Bytes>> {
+    pub(super) async fn next(&self) -> Result<Option<Block>> {
         self.blocks.lock().await.recv().await.transpose()
     }
 }
 
-async fn pump(reader: &Reader, id: DumpId, sender: &mpsc::Sender<Result<Bytes>>) -> Result<()> {
-    let mut rows = reader.rows(id).await?;
-    let mut blocks = Blocks::default();
-    while let Some(piece) = rows.next().await? {
-        if let Some(block) = blocks.add(&piece)
-            && sender.send(Ok(block)).await.is_err()
-        {
-            return Ok(());
+/// Hands blocks to the connections.
+struct Pump {
+    sender: mpsc::Sender<Result<Block>>,
+    /// Takes the pieces of the long row that is under way.
+    long: Option<mpsc::Sender<Result<Bytes>>>,
+    blocks: Blocks,
+}
+
+/// Nobody listens any more: the load has failed already.
+struct Unheard;
+
+impl Pump {
+    fn new(sender: mpsc::Sender<Result<Block>>) -> Self {
+        Pump {
+            sender,
+            long: None,
+            blocks: Blocks::default(),
         }
     }
-    if let Some(rest) = blocks.end() {
-        let _ = sender.send(Ok(rest)).await;
+
+    async fn all(&mut self, mut rows: Rows) -> Result<()> {
+        while let Some(piece) = rows.next().await? {
+            if self.piece(piece).await.is_err() {
+                return Ok(());
+            }
+        }
+        if let Some(rest) = self.blocks.end() {
+            let _ = self.rows(rest).await;
+        }
+        Ok(())
     }
-    Ok(())
+
+    async fn piece(&mut self, mut piece: Bytes) -> Result<(), Unheard> {
+        if let Some(long) = &self.long {
+            let end = memchr(b'\n', &piece);
+            let rest = piece.split_to(end.map_or(piece.len(), |end| end + 1));
+            long.send(Ok(rest)).await.map_err(|_| Unheard)?;
+            if end.is_none() {
+                return Ok(());
+            }
+            self.long = None;
+        }
+        if let Some(block) = self.blocks.add(&piece) {
+            self.rows(block).await?;
+        }
+        if let Some((before, start)) = self.blocks.long_row() {
+            if let Some(before) = before {
+                self.rows(before).await?;
+            }
+            let (sender, receiver) = mpsc::channel(AHEAD);
+            self.sender
+                .send(Ok(Block::LongRow(receiver)))
+                .await
+                .map_err(|_| Unheard)?;
+            sender.send(Ok(start)).await.map_err(|_| Unheard)?;
+            self.long = Some(sender);
+        }
+        Ok(())
+    }
+
+    async fn rows(&self, rows: Bytes) -> Result<(), Unheard> {
+        self.sender.send(Ok(Block::Rows(rows))).await.map_err(|_| Unheard)
+    }
+
+    /// Tells why there is no more: whoever takes a long row must not think that it ends there.
+    async fn fail(self, error: anyhow::Error) {
+        let _ = match self.long {
+            Some(long) => long.send(Err(error)).await.is_ok(),
+            None => self.sender.send(Err(error)).await.is_ok(),
+        };
+    }
 }
 
 /// Cuts COPY text, whose only line feeds are the ends of rows, into blocks of whole rows. The line that ends the
@@ -90,8 +167,18 @@ impl Blocks {
         self.rows_of(block)
     }
 
+    /// The whole rows and the start of a row behind them, when so much of it is there that it is a long one.
+    fn long_row(&mut self) -> Option<(Option<Bytes>, Bytes)> {
+        if self.buffer.len() - self.whole <= LONG_ROW {
+            return None;
+        }
+        let before = self.buffer.split_to(std::mem::take(&mut self.whole));
+        let start = std::mem::take(&mut self.buffer).freeze();
+        Some((self.rows_of(before), start))
+    }
+
     /// What is left at the end.
-    fn end(mut self) -> Option<Bytes> {
+    fn end(&mut self) -> Option<Bytes> {
         let rest = std::mem::take(&mut self.buffer);
         self.rows_of(rest)
     }
@@ -115,15 +202,38 @@ impl Blocks {
 mod tests {
     use super::*;
 
-    fn cut(text: &[u8], step: usize) -> Vec<Bytes> {
-        let mut blocks = Blocks::default();
-        let mut cut: Vec<Bytes> = text.chunks(step).filter_map(|piece| blocks.add(piece)).collect();
-        cut.extend(blocks.end());
-        cut
+    /// The blocks of `text`, of which `pieces` come, and how many of them are long rows.
+    async fn cut(pieces: impl IntoIterator<Item = &[u8]>) -> (Vec<Bytes>, usize) {
+        let (sender, mut receiver) = mpsc::channel(AHEAD);
+        let pieces: Vec<Bytes> = pieces.into_iter().map(Bytes::copy_from_slice).collect();
+        tokio::spawn(async move {
+            let mut pump = Pump::new(sender);
+            for piece in pieces {
+                assert!(pump.piece(piece).await.is_ok());
+            }
+            if let Some(rest) = pump.blocks.end() {
+                assert!(pump.rows(rest).await.is_ok());
+            }
+        });
+        let (mut blocks, mut long) = (Vec::new(), 0);
+        while let Some(block) = receiver.recv().await {
+            match block.unwrap() {
+                Block::Rows(rows) => blocks.push(rows),
+                Block::LongRow(mut pieces) => {
+                    let mut row = Vec::new();
+                    while let Some(piece) = pieces.recv().await {
+                        row.extend(piece.unwrap());
+                    }
+                    blocks.push(row.into());
+                    long += 1;
+                }
+            }
+        }
+        (blocks, long)
     }
 
-    #[test]
-    fn blocks_are_whole_rows_and_all_of_them() {
+    #[tokio::test]
+    async fn blocks_are_whole_rows_and_all_of_them() {
         let rows: Vec<u8> = (0..200_000u32)
             .flat_map(|n| format!("{n}\t{}\n", "x".repeat(n as usize % 50)).into_bytes())
             .chain(std::iter::repeat_n(b'y', 3 * BLOCK))
@@ -131,27 +241,47 @@ mod tests {
             .collect();
         let text = [&rows, &b"\\.\n\n\n"[..]].concat();
         for step in [1_000, 65_536, text.len()] {
-            let blocks = cut(&text, step);
+            let (blocks, long) = cut(text.chunks(step)).await;
             assert!(blocks.iter().all(|block| block.ends_with(b"\n")));
             assert!(blocks.len() > 1 || step == text.len());
-            assert!(blocks.concat() == rows);
+            assert!(blocks.concat() == rows && long == 0);
         }
     }
 
-    #[test]
-    fn nothing_comes_after_the_end_wherever_the_pieces_are_cut() {
+    #[tokio::test]
+    async fn long_rows_are_not_held() {
+        let long = [&vec![b'x'; 3 * LONG_ROW][..], b"\n"].concat();
+        let rows = [b"1\n", &long[..], b"2\n", &long, &long, b"3\n"].concat();
+        let text = [&rows, &b"\\.\n\n\n"[..]].concat();
+        for step in [4_000, 65_536, LONG_ROW - 1] {
+            let (blocks, found) = cut(text.chunks(step)).await;
+            assert!(blocks.iter().all(|block| block.ends_with(b"\n")));
+            assert!(blocks.concat() == rows && found == 3, "{step}: {found}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_row_that_cannot_be_read_does_not_seem_to_end() {
+        let (sender, mut receiver) = mpsc::channel(AHEAD);
+        let mut pump = Pump::new(sender);
+        assert!(pump.piece(vec![b'x'; LONG_ROW + 1].into()).await.is_ok());
+        pump.fail(anyhow::anyhow!("broken")).await;
+        let Some(Ok(Block::LongRow(mut pieces))) = receiver.recv().await else {
+            panic!("no long row");
+        };
+        assert!(pieces.recv().await.unwrap().is_ok());
+        assert!(pieces.recv().await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_after_the_end_wherever_the_pieces_are_cut() {
         let rows = [&b"z".repeat(BLOCK)[..], b"\n\n\n"].concat();
         let text = [&rows, &b"\\.\n\n\n"[..]].concat();
         for at in text.len() - 8..text.len() {
-            let mut blocks = Blocks::default();
-            let mut cut: Vec<Bytes> = [&text[..at], &text[at..]]
-                .iter()
-                .filter_map(|piece| blocks.add(piece))
-                .collect();
-            cut.extend(blocks.end());
-            assert!(cut.concat() == rows, "cut at {at}");
+            let (blocks, _) = cut([&text[..at], &text[at..]]).await;
+            assert!(blocks.concat() == rows, "cut at {at}");
         }
-        assert!(cut(b"\\.\n\n\n", 100).is_empty());
-        assert_eq!(cut(b"a\\.\n", 100), [b"a\\.\n".as_slice()]);
+        assert!(cut([&b"\\.\n\n\n"[..]]).await.0.is_empty());
+        assert_eq!(cut([&b"a\\.\n"[..]]).await.0, [b"a\\.\n".as_slice()]);
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::gate::Gate;
-use super::inserts::InsertWriter;
+use super::inserts::{InsertWriter, Out};
 use super::unit::{Piece, Unit, Work};
 use crate::engine::postgres::options::Inserts;
 use crate::error::Result;
@@ -19,8 +19,8 @@ use crate::sql::quote::Quote;
 pub(super) enum Read {
     /// What follows belongs to this unit.
     Begin(Unit),
-    /// Whole rows of COPY text, and how many they are by the server's messages.
-    Rows(Bytes, u64),
+    /// Whole rows of COPY text, how many they are by the server's messages, and the room that they take.
+    Rows(Bytes, u64, OwnedSemaphorePermit),
     BeginObject(u32),
     /// Bytes of a large object.
     Bytes(Bytes),
@@ -39,6 +39,8 @@ pub(super) struct Form {
     pub(super) quote: Quote,
 }
 
+/// Bytes that are compressed at a time, at most.
+const PIECE: usize = 256 << 10;
 /// What ends the rows of a table in an archive.
 const END_OF_COPY: &[u8] = b"\\.\n\n\n";
 const END_OF_INSERTS: &[u8] = b"\n\n";
@@ -108,17 +110,19 @@ impl<'a> Current<'a> {
 
     fn take(&mut self, read: Read) -> Result<()> {
         match read {
-            Read::Rows(block, rows) => {
+            Read::Rows(block, rows, _room) => {
                 self.hash.update(&block);
                 self.rows += rows;
-                let Some(inserts) = &mut self.inserts else {
+                let Some(mut inserts) = self.inserts.take() else {
                     return self.push(&block);
                 };
-                let mut text = std::mem::take(&mut self.text);
-                text.clear();
-                inserts.rows(&block, &mut text)?;
-                self.push(&text)?;
-                self.text = text;
+                let text = std::mem::take(&mut self.text);
+                let mut push = |text: &[u8]| self.push(text);
+                let mut out = Out::new(text, &mut push);
+                inserts.rows(&block, &mut out)?;
+                out.pass_all()?;
+                self.text = out.text;
+                self.inserts = Some(inserts);
                 Ok(())
             }
             Read::BeginObject(oid) => {
@@ -171,11 +175,14 @@ impl<'a> Current<'a> {
         self.send(Piece::Done(hash))
     }
 
+    /// Compresses a piece at a time, so that what a row of many megabytes becomes leaves as it is made.
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        let compressor = self.compressor.as_mut().context("data without a segment")?;
-        compressor.push(bytes)?;
-        while let Some(chunk) = self.compressor.as_mut().and_then(SegmentCompressor::chunk) {
-            self.chunk(chunk)?;
+        for piece in bytes.chunks(PIECE) {
+            let compressor = self.compressor.as_mut().context("data without a segment")?;
+            compressor.push(piece)?;
+            while let Some(chunk) = self.compressor.as_mut().and_then(SegmentCompressor::chunk) {
+                self.chunk(chunk)?;
+            }
         }
         Ok(())
     }

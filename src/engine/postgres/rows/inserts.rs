@@ -1,8 +1,8 @@
 //! Rows as INSERT statements, made of the same COPY text that archives hold.
 
-use std::borrow::Cow;
-
 use anyhow::Context as _;
+use memchr::{memchr, memchr2};
+use tokio_postgres::types::Type;
 
 use crate::engine::postgres::catalog::table_data::{Source, SourceColumn};
 use crate::engine::postgres::options::Inserts;
@@ -19,8 +19,13 @@ pub(super) struct InsertWriter {
     /// `INSERT INTO t (…) OVERRIDING SYSTEM VALUE VALUES`, with the space or line feed after it.
     head: Vec<u8>,
     columns: Vec<Column>,
+    /// Not all of them are generated.
+    has_values: bool,
     rows_in_statement: u32,
 }
+
+/// Bytes of statements that are passed on together, about.
+const PIECE: usize = 256 << 10;
 
 /// How the values of a column are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,55 +66,70 @@ impl InsertWriter {
             std_strings: quote.std_strings,
             characters: quote.characters,
             head: raw_text::encode(&head).into_owned(),
+            has_values: columns.iter().any(|column| !column.generated),
             columns: columns.into_iter().map(column).collect(),
             rows_in_statement: 0,
         }
     }
 
-    /// Appends the statements of whole rows of COPY text to `out`.
-    pub(super) fn rows(&mut self, rows: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        for row in rows.split_inclusive(|byte| *byte == b'\n') {
-            self.row(row.strip_suffix(b"\n").unwrap_or(row), out)?;
+    /// Writes the statements of whole rows of COPY text to `out`.
+    pub(super) fn rows(&mut self, rows: &[u8], out: &mut Out) -> Result<()> {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let end = memchr(b'\n', rest).context("a row without its end")?;
+            self.row(&rest[..end], out)?;
+            rest = &rest[end + 1..];
         }
         Ok(())
     }
 
-    fn row(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    fn row(&mut self, row: &[u8], out: &mut Out) -> Result<()> {
         if self.columns.is_empty() {
             // Without columns nothing can be in conflict.
-            out.extend_from_slice(&self.head);
-            out.extend_from_slice(b";\n");
-            return Ok(());
+            out.text.extend_from_slice(&self.head);
+            out.text.extend_from_slice(b";\n");
+            return out.pass_on();
         }
         if self.rows_in_statement == 0 {
-            out.extend_from_slice(&self.head);
+            out.text.extend_from_slice(&self.head);
         } else {
-            out.extend_from_slice(b",\n\t(");
+            out.text.extend_from_slice(b",\n\t(");
         }
-        let mut fields = row.split(|byte| *byte == b'\t');
+        // A row of columns that are all generated is an empty line.
+        let mut rest = Some(row).filter(|row| self.has_values || !row.is_empty());
         for (at, column) in self.columns.iter().enumerate() {
             if at > 0 {
-                out.extend_from_slice(b", ");
+                out.text.extend_from_slice(b", ");
             }
             if *column == Column::Generated {
-                out.extend_from_slice(b"DEFAULT");
+                out.text.extend_from_slice(b"DEFAULT");
                 continue;
             }
-            let field = fields.next().context("a row has fewer values than its table columns")?;
+            let fields = rest.context("a row has fewer values than its table columns")?;
+            let field = match memchr(b'\t', fields) {
+                Some(end) => {
+                    rest = Some(&fields[end + 1..]);
+                    &fields[..end]
+                }
+                None => {
+                    rest = None;
+                    fields
+                }
+            };
             if field == b"\\N" {
-                out.extend_from_slice(b"NULL");
+                out.text.extend_from_slice(b"NULL");
             } else {
-                self.value(*column, &unescape(field, self.characters), out);
+                self.value(*column, field, out)?;
             }
         }
         // Fewer columns than values cannot be; more would mean that the row was torn apart in the wrong place.
-        anyhow::ensure!(fields.next().is_none(), "a row has more values than its table columns");
-        out.push(b')');
+        anyhow::ensure!(rest.is_none(), "a row has more values than its table columns");
+        out.text.push(b')');
         self.rows_in_statement += 1;
         if self.rows_in_statement >= self.options.rows {
-            self.end_statement(out);
+            self.end_statement(&mut out.text);
         }
-        Ok(())
+        out.pass_on()
     }
 
     /// Ends a statement that could have taken more rows.
@@ -127,71 +147,120 @@ impl InsertWriter {
         self.rows_in_statement = 0;
     }
 
-    fn value(&self, column: Column, value: &[u8], out: &mut Vec<u8>) {
+    /// Writes a value, of which `field` is the COPY text.
+    fn value(&self, column: Column, field: &[u8], out: &mut Out) -> Result<()> {
         match column {
-            Column::Number if value.iter().all(|byte| b"0123456789 +-eE.".contains(byte)) => {
-                out.extend_from_slice(value);
+            Column::Number if field.iter().all(|byte| b"0123456789 +-eE.".contains(byte)) => {
+                out.text.extend_from_slice(field);
             }
             Column::Bit => {
-                out.extend_from_slice(b"B'");
-                out.extend_from_slice(value);
-                out.push(b'\'');
+                out.text.push(b'B');
+                return self.literal(field, out);
             }
-            Column::Boolean => out.extend_from_slice(if value == b"t" { b"true" } else { b"false" }),
-            Column::Number | Column::Other | Column::Generated => self.literal(value, out),
+            Column::Boolean => out
+                .text
+                .extend_from_slice(if field == b"t" { b"true" } else { b"false" }),
+            Column::Number | Column::Other | Column::Generated => return self.literal(field, out),
         }
+        Ok(())
     }
 
-    fn literal(&self, value: &[u8], out: &mut Vec<u8>) {
-        out.push(b'\'');
-        let escape = |byte| byte == b'\'' || (byte == b'\\' && !self.std_strings);
-        self.characters.double(value, escape, out);
-        out.push(b'\'');
+    /// Turns COPY's escapes into those of a literal on the way: a value of many megabytes is never held a second time.
+    fn literal(&self, field: &[u8], out: &mut Out) -> Result<()> {
+        out.text.push(b'\'');
+        let mut rest = field;
+        while !rest.is_empty() {
+            let (plain, after) = rest.split_at(self.plain(rest));
+            out.text.extend_from_slice(plain);
+            out.pass_on()?;
+            let (character, after) = match after {
+                [b'\\', escaped, after @ ..] => (unescaped(*escaped), after),
+                [character, after @ ..] if plain.len() < PIECE => (*character, after),
+                _ => {
+                    rest = after;
+                    continue;
+                }
+            };
+            if character == b'\'' || (character == b'\\' && !self.std_strings) {
+                out.text.push(character);
+            }
+            out.text.push(character);
+            rest = after;
+        }
+        out.text.push(b'\'');
+        Ok(())
+    }
+
+    /// How many bytes at the start of some COPY text stand for themselves: no more than a piece, or a character more.
+    fn plain(&self, text: &[u8]) -> usize {
+        if self.characters == Characters::AsciiApart {
+            let piece = &text[..text.len().min(PIECE)];
+            return memchr2(b'\\', b'\'', piece).unwrap_or(piece.len());
+        }
+        let mut at = 0;
+        while at < text.len().min(PIECE) {
+            let len = self.characters.first(&text[at..]);
+            if len == 1 && matches!(text[at], b'\\' | b'\'') {
+                break;
+            }
+            at += len;
+        }
+        at
     }
 }
 
-/// The built-in types that need no string literal. Names are unambiguous: all other types are written with
-/// their schema or in quotes.
+/// The built-in types that need no string literal, by their OIDs. An array is none of them.
 fn column(column: &SourceColumn) -> Column {
     if column.generated {
         return Column::Generated;
     }
-    let name = column.type_name.split('(').next().unwrap_or_default();
-    match name {
-        // `oid` is no key word of SQL, so --quote-all-identifiers quotes it.
-        "oid" | "\"oid\"" => Column::Number,
-        "smallint" | "integer" | "bigint" | "real" | "double precision" | "numeric" => Column::Number,
-        "bit" | "bit varying" => Column::Bit,
-        "boolean" => Column::Boolean,
+    match column.value_type.and_then(Type::from_oid) {
+        Some(Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC) => {
+            Column::Number
+        }
+        Some(Type::BIT | Type::VARBIT) => Column::Bit,
+        Some(Type::BOOL) => Column::Boolean,
         _ => Column::Other,
     }
 }
 
-/// Undoes the escapes of COPY's text format.
-fn unescape(field: &[u8], characters: Characters) -> Cow<'_, [u8]> {
-    if !field.contains(&b'\\') {
-        return Cow::Borrowed(field);
+/// What an escape of COPY's text format stands for, by its second character.
+fn unescaped(escaped: u8) -> u8 {
+    match escaped {
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 11,
+        other => other,
     }
-    let mut value = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        if *first != b'\\' {
-            let (character, after) = rest.split_at(characters.first(rest));
-            value.extend_from_slice(character);
-            rest = after;
-            continue;
+}
+
+/// Where statements go: passed on whenever there is a piece of them.
+pub(super) struct Out<'a> {
+    /// What was not passed on yet.
+    pub(super) text: Vec<u8>,
+    pass: &'a mut dyn FnMut(&[u8]) -> Result<()>,
+}
+
+impl<'a> Out<'a> {
+    /// Passes on by `pass`, in a buffer that was used before or is new.
+    pub(super) fn new(text: Vec<u8>, pass: &'a mut dyn FnMut(&[u8]) -> Result<()>) -> Self {
+        Out { text, pass }
+    }
+
+    fn pass_on(&mut self) -> Result<()> {
+        match self.text.len() < PIECE {
+            true => Ok(()),
+            false => self.pass_all(),
         }
-        let (escaped, after) = after.split_first().unwrap_or((&b'\\', &[]));
-        value.push(match escaped {
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'v' => 11,
-            other => *other,
-        });
-        rest = after;
     }
-    Cow::Owned(value)
+
+    /// Passes on what is left.
+    pub(super) fn pass_all(&mut self) -> Result<()> {
+        (self.pass)(&self.text)?;
+        self.text.clear();
+        Ok(())
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 
@@ -22,6 +22,12 @@ use crate::error::{Exit, Fail, Result};
 const BLOCK: usize = 256 << 10;
 /// Blocks that may wait for the thread.
 const BLOCKS: usize = 4;
+/// Bytes that the thread may have before it, in units that a count of permits can hold. A row that is longer waits until
+/// nothing else does.
+const ROOM: u32 = (BLOCKS * BLOCK / ROOM_UNIT) as u32;
+const ROOM_UNIT: usize = 1 << 10;
+/// A row with more bytes is one of which no more than two shall be in memory.
+const HUGE: usize = 4 << 20;
 /// Bytes of a large object that are read at a time: a multiple of what one `lowrite` of a text writes.
 const OBJECT_PIECE: i32 = 256 << 10;
 /// Large objects that are asked for at a time: together no more than 4 MiB.
@@ -67,6 +73,7 @@ pub(super) async fn run(session: Arc<Session>, leader: bool, shared: Arc<Shared>
         session,
         leader,
         reads,
+        room: Arc::new(Semaphore::new(ROOM as usize)),
         shared,
     };
     let outcome = worker.units().await;
@@ -80,6 +87,8 @@ struct Worker {
     session: Arc<Session>,
     leader: bool,
     reads: mpsc::Sender<Read>,
+    /// For blocks that the thread has before it: given back when it has done with them.
+    room: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -157,6 +166,11 @@ impl Worker {
                 self.send_rows(full.freeze(), rows).await?;
                 rows = 0;
             }
+            if row.len() > BLOCK {
+                // A block of its own as it came: no second copy of what may have hundreds of megabytes.
+                self.send_rows(row, 1).await?;
+                continue;
+            }
             block.extend_from_slice(&row);
             rows += 1;
         }
@@ -227,7 +241,16 @@ impl Worker {
 
     async fn send_rows(&self, block: Bytes, rows: u64) -> Result<()> {
         self.shared.count(block.len(), rows);
-        self.send(Read::Rows(block, rows)).await
+        let units = u32::try_from(block.len() / ROOM_UNIT).unwrap_or(ROOM).min(ROOM);
+        let room = match Arc::clone(&self.room).try_acquire_many_owned(units) {
+            Ok(room) => room,
+            Err(_) => {
+                // The driver would take in some rows more meanwhile.
+                let _held = (block.len() > HUGE).then(|| self.session.read_no_further());
+                Arc::clone(&self.room).acquire_many_owned(units).await?
+            }
+        };
+        self.send(Read::Rows(block, rows, room)).await
     }
 
     async fn send(&self, read: Read) -> Result<()> {

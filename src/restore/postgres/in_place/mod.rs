@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use super::advice::explain;
 use super::analyse;
 use super::lock::{self, Lock};
+use super::new_roles;
 use super::origin::{Body, Content, Expected};
 use super::outcome::Outcome;
 use super::plan::Obstacle;
@@ -43,7 +44,8 @@ use event_triggers::EventTriggers;
 use fence::{Against, Fence};
 pub use owned::Name;
 use replacement::Replacement;
-use tables::{Tables, Way};
+pub use tables::Tables;
+use tables::Way;
 
 /// What is in the transaction, before it is committed.
 struct Replaced {
@@ -91,6 +93,7 @@ impl Prepared<'_> {
             away_ms: u64::try_from(away.as_millis()).unwrap_or(u64::MAX),
             ended: replaced.ended,
             proof: replaced.proof,
+            created_roles: self.plan.created_roles(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
         })
@@ -112,8 +115,8 @@ impl Prepared<'_> {
         let transaction = commit::number(client).await?;
         watch.step(Step::Lock).await;
         let locked = Instant::now();
-        let tables = self.chosen.as_ref();
-        let tables = tables.map(|chosen| Tables::of(chosen, reader.entries(), &self.new_tables));
+        let tables = self.chosen.as_ref().filter(|_| self.part);
+        let tables = tables.map(|chosen| Tables::of(chosen, reader.entries(), &self.new_tables, &self.request.options));
         let only = match &tables {
             Some(tables) => Some(tables.locked(client).await?),
             None => None,
@@ -125,6 +128,10 @@ impl Prepared<'_> {
             tables: tables.iter().flat_map(Tables::all).cloned().collect(),
         };
         let safety = self.back_up(Some(in_place)).await?;
+        if !self.plan.new_roles.is_empty() {
+            watch.step(Step::Roles).await;
+            new_roles::create(client, &self.plan.new_roles, watch).await?;
+        }
         watch.step(Step::Remove).await;
         fence.close(Against::All, watch).await?;
         let dsn = self.target.dsn(&self.database);
@@ -169,7 +176,9 @@ impl Prepared<'_> {
         self.load_all(&load).await?;
         triggers.switch_on(session.client()).await?;
         watch.step(Step::Prove).await;
-        let (proof, besides) = prove_within(session, dsn, expected, reader.entries(), &self.content.dump).await?;
+        let entries = self.provable(self.entries());
+        let (proof, besides) =
+            prove_within(session, dsn, expected, &entries, self.entries(), &self.content.dump).await?;
         for what in besides {
             watch.warn(format!("still there, as this role may not take it away: {what}"));
         }
@@ -197,16 +206,21 @@ impl Prepared<'_> {
         };
         let entries = match way {
             Way::Rows => {
-                self.refill(session, tables, load(refill::load_options(tables))).await?;
+                self.refill(
+                    session,
+                    tables,
+                    load(refill::load_options(tables, &self.request.options)),
+                )
+                .await?;
                 triggers.switch_on(session.client()).await?;
                 refill::entries(tables)
             }
             Way::Whole(_, replacement) => {
-                let load = load(replacement.load_options(tables));
+                let load = load(replacement.load_options(tables, &self.request.options));
                 self.exchange(session, tables, &replacement, load).await?;
                 triggers.switch_on(session.client()).await?;
                 replacement.prove(session, dsn, tables).await?;
-                replacement.proven(tables)
+                self.provable(&replacement.proven(tables))
             }
         };
         self.request.watch.step(Step::Prove).await;
@@ -214,7 +228,7 @@ impl Prepared<'_> {
             return Ok(Proof::default());
         }
         let request = tables.dump(&self.content.dump);
-        let (proof, _) = prove_within(session, dsn, expected, &entries, &request).await?;
+        let (proof, _) = prove_within(session, dsn, expected, &entries, &entries, &request).await?;
         Ok(proof)
     }
 
@@ -244,13 +258,15 @@ impl Prepared<'_> {
     /// What can only be done when all is committed, and what must not fail the restore any more.
     async fn after(&self) {
         let watch = &self.request.watch;
-        if self.chosen.is_some() {
+        if self.part {
             return watch.step(Step::Done).await;
         }
-        self.content.proved(self.request.clock.now()).await;
+        if self.chosen.is_none() {
+            self.content.proved(self.request.clock.now()).await;
+        }
         watch.step(Step::Analyse).await;
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
-        let brought = analyse::brought(self.content.entries());
+        let brought = analyse::brought(self.entries());
         if let Err(error) = analyse::analyse(&self.target, &self.database, jobs, brought, watch).await {
             watch.warn(format!("statistics could not be gathered, run ANALYZE: {error:#}"));
         }

@@ -58,22 +58,28 @@ pub async fn finish(client: &Client, tables: &Tables, again: &[String]) -> Resul
     run(client, &format!("ANALYZE {}", tables.list("", |_| true))).await
 }
 
-/// What of the archive is loaded and proven: rows, and the values of sequences.
+/// What of the archive is loaded and proven: rows, and the values of sequences. Owners stay as they are.
 #[must_use]
 pub fn entries(tables: &Tables) -> Vec<Entry> {
     let filled = |entry: &&Entry| matches!(entry.desc.as_str(), "TABLE" | "TABLE DATA" | "SEQUENCE SET");
-    tables.entries.iter().filter(filled).cloned().collect()
+    let filled = tables.entries.iter().filter(filled).cloned();
+    filled
+        .map(|entry| Entry {
+            owner: String::new(),
+            ..entry
+        })
+        .collect()
 }
 
-/// The options that load the rows and set the sequences.
+/// The options that load the rows and set the sequences, besides those `options` that were asked for.
 #[must_use]
-pub fn load_options(tables: &Tables) -> RestoreOptions {
+pub fn load_options(tables: &Tables, options: &RestoreOptions) -> RestoreOptions {
     RestoreOptions {
         schema: false,
         selection: Selection {
             list: Some(entries(tables).iter().map(|entry| entry.dump_id).collect()),
             ..Selection::default()
         },
-        ..RestoreOptions::default()
+        ..options.clone()
     }
 }

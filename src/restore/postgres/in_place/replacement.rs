@@ -131,9 +131,9 @@ impl Replacement {
         Ok(again)
     }
 
-    /// The options that load all that belongs to the tables.
+    /// The options that load all that belongs to the tables, besides those `options` that were asked for.
     #[must_use]
-    pub fn load_options(&self, tables: &Tables) -> RestoreOptions {
+    pub fn load_options(&self, tables: &Tables, options: &RestoreOptions) -> RestoreOptions {
         RestoreOptions {
             selection: Selection {
                 list: Some(
@@ -146,7 +146,7 @@ impl Replacement {
                 ),
                 ..Selection::default()
             },
-            ..RestoreOptions::default()
+            ..options.clone()
         }
     }
 

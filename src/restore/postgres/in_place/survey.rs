@@ -85,13 +85,19 @@ pub async fn obstacles(client: &Client, live: Option<&LiveState>, entries: &[Ent
     Ok(found)
 }
 
-/// Plans the replacement of single tables: what is `chosen` of `all` entries, into the database of `dsn`, where `new`
+/// Plans the replacement of single `tables`: what is `chosen` of `all` entries, into the database of `dsn`, where `new`
 /// tables go.
 ///
 /// # Errors
 /// The server does not answer.
-pub async fn tables(dsn: &Dsn, chosen: &[Entry], all: &[Entry], new: &BTreeSet<Name>, plan: &mut Plan) -> Result<()> {
-    let tables = Tables::of(chosen, all, new);
+pub async fn tables(
+    dsn: &Dsn,
+    chosen: &[Entry],
+    tables: &Tables,
+    all: &[Entry],
+    new: &BTreeSet<Name>,
+    plan: &mut Plan,
+) -> Result<()> {
     let session = Arc::new(connect(dsn).await?);
     session.run("BEGIN READ ONLY").await?;
     let (way, mut obstacles) = tables.way(&session, dsn, all).await?;

@@ -10,6 +10,9 @@ use tokio_postgres::Client;
 
 use super::owned::{Name, belonging, name_of};
 use super::replacement::Replacement;
+use crate::archive::options::RestoreOptions;
+use crate::archive::required::required;
+use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::{self, entries_within};
@@ -83,20 +86,27 @@ pub async fn foreign_keys(client: &Client, oids: &[u32]) -> Result<Vec<ForeignKe
 }
 
 impl Tables {
-    /// Finds them among the entries that were `chosen` of `all`; `new` ones go.
+    /// Finds them among the entries that were `chosen` of `all`; `new` ones go. What `options` leave out of all tables does
+    /// not belong to them.
     #[must_use]
-    pub fn of(chosen: &[Entry], all: &[Entry], new: &BTreeSet<Name>) -> Tables {
+    pub fn of(chosen: &[Entry], all: &[Entry], new: &BTreeSet<Name>, options: &RestoreOptions) -> Tables {
         let names = chosen
             .iter()
             .filter(|entry| entry.desc == "TABLE")
             .map(name_of)
             .collect();
         let own = belonging(&names, all);
+        let unselected = RestoreOptions {
+            selection: Selection::default(),
+            ..options.clone()
+        };
+        let wanted = required(all, &unselected);
         Tables {
             entries: all
                 .iter()
-                .filter(|entry| own.contains(&entry.dump_id))
-                .cloned()
+                .zip(wanted)
+                .filter(|(entry, required)| own.contains(&entry.dump_id) && (required.wanted() || !options.changes()))
+                .map(|(entry, _)| entry.clone())
                 .collect(),
             names,
             new: new.clone(),
