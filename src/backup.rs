@@ -4,6 +4,7 @@
 //! its claim, and the next run, which holds the lock that no living run has, removes it. With several stores this
 //! holds for each: one export, and in each store a whole copy or none.
 
+mod afterwards;
 mod attempts;
 mod copies;
 mod seal;
@@ -23,9 +24,9 @@ use crate::engine::database::{self, Exported, Locked};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Encryption, File, InPlace, Kind, Manifest, Verification};
-use crate::prune::{Pruned, prune};
+use crate::prune::Pruned;
 use crate::redact;
-use crate::shelf::{Failure, Pin, Shelf};
+use crate::shelf::{Failure, Inventory, Pin, Shelf};
 use crate::stored;
 pub use attempts::run;
 use attempts::{Failed, Temporary};
@@ -87,6 +88,8 @@ pub struct Report {
     pub copies: Vec<Made>,
     /// What retention did, by the name of the store.
     pub pruned: BTreeMap<String, Pruned>,
+    /// Replaced databases that have served and were dropped.
+    pub dropped: Vec<String>,
     /// What is much less than in the backup before, also among the manifest's warnings: it is whole all the same.
     pub collapsed: Vec<String>,
     /// What went wrong after the backup existed: it is whole all the same.
@@ -140,6 +143,8 @@ struct Prepared {
 struct Noticed {
     cleaned: Vec<String>,
     collapsed: Vec<String>,
+    /// What lay in the stores when it began.
+    found: Vec<(Shelf, Inventory)>,
 }
 
 /// Runs a job once, as the attempt of this number.
@@ -165,7 +170,7 @@ async fn run_once(request: &Request<'_>, attempt: u32) -> Result<Report, Failed>
         Err(error) => Err(error),
     };
     match published {
-        Ok((manifest, noticed)) => Ok(finish(request, copies, manifest, noticed, begun).await),
+        Ok((manifest, noticed)) => Ok(afterwards::finish(request, copies, manifest, noticed, begun).await),
         Err(error) => {
             if interrupted {
                 database::end_sessions(request.job, started).await;
@@ -182,6 +187,7 @@ async fn run_once(request: &Request<'_>, attempt: u32) -> Result<Report, Failed>
                     format!("{error:#}"),
                 );
                 copies.clear_away(&failure, true, interrupted, again.is_none()).await;
+                afterwards::make_room(request, &copies, None).await;
             }
             Err(Failed { error, again })
         }
@@ -194,6 +200,7 @@ fn failure(request: &Request<'_>, id: BackupId, error: String) -> Failure {
         id,
         kind: request.kind,
         failed: request.clock.now(),
+        full: false,
         error: match &request.job.encryption {
             // The reasons of a server name tables, and stores keep them in clear.
             Some(encryption) if encryption.encrypt_manifest => HIDDEN.to_owned(),
@@ -247,10 +254,11 @@ async fn prepare(
     let source = database.source();
 
     watch.step(Step::Clean).await;
-    let clean = |shelf: Shelf| async move { shelf.clean(source, started).await };
+    let clean = |shelf: Shelf| async move {
+        let (cleaned, inventory) = shelf.clean(source, started).await?;
+        Ok((cleaned, (shelf, inventory)))
+    };
     let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
-    // Now, for a store may take long to list what is in it, and the longer the more of it is new.
-    let before = collapse::before(found, source);
 
     let id = copies.claim(source, started).await?;
     watch.step(Step::Claim).await;
@@ -279,11 +287,7 @@ async fn prepare(
     };
     let mut manifest = describe(request, id, times, dumped, files);
     manifest.warnings.extend(warnings);
-    let collapsed = before.map_or_else(Vec::new, |mut before| {
-        // Without a key only the numbers are compared.
-        let _ = stored::unseal(&mut before, &job.keys);
-        collapse::signs(&before, &manifest)
-    });
+    let collapsed = collapsed(job, &found, &manifest).await;
     manifest.warnings.extend(collapsed.iter().cloned());
     for warning in &mut manifest.warnings {
         *warning = redact::secrets(warning).into_owned();
@@ -298,8 +302,27 @@ async fn prepare(
         noticed: Noticed {
             cleaned: cleaned.concat(),
             collapsed,
+            found,
         },
     })
+}
+
+/// What is much less than in the backup before. Of all that was `found` only that one is opened.
+async fn collapsed(job: &Job, found: &[(Shelf, Inventory)], manifest: &Manifest) -> Vec<String> {
+    let found = found.iter().map(|(shelf, inventory)| (shelf, inventory));
+    let Some((shelf, id)) = collapse::before(found, &manifest.source) else {
+        return Vec::new();
+    };
+    let mut before = match shelf.manifest(id).await {
+        Ok(before) => before,
+        Err(error) => {
+            tracing::warn!(job = job.name, "not compared with the backup before: {error:#}");
+            return Vec::new();
+        }
+    };
+    // Without a key only the numbers are compared.
+    let _ = stored::unseal(&mut before, &job.keys);
+    collapse::signs(&before, manifest)
 }
 
 /// Dumps the database into all stores at once.
@@ -372,7 +395,7 @@ async fn publish(
     let (stored, pin) = (&stored, &pin);
     let publish = |shelf: Shelf| async move {
         anyhow::ensure!(
-            shelf.claim_of(stored.id).await?.is_some(),
+            shelf.is_claimed(stored.id).await?,
             "the claim of this run was taken away: another run took it for dead"
         );
         // Before the manifest, so that there is no instant at which the backup could be pruned.
@@ -384,49 +407,6 @@ async fn publish(
     copies.each(publish).await?;
     request.watch.step(Step::Release).await;
     Ok((manifest, noticed))
-}
-
-/// What comes after the backup exists; no failure here makes it less of a backup.
-async fn finish(
-    request: &Request<'_>,
-    mut copies: Copies<'_>,
-    manifest: Manifest,
-    noticed: Noticed,
-    begun: std::time::Instant,
-) -> Report {
-    let mut afterwards = Vec::new();
-    if let Err(error) = copies.release().await {
-        afterwards.push(format!(
-            "the claim of this run could not be removed; the next run removes it: {error:#}"
-        ));
-    }
-    let failed = failure(request, manifest.id, String::new());
-    copies.clear_away(&failed, false, false, true).await;
-    let mut pruned = BTreeMap::new();
-    if request.job.prune {
-        request.watch.step(Step::Prune).await;
-        let mut protect = request.protect.clone();
-        protect.insert(manifest.id);
-        // Only where this run has a copy: nothing goes where the last one failed.
-        for (destination, _) in copies.shelves() {
-            let pruned = pruned.entry(destination.name.clone()).or_default();
-            if let Err(error) = prune(request.job, destination, &protect, &request.clock, pruned).await {
-                afterwards.push(format!("retention was not applied in {destination}: {error:#}"));
-            }
-        }
-    }
-    for warning in &afterwards {
-        request.watch.warn(warning.as_str());
-    }
-    Report {
-        manifest,
-        seconds: begun.elapsed().as_secs_f64(),
-        cleaned: noticed.cleaned,
-        copies: copies.made(),
-        pruned,
-        collapsed: noticed.collapsed,
-        afterwards,
-    }
 }
 
 /// The manifest of what was dumped and read back at `times`.
@@ -450,6 +430,7 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Exported,
         tables: dumped.tables,
         large_objects: dumped.large_objects,
         spelling: dumped.spelling,
+        public_owner: dumped.public_owner,
         sqlite: dumped.sqlite,
         schema_hash: dumped.schema_hash,
         warnings: dumped.warnings,

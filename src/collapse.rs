@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::{Manifest, Source, Table};
-use crate::shelf::Inventory;
+use crate::manifest::{BackupId, Manifest, Source, Table};
+use crate::shelf::{Inventory, Shelf};
 
 /// Fewer rows than this share of those before, in percent, are too few.
 const SHARE: u64 = 50;
@@ -16,14 +16,18 @@ const TABLE: (u64, u64) = (1_000, 5);
 /// How many tables are named; the rest is counted.
 const NAMED: usize = 5;
 
-/// The newest backup of `source` that any of the stores has.
+/// The newest backup of `source` that any of the shelves has.
 #[must_use]
-pub fn before(inventories: Vec<Inventory>, source: &Source) -> Option<Manifest> {
-    let backups = inventories.into_iter().flat_map(|inventory| inventory.backups);
-    let manifests = backups.map(|backup| backup.manifest);
-    manifests
-        .filter(|manifest| manifest.source.same_database(source))
-        .max_by_key(|manifest| manifest.id)
+pub fn before<'a>(
+    found: impl IntoIterator<Item = (&'a Shelf, &'a Inventory)>,
+    source: &Source,
+) -> Option<(&'a Shelf, BackupId)> {
+    let newest = |(shelf, inventory): (&'a Shelf, &'a Inventory)| {
+        let mut backups = inventory.backups.iter();
+        let backup = backups.find(|backup| backup.summary.source.same_database(source))?;
+        Some((shelf, backup.summary.id))
+    };
+    found.into_iter().filter_map(newest).max_by_key(|(_, id)| *id)
 }
 
 /// What is much less than in the backup `before`, in words for people; nothing when all is well. The partitions of a table

@@ -70,10 +70,10 @@ struct Plan {
 /// was there.
 pub async fn run(request: &Request<'_>) -> Result<Report> {
     let Plan { target, there, sources } = plan(request).await?;
-    let is_whole = |copy: &Copy| copy.backup.present && copy.backup.failed_check().is_none();
+    let is_whole = |copy: &Copy| copy.backup.is_whole();
     let mut passed_over = Vec::new();
     if let Some(copy) = there.as_ref().filter(|copy| is_whole(copy)) {
-        return Ok(report(request, None, &copy.backup.manifest, false, passed_over));
+        return Ok(report(request, None, &copy.manifest, false, passed_over));
     }
     let mut failed = None;
     for source in &sources {
@@ -87,7 +87,7 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
             Ok(()) => {
                 let from = Some(source.shelf.place().to_owned());
                 let replaced = there.is_some();
-                return Ok(report(request, from, &source.backup.manifest, replaced, passed_over));
+                return Ok(report(request, from, &source.manifest, replaced, passed_over));
             }
             Err(error) if exit_of(&error) == Exit::Damaged => {
                 passed_over.push(format!("{error:#}"));
@@ -120,13 +120,13 @@ fn report(
 
 async fn plan(request: &Request<'_>) -> Result<Plan> {
     let target = Shelf::new(request.job, request.to);
-    let mut stock = Stock::read(request.job).await?;
+    let mut stock = Stock::for_backup(request.job, request.which).await?;
     let is_target = |shelf: &Shelf| shelf.place() == target.place();
     if let Some(place) = stock.unreachable.iter().position(|(shelf, _)| is_target(shelf)) {
         return Err(stock.unreachable.swap_remove(place).1);
     }
     stock.warn();
-    let copies = stock.find(request.which)?.into_iter();
+    let copies = stock.find(request.which).await?.into_iter();
     let (mut there, sources): (Vec<Copy>, Vec<Copy>) = copies.partition(|copy| is_target(&copy.shelf));
     Ok(Plan {
         target,
@@ -146,7 +146,7 @@ struct Copying<'a> {
 
 impl Copying<'_> {
     fn manifest(&self) -> &Manifest {
-        &self.source.backup.manifest
+        &self.source.manifest
     }
 
     async fn run(&self) -> Result<()> {
@@ -186,11 +186,13 @@ impl Copying<'_> {
             Ok(said) => self.publish(said).await,
             Err(error) => Err(error),
         };
-        let mut cleared = Ok(());
+        let (mut cleared, mut settled) = (Ok(()), true);
         if published.is_err() {
+            // What was begun before it was cancelled may still appear.
+            settled = self.target.store().settle().await;
             cleared = self.target.discard(id).await;
         }
-        if cleared.is_ok() {
+        if cleared.is_ok() && settled {
             cleared = self.target.release(id).await;
         }
         if let Err(error) = cleared {

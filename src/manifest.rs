@@ -14,12 +14,14 @@ mod part;
 mod sealed;
 mod spelling;
 mod sqlite;
+mod summary;
 mod written;
 
 pub use part::Part;
 pub use sealed::{Encryption, Sealed};
 pub use spelling::Spelling;
 pub use sqlite::{DatabaseFile, SqliteFacts};
+pub use summary::Summary;
 pub use written::Written;
 
 /// Version of the manifest's format; a reader refuses a newer one. Backups of PostgreSQL are written as 1, which all
@@ -158,6 +160,9 @@ pub struct Manifest {
     /// What only an SQLite database has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlite: Option<SqliteFacts>,
+    /// The owner of schema `public`, where the archive does not tell: of PostgreSQL 14, unless it is the cluster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_owner: Option<String>,
     /// SHA-256 (hex) of all definitions: equal schemas, equal hash.
     pub schema_hash: String,
     /// What the export warned of.

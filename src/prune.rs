@@ -1,6 +1,7 @@
-//! Retention applied: in each store of a job by what is to be kept there.
+//! Retention applied: replaced databases that have served first, then in each store of a job what is to go there. A safety
+//! snapshot is kept as long as the replaced database that it is of, so both go, in this order, whoever prunes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -9,12 +10,72 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::job::{Destination, Job};
-use crate::manifest::BackupId;
+use crate::manifest::{BackupId, Engine, Kind, Summary};
+use crate::restore::postgres::kept::{self, Databases};
 use crate::retention::{self, Candidate, Situation, Verdict};
 use crate::shelf::{Backup, Inventory, Shelf};
 use crate::store::Locked;
 
+/// What the manifests of each store say, by its name, as far as it is known already.
+pub type Known = BTreeMap<String, BTreeMap<BackupId, Summary>>;
+
+/// What a person may ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// Nothing is deleted: it is only said what would be.
+    pub dry_run: bool,
+    /// Also while the job's last run failed.
+    pub force: bool,
+    /// Also replaced databases that have served and may be the only copy of what they hold.
+    pub only_copies: bool,
+}
+
+/// Retention of a job.
+pub struct Pruning<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// The stores.
+    pub stores: Vec<&'a Destination>,
+    /// Backups that stay whatever else is true.
+    pub protect: BTreeSet<BackupId>,
+    /// The time.
+    pub clock: &'a Clock,
+    /// What is asked for.
+    pub wishes: Wishes,
+}
+
+/// What became of everything.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// Replaced databases.
+    #[serde(flatten)]
+    pub databases: Databases,
+    /// Backups, store by store.
+    pub stores: Vec<InStore>,
+    /// Why the server could not be asked for replaced databases.
+    #[serde(skip)]
+    pub server: Option<anyhow::Error>,
+}
+
 /// What became of the backups in one store.
+#[derive(Debug, Serialize)]
+pub struct InStore {
+    /// Its name.
+    pub store: String,
+    /// What was decided.
+    pub verdicts: Vec<Verdict>,
+    /// What was done.
+    #[serde(flatten)]
+    pub pruned: Pruned,
+    /// Why the newest run failed, where that keeps backups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// Why it could not be done, or only in part.
+    #[serde(skip)]
+    pub failed: Option<anyhow::Error>,
+}
+
+/// What is gone, and what a store does not let go.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Pruned {
     /// Backups that are gone.
@@ -42,80 +103,148 @@ impl fmt::Display for Held {
     }
 }
 
-/// Decides what retention would do now in one store.
-///
-/// # Errors
-/// The policy is empty.
-pub fn plan(
-    job: &Job,
-    destination: &Destination,
-    inventory: &Inventory,
-    protect: &BTreeSet<BackupId>,
-    now: DateTime<Utc>,
-) -> Result<Vec<Verdict>> {
-    let candidates: Vec<Candidate> = inventory.backups.iter().map(candidate).collect();
-    let held = inventory
-        .holds
-        .iter()
-        .filter(|hold| hold.counts(now))
-        .map(|hold| hold.id);
-    let in_use = held.chain(protect.iter().copied()).collect();
-    let situation = Situation {
-        now,
-        zone: job.zone,
-        last_run_failed: inventory.last_run_failed(),
-        in_use: &in_use,
-    };
-    retention::plan(&candidates, &destination.policy, &situation)
+impl<'a> Pruning<'a> {
+    /// All stores of a job, as its rules say.
+    #[must_use]
+    pub fn new(job: &'a Job, clock: &'a Clock) -> Self {
+        Pruning {
+            job,
+            stores: job.destinations.iter().collect(),
+            protect: BTreeSet::new(),
+            clock,
+            wishes: Wishes::default(),
+        }
+    }
+
+    /// Applies retention; what some manifests say is `known`. A store that fails keeps no other from its turn, and a server
+    /// that is away keeps only safety snapshots.
+    pub async fn run(&self, mut known: Known) -> Outcome {
+        let wishes = kept::Wishes {
+            dry_run: self.wishes.dry_run,
+            only_copies: self.wishes.only_copies,
+        };
+        let (databases, server) = match self.job.source.engine() {
+            // A restore of a file keeps no database beside it.
+            Engine::Sqlite => (Databases::default(), None),
+            Engine::Postgres => match kept::prune(self.job, self.clock.now(), wishes).await {
+                Ok(databases) => (databases, None),
+                Err(error) => (Databases::default(), Some(error)),
+            },
+        };
+        let kept: BTreeSet<BackupId> = databases.snapshots().collect();
+        let mut stores = Vec::new();
+        for destination in &self.stores {
+            let pruning = InOneStore {
+                job: self.job,
+                destination,
+                protect: &self.protect,
+                kept: server.is_none().then_some(&kept),
+                clock: self.clock,
+                force: self.wishes.force,
+            };
+            let known = known.remove(&destination.name).unwrap_or_default();
+            stores.push(pruning.run(known, self.wishes.dry_run).await);
+        }
+        Outcome {
+            databases,
+            stores,
+            server,
+        }
+    }
+}
+
+/// Retention in one store.
+pub struct InOneStore<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// The store.
+    pub destination: &'a Destination,
+    /// Backups that stay whatever else is true.
+    pub protect: &'a BTreeSet<BackupId>,
+    /// The safety snapshots of replaced databases that are kept; `None` where that is not known.
+    pub kept: Option<&'a BTreeSet<BackupId>>,
+    /// The time.
+    pub clock: &'a Clock,
+    /// Also while the job's last run failed.
+    pub force: bool,
+}
+
+impl InOneStore<'_> {
+    /// Decides what is to go; also says why the last run failed, where that counts. It does not where there was no room in
+    /// this store: what would have gone all the same makes some.
+    fn plan(&self, inventory: &Inventory) -> Result<(Vec<Verdict>, Option<String>)> {
+        let now = self.clock.now();
+        let candidates: Vec<Candidate> = inventory.backups.iter().map(candidate).collect();
+        let held = inventory.holds.iter().filter(|hold| hold.counts(now));
+        let in_use = held.map(|hold| hold.id).chain(self.protect.iter().copied()).collect();
+        let failure = inventory.last_failure().filter(|failure| !failure.full && !self.force);
+        let situation = Situation {
+            now,
+            zone: self.job.zone,
+            last_run_failed: failure.is_some(),
+            in_use: &in_use,
+            kept: self.kept,
+        };
+        let verdicts = retention::plan(&candidates, &self.destination.policy, &situation)?;
+        let failure = failure.map(|failure| format!("run {} failed: {}", failure.id, failure.error));
+        Ok((verdicts, failure))
+    }
+
+    /// Applies retention, or with `dry_run` only decides; what some manifests say is `known`.
+    pub async fn run(&self, known: BTreeMap<BackupId, Summary>, dry_run: bool) -> InStore {
+        let mut done = InStore {
+            store: self.destination.name.clone(),
+            verdicts: Vec::new(),
+            pruned: Pruned::default(),
+            last_failure: None,
+            failed: None,
+        };
+        done.failed = self.apply(known, dry_run, &mut done).await.err();
+        done
+    }
+
+    async fn apply(&self, known: BTreeMap<BackupId, Summary>, dry_run: bool, done: &mut InStore) -> Result<()> {
+        let shelf = Shelf::new(self.job, self.destination);
+        let inventory = shelf.inventory_knowing(known).await?;
+        (done.verdicts, done.last_failure) = self.plan(&inventory)?;
+        if dry_run {
+            return Ok(());
+        }
+        // The oldest first: whenever this stops, what is left is a valid history.
+        for Verdict { id, .. } in done.verdicts.iter().rev().filter(|verdict| !verdict.keep) {
+            // A restore may have begun since the inventory was taken, or a person have pinned it.
+            if shelf.is_wanted(*id, self.clock.now()).await? {
+                continue;
+            }
+            // In a bucket with versions the deletion of a locked object only hides it: then it would be neither there nor gone.
+            let removed = match shelf.locked(*id).await? {
+                Some(locked) => Err(locked.into()),
+                None => shelf.remove(*id).await,
+            };
+            match removed {
+                Ok(()) => done.pruned.deleted.push(*id),
+                Err(error) => match error.downcast_ref::<Locked>() {
+                    Some(locked) => done.pruned.locked.push(Held {
+                        id: *id,
+                        until: locked.until,
+                    }),
+                    None => return Err(error),
+                },
+            }
+        }
+        shelf.forget_old_failures(&inventory).await
+    }
 }
 
 /// What retention weighs of a backup.
 fn candidate(backup: &Backup) -> Candidate {
-    let manifest = &backup.manifest;
+    let summary = &backup.summary;
     Candidate {
-        id: manifest.id,
-        kind: manifest.kind,
+        id: summary.id,
+        kind: summary.kind,
         pinned: backup.pin.is_some(),
+        of_replaced: summary.kind == Kind::Safety && summary.in_place.is_none() && summary.source.engine.is_postgres(),
         good: backup.is_good(),
-        source: manifest.source.clone(),
+        source: summary.source.clone(),
     }
-}
-
-/// Applies retention in one store; `pruned` has what is gone even when it fails halfway.
-///
-/// # Errors
-/// The store fails. That it holds a backup back is no failure.
-pub async fn prune(
-    job: &Job,
-    destination: &Destination,
-    protect: &BTreeSet<BackupId>,
-    clock: &Clock,
-    pruned: &mut Pruned,
-) -> Result<()> {
-    let shelf = Shelf::new(job, destination);
-    let inventory = shelf.inventory().await?;
-    let verdicts = plan(job, destination, &inventory, protect, clock.now())?;
-    // The oldest first: whenever this stops, what is left is a valid history.
-    for Verdict { id, .. } in verdicts.into_iter().rev().filter(|verdict| !verdict.keep) {
-        // A restore may have begun since the inventory was taken, or a person have pinned it.
-        if shelf.is_wanted(id, clock.now()).await? {
-            continue;
-        }
-        // In a bucket with versions the deletion of a locked object only hides it: then it would be neither there nor gone.
-        let removed = match shelf.locked(id).await? {
-            Some(locked) => Err(locked.into()),
-            None => shelf.remove(id).await,
-        };
-        match removed {
-            Ok(()) => pruned.deleted.push(id),
-            Err(error) => match error.downcast_ref::<Locked>() {
-                Some(locked) => pruned.locked.push(Held {
-                    id,
-                    until: locked.until,
-                }),
-                None => return Err(error),
-            },
-        }
-    }
-    shelf.forget_old_failures(&inventory).await
 }

@@ -136,6 +136,10 @@ pub enum Reason {
     Damaged,
     /// It is from the future, so the clock was or is wrong.
     Future,
+    /// It is the safety snapshot of a replaced database that is kept: until that is dropped.
+    KeptDatabase,
+    /// It is a safety snapshot, and the server cannot be asked whether the replaced database is kept.
+    ServerAway,
     /// The job's last run failed, so nothing is deleted.
     LastRunFailed,
     /// No rule keeps it: the one reason to go.
@@ -160,6 +164,8 @@ impl fmt::Display for Reason {
             Reason::OtherSource => "of another database",
             Reason::Damaged => "damaged",
             Reason::Future => "from the future",
+            Reason::KeptDatabase => "its replaced database is kept",
+            Reason::ServerAway => "the server cannot be asked whether its replaced database is kept",
             Reason::LastRunFailed => "the last run failed",
             Reason::Expired => "no rule keeps it",
         })
@@ -181,6 +187,8 @@ pub struct Candidate {
     pub kind: Kind,
     /// Whether a person pinned it.
     pub pinned: bool,
+    /// Whether a restore took it that kept the database it replaced.
+    pub of_replaced: bool,
     /// Whether a restore could rely on it: its archive is there, it passed a check after it was written, and no
     /// later one failed.
     pub good: bool,
@@ -199,6 +207,8 @@ pub struct Situation<'a> {
     pub last_run_failed: bool,
     /// Backups that a restore or another run needs.
     pub in_use: &'a BTreeSet<BackupId>,
+    /// The safety snapshots of replaced databases that are kept; `None` where that is not known.
+    pub kept: Option<&'a BTreeSet<BackupId>>,
 }
 
 /// What becomes of one backup.
@@ -247,6 +257,11 @@ pub fn plan(backups: &[Candidate], policy: &Policy, situation: &Situation<'_>) -
         }
         if situation.in_use.contains(&backup.id) {
             reasons.push(Reason::InUse);
+        }
+        match situation.kept {
+            Some(kept) if kept.contains(&backup.id) => reasons.push(Reason::KeptDatabase),
+            None if backup.of_replaced => reasons.push(Reason::ServerAway),
+            _ => {}
         }
     }
     if let Some(&first) = weighed.first() {

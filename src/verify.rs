@@ -16,7 +16,7 @@ use crate::error::{Exit, Fail, Result, damage, exit_of};
 use crate::job::Keys;
 use crate::manifest::{BackupId, Contents, Depth, Engine, LargeObjects, Manifest, Table};
 use crate::row_hash::{ObjectHash, PieceHash, RowHash};
-use crate::shelf::{Copy, Shelf};
+use crate::shelf::{Shelf, Spot};
 use crate::stored;
 
 /// What ends the rows of a table in an archive.
@@ -40,15 +40,15 @@ pub struct Findings {
     pub problems: Vec<String>,
 }
 
-/// The copies to look at when only `percent` of them shall be, rounded up: those that nobody has looked at for the
+/// Which of `spots` to look at when only `percent` of them shall be, rounded up: those that nobody has looked at for the
 /// longest time as thoroughly as `depth`, the newest first where nobody ever has. So sample after sample comes round to
 /// every copy, which dice would not.
 #[must_use]
-pub fn sample(mut copies: Vec<Copy>, percent: u8, depth: Depth) -> Vec<Copy> {
-    copies.sort_by_key(|copy| (copy.backup.last_look(depth), Reverse(copy.backup.manifest.id)));
-    let wanted = (copies.len() * usize::from(percent)).div_ceil(100);
-    copies.truncate(wanted);
-    copies
+pub fn sample(mut spots: Vec<Spot>, percent: u8, depth: Depth) -> Vec<Spot> {
+    spots.sort_by_key(|spot| (spot.last_look(depth), Reverse(spot.id)));
+    let wanted = (spots.len() * usize::from(percent)).div_ceil(100);
+    spots.truncate(wanted);
+    spots
 }
 
 /// Looks at a backup; `read` hears of the bytes as they are read. One that is encrypted can be looked at quickly without

@@ -1,5 +1,7 @@
 //! The table of contents: the entries of an archive, as pg_dump names and orders them.
 
+use super::script::{Token, Tokens};
+
 /// Number of an entry within its archive, unique there; dependencies name it.
 pub type DumpId = i32;
 
@@ -89,5 +91,36 @@ impl Entry {
     #[must_use]
     pub fn is_large_objects(&self) -> bool {
         self.has_data && self.desc == "BLOBS"
+    }
+
+    /// The columns that its COPY names, in their order: that of the values in each row. `None` where there is no such list.
+    #[must_use]
+    pub fn copy_columns(&self) -> Option<Vec<String>> {
+        let mut tokens = Tokens::new(&self.copy_stmt);
+        tokens.find(|token| *token == Token::Other('('))?;
+        let list = tokens.take_while(|token| *token != Token::Other(')'));
+        let names = list.filter_map(|token| match token {
+            Token::Word(name) | Token::Quoted(name) => Some(name),
+            Token::Text(_) | Token::Other(_) => None,
+        });
+        Some(names.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_of_rows_are_those_that_copy_names() {
+        let columns = |copy: &str| {
+            let mut entry = Entry::new(1, "TABLE DATA", "t", Section::Data);
+            entry.copy_stmt = copy.to_owned();
+            entry.copy_columns()
+        };
+        let named = columns("COPY \"odd (a\".\"t)\" (a, \"b, \"\"c)\", d_1) FROM stdin;\n");
+        assert_eq!(named.unwrap(), ["a", "b, \"c)", "d_1"]);
+        assert_eq!(columns("COPY public.t  FROM stdin;\n"), None);
+        assert_eq!(columns(""), None);
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{Result, hint_of};
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, File, Source, Written};
 use crate::shelf::{Claim, Failure, Shelf, this_process};
-use crate::store::{FanOut, ObjectMeta, Outcomes, Upload};
+use crate::store::{FanOut, ObjectMeta, Outcomes, Upload, is_full};
 
 /// The copies of one run.
 pub struct Copies<'a> {
@@ -25,9 +25,13 @@ struct Making<'a> {
     shelf: Shelf,
     /// The id that it announced: what the run may have left there.
     claimed: Option<BackupId>,
+    /// The claim that is being put: it may be there when the run is cancelled meanwhile.
+    claiming: Option<Claim>,
     /// Its archive, as the store answered when it was finished.
     stored: Option<ObjectMeta>,
     failed: Option<anyhow::Error>,
+    /// It failed because there is no room left in its store.
+    full: bool,
 }
 
 /// What became of one copy.
@@ -47,8 +51,10 @@ impl<'a> Copies<'a> {
             shelf: Shelf::new(job, destination),
             destination,
             claimed: None,
+            claiming: None,
             stored: None,
             failed: None,
+            full: false,
         };
         Copies {
             all: job.destinations.iter().map(making).collect(),
@@ -85,6 +91,7 @@ impl<'a> Copies<'a> {
                 Err(error) => {
                     let hint = hint_of(&error).map_or_else(String::new, |hint| format!("; {hint}"));
                     lost.push(format!("there will be no copy in {}: {error:#}{hint}", copy.shelf));
+                    copy.full = is_full(&error);
                     copy.failed = Some(error);
                 }
             }
@@ -128,9 +135,12 @@ impl<'a> Copies<'a> {
                 by: this_process(),
                 copied: false,
             };
+            for copy in self.live() {
+                copy.claiming = Some(claim.clone());
+            }
             let free = self.each(|shelf| async move { shelf.claim(claim).await }).await?;
             for (copy, free) in self.live().zip(&free) {
-                copy.claimed = free.then_some(id);
+                (copy.claimed, copy.claiming) = (free.then_some(id), None);
             }
             if free.iter().all(|free| *free) {
                 return Ok(id);
@@ -220,10 +230,18 @@ impl<'a> Copies<'a> {
     pub async fn clear_away(&mut self, failure: &Failure, whole_run: bool, interrupted: bool, record: bool) {
         let given_up = self.all.iter_mut().filter(|copy| whole_run || copy.failed.is_some());
         let clear = given_up.map(|copy| async move {
+            // What was begun before an interruption may still appear.
+            let settled = !interrupted || copy.shelf.store().settle().await;
+            if let Some(claim) = copy.claiming.take()
+                && is_ours(&copy.shelf, &claim).await
+            {
+                copy.claimed = Some(claim.id);
+            }
             if let Some(id) = copy.claimed.take() {
-                clear_away(&copy.shelf, id, interrupted).await;
+                clear_away(&copy.shelf, id, settled).await;
             }
             let failure = Failure {
+                full: copy.full,
                 error: copy
                     .failed
                     .as_ref()
@@ -242,6 +260,12 @@ impl<'a> Copies<'a> {
         self.all.iter().find_map(|copy| copy.claimed)
     }
 
+    /// The stores in which there is no copy because there is no room left.
+    pub fn full(&self) -> Vec<&'a Destination> {
+        let full = self.all.iter().filter(|copy| copy.full);
+        full.map(|copy| copy.destination).collect()
+    }
+
     /// What became of each copy.
     pub fn made(&self) -> Vec<Made> {
         let made = |copy: &Making<'_>| Made {
@@ -252,11 +276,17 @@ impl<'a> Copies<'a> {
     }
 }
 
+/// Whether a claim that was being put is there, and not that of another run.
+async fn is_ours(shelf: &Shelf, claim: &Claim) -> bool {
+    let there = shelf.claim_of(claim.id).await.ok().flatten();
+    there.is_some_and(|there| (there.started, &there.by) == (claim.started, &claim.by))
+}
+
 /// Removes what a failed run left in one store.
-async fn clear_away(shelf: &Shelf, id: BackupId, interrupted: bool) {
+async fn clear_away(shelf: &Shelf, id: BackupId, settled: bool) {
     let mut cleared = shelf.discard(id).await;
-    // After an interruption a thread may still be finishing a file: the claim stays, and the next run looks again.
-    if cleared.is_ok() && !interrupted {
+    // Where the store may still be finishing a file the claim stays, and the next run looks again.
+    if cleared.is_ok() && settled {
         cleared = shelf.release(id).await;
     }
     if let Err(error) = cleared {

@@ -150,6 +150,9 @@ fn print(globals: &Globals, reports: &[Report]) -> Result<()> {
             output::bytes(manifest.archive.bytes),
             output::seconds(report.seconds),
         ))?;
+        for name in &report.dropped {
+            output::line(&format!("replaced database {name} dropped"))?;
+        }
         if report.deleted() > 0 {
             output::line(&format!("retention deleted {} older backups", report.deleted()))?;
         }

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::{BackupId, Engine, Kind};
 use crate::restore::postgres::kept::{self, Remains};
-use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock};
+use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
 /// Options of `snapback list`.
 #[derive(Debug, clap::Args)]
@@ -30,10 +30,19 @@ struct Listed<'a> {
     stores: Vec<Place<'a>>,
     backups: Vec<Row<'a>>,
     failures: Vec<&'a Failure>,
-    claims: Vec<&'a Claim>,
+    claims: Vec<Claimed<'a>>,
     unreadable: Vec<&'a String>,
     /// What restores have on the server; nothing when it cannot be reached.
     restores: Option<&'a Remains>,
+}
+
+/// A run that is under way, or was killed.
+#[derive(Serialize)]
+struct Claimed<'a> {
+    #[serde(flatten)]
+    claim: &'a Claim,
+    /// It is of this machine, and its process is gone.
+    dead: bool,
 }
 
 /// A store of the job.
@@ -82,22 +91,22 @@ struct InStore<'a> {
 impl<'a> Row<'a> {
     fn of(stock: &'a Stock, id: BackupId) -> Option<Self> {
         let copies: Vec<(&Shelf, &Backup)> = stock.copies(id).collect();
-        let manifest = &copies.first()?.1.manifest;
+        let summary = &copies.first()?.1.summary;
         let proven = best_proof(&copies);
         Some(Row {
             id,
-            kind: manifest.kind,
-            label: manifest.label.as_deref(),
+            kind: summary.kind,
+            label: summary.label.as_deref(),
             pinned: copies.iter().any(|(_, backup)| backup.pin.is_some()),
             present: copies.iter().any(|(_, backup)| backup.present),
-            engine: manifest.source.engine,
-            database: &manifest.source.database,
-            server_version: &manifest.source.server_version,
-            started: manifest.started,
-            seconds: manifest.seconds(),
-            bytes: manifest.archive.bytes,
-            tables: manifest.table_count(),
-            rows: manifest.rows(),
+            engine: summary.source.engine,
+            database: &summary.source.database,
+            server_version: &summary.source.server_version,
+            started: summary.started,
+            seconds: summary.seconds(),
+            bytes: summary.archive.bytes,
+            tables: summary.table_count(),
+            rows: summary.rows(),
             verified: proven.as_ref().map(|proven| proven.how.clone()),
             verified_at: proven.as_ref().map(|proven| proven.at),
             copies: copies
@@ -153,7 +162,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         for (job, stock, remains) in &found {
             print(job, stock, found.len() > 1)?;
             if let Some(remains) = remains {
-                print_remains(remains)?;
+                print_remains(remains, stock)?;
             }
         }
     }
@@ -173,13 +182,22 @@ fn listed<'a>(job: &'a Job, stock: &'a Stock, restores: Option<&'a Remains>) -> 
         stores: stores.map(place).collect(),
         backups: stock.ids().into_iter().filter_map(|id| Row::of(stock, id)).collect(),
         failures: stock.inventories().flat_map(|inventory| &inventory.failures).collect(),
-        claims: stock.inventories().flat_map(|inventory| &inventory.claims).collect(),
+        claims: stock
+            .inventories()
+            .flat_map(|inventory| &inventory.claims)
+            .map(claimed)
+            .collect(),
         unreadable: stock
             .inventories()
             .flat_map(|inventory| &inventory.unreadable)
             .collect(),
         restores,
     }
+}
+
+fn claimed(claim: &Claim) -> Claimed<'_> {
+    let dead = is_dead(&claim.by);
+    Claimed { claim, dead }
 }
 
 fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
@@ -212,20 +230,20 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
 
 /// The cells of one backup.
 fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String>> {
-    let manifest = &copies.first()?.1.manifest;
+    let summary = &copies.first()?.1.summary;
     let now = Utc::now();
     let mut row = vec![
-        manifest.id.to_string(),
-        output::ago(manifest.id.time(), now),
-        manifest.kind.to_string(),
-        output::bytes(manifest.archive.bytes),
-        output::count(manifest.table_count()),
-        output::count(manifest.rows()),
-        output::seconds(manifest.seconds()),
+        summary.id.to_string(),
+        output::ago(summary.id.time(), now),
+        summary.kind.to_string(),
+        output::bytes(summary.archive.bytes),
+        output::count(summary.table_count()),
+        output::count(summary.rows()),
+        output::seconds(summary.seconds()),
     ];
     row.extend(stock.map(|stock| stores(copies, stock)));
     row.push(state(copies, now));
-    row.push(manifest.label.clone().unwrap_or_default());
+    row.push(summary.label.clone().unwrap_or_default());
     Some(row)
 }
 
@@ -264,7 +282,10 @@ async fn remains(job: &Job) -> Option<Remains> {
     }
 }
 
-fn print_remains(remains: &Remains) -> Result<()> {
+fn print_remains(remains: &Remains, stock: &Stock) -> Result<()> {
+    // A store that cannot be read may have it.
+    let is_known = stock.unreachable.is_empty();
+    let exists = |id| !is_known || stock.copies(id).any(|(_, backup)| backup.present);
     for leftover in &remains.leftovers {
         output::line(&leftover.to_string())?;
     }
@@ -272,7 +293,6 @@ fn print_remains(remains: &Remains) -> Result<()> {
         return Ok(());
     }
     let mut table = Table::new(&["KEPT DATABASE", "REPLACED", ">SIZE", "BY", "SAFETY"]);
-    let id = |id: Option<BackupId>, none: &str| id.map_or(none.to_owned(), |id| id.to_string());
     for kept in &remains.kept {
         table.row([
             kept.name.clone(),
@@ -280,8 +300,12 @@ fn print_remains(remains: &Remains) -> Result<()> {
             kept.bytes
                 .and_then(|bytes| u64::try_from(bytes).ok())
                 .map_or("?".to_owned(), output::bytes),
-            id(kept.replaced_by, "undo"),
-            id(kept.safety, "none: the only copy"),
+            kept.replaced_by.map_or("undo".to_owned(), |id| id.to_string()),
+            match kept.safety {
+                Some(id) if exists(id) => id.to_string(),
+                Some(id) => format!("{id} is gone: the only copy"),
+                None => "none: the only copy".to_owned(),
+            },
         ]);
     }
     output::line("")?;
@@ -298,7 +322,7 @@ fn print_trouble(stock: &Stock) -> Result<()> {
             output::line(&format!("run {} failed: {}", failure.id, failure.error))?;
         }
     }
-    // A run that was cancelled leaves its claim to the next one, to be on the safe side.
+    // A run that failed may leave its claim to the next one, to be on the safe side.
     let mut said: BTreeSet<BackupId> = stock
         .inventories()
         .flat_map(|inventory| inventory.failures.iter().map(|failure| failure.id))
@@ -306,10 +330,11 @@ fn print_trouble(stock: &Stock) -> Result<()> {
     for claim in stock.inventories().flat_map(|inventory| &inventory.claims) {
         if said.insert(claim.id) {
             let what = if claim.copied { "copy" } else { "run" };
-            output::line(&format!(
-                "{what} {} is under way, or was killed ({})",
-                claim.id, claim.by
-            ))?;
+            let state = match is_dead(&claim.by) {
+                true => "was killed: that process is gone, and the next run cleans up",
+                false => "is under way, or was killed",
+            };
+            output::line(&format!("{what} {} {state} ({})", claim.id, claim.by))?;
         }
     }
     for reason in stock.inventories().flat_map(|inventory| &inventory.unreadable) {
@@ -332,7 +357,7 @@ fn state(copies: &[(&Shelf, &Backup)], now: DateTime<Utc>) -> String {
         })
     };
     let mut state: Vec<String> = copies.iter().filter_map(damage).collect();
-    if copies.iter().any(|(_, backup)| backup.manifest.is_of_damaged()) {
+    if copies.iter().any(|(_, backup)| backup.summary.is_of_damaged()) {
         state.push("OF A DAMAGED DATABASE".to_owned());
     }
     match best_proof(copies) {

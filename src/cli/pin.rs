@@ -61,7 +61,7 @@ pub async fn pin(globals: &Globals, mut args: PinArgs) -> Result<ExitCode> {
     let mut in_force = None;
     for copy in &copies {
         let pin = Pin {
-            id: copy.backup.manifest.id,
+            id: copy.manifest.id,
             at: Some(Utc::now()),
             reason: args.reason.clone(),
         };
@@ -85,7 +85,7 @@ pub async fn unpin(globals: &Globals, mut args: UnpinArgs) -> Result<ExitCode> {
     let config = configuration(globals, &mut args.which)?;
     let (job, copies) = find(&config, &args.which).await?;
     for copy in &copies {
-        copy.shelf.unpin(copy.backup.manifest.id).await?;
+        copy.shelf.unpin(copy.manifest.id).await?;
     }
     report(globals, job, &copies, None)
 }
@@ -100,18 +100,18 @@ fn configuration(globals: &Globals, which: &mut Which) -> Result<Config> {
 /// The copies of the backup; those in stores that cannot be read would differ from the rest, so that is an error.
 async fn find<'a>(config: &'a Config, which: &Which) -> Result<(&'a Job, Vec<Copy>)> {
     let (job, id) = config.job_and_backup(Some(&which.job), which.backup.as_deref())?;
-    let mut stock = Stock::read(job).await?;
+    let mut stock = Stock::for_backup(job, id).await?;
     if let Some((_, error)) = stock.unreachable.pop() {
         return Err(error.context("nothing was changed"));
     }
-    Ok((job, stock.find(id)?))
+    Ok((job, stock.find(id).await?))
 }
 
 fn report(globals: &Globals, job: &Job, copies: &[Copy], pin: Option<Pin>) -> Result<ExitCode> {
     let Some(first) = copies.first() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let id = first.backup.manifest.id;
+    let id = first.manifest.id;
     let stores: Vec<&str> = copies.iter().map(|copy| copy.shelf.place()).collect();
     if globals.json {
         output::json(&Report {

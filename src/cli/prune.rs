@@ -1,6 +1,7 @@
 //! `snapback prune`: applies retention, or shows what it would do.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -8,16 +9,14 @@ use serde::Serialize;
 use super::output::{self, Table};
 use crate::cli::Globals;
 use crate::clock::Clock;
-use crate::error::Result;
-use crate::job::{Destination, Job};
-use crate::manifest::Engine;
-use crate::prune::{self, Pruned};
-use crate::restore::postgres::kept::{self, Kept};
-use crate::retention::Verdict;
-use crate::shelf::{Shelf, Stock};
+use crate::error::{Exit, Fail, Result};
+use crate::job::Job;
+use crate::prune::{InStore, Known, Outcome, Pruning, Wishes};
+use crate::retention::{Reason, Verdict};
 
 /// Options of `snapback prune`.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // one per option
 pub struct Args {
     /// Job; all jobs without
     #[arg(value_name = "JOB")]
@@ -25,142 +24,182 @@ pub struct Args {
     /// Only show what would be deleted, and why the rest stays
     #[arg(long, short = 'n')]
     dry_run: bool,
+    /// Delete what no rule keeps also when the job's last run has failed; asks before
+    #[arg(long)]
+    force: bool,
+    /// Drop replaced databases that are older than `keep_replaced` also when no store has a safety snapshot of them; asks
+    /// before
+    #[arg(long)]
+    drop_only_copies: bool,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    yes: bool,
 }
 
 /// What programs read.
 #[derive(Serialize)]
-struct Outcome<'a> {
+struct Report<'a> {
     job: &'a str,
-    stores: Vec<InStore>,
-    /// Replaced databases that have served.
-    dropped: Vec<Kept>,
-}
-
-#[derive(Serialize)]
-struct InStore {
-    store: String,
-    #[serde(skip)]
-    title: String,
-    verdicts: Vec<Verdict>,
     #[serde(flatten)]
-    pruned: Pruned,
+    outcome: Outcome,
 }
 
 /// Runs the verb.
 ///
 /// # Errors
-/// A store fails: the first failure, after all stores had their turn.
+/// It was not confirmed, or a store fails: the first failure, after all stores had their turn.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.job)?;
     let jobs: Vec<&Job> = match &args.job {
         None => config.jobs.iter().collect(),
         Some(name) => vec![config.job(Some(name))?],
     };
-    let mut outcomes = Vec::new();
-    let mut failed = None;
+    let wishes = Wishes {
+        dry_run: args.dry_run,
+        force: args.force,
+        only_copies: args.drop_only_copies,
+    };
+    let asks = (args.force || args.drop_only_copies) && !args.yes && !args.dry_run;
+    if asks {
+        for job in &jobs {
+            let plan = prune(
+                job,
+                Wishes {
+                    dry_run: true,
+                    ..wishes
+                },
+            )
+            .await;
+            if !globals.json {
+                print(job, &plan, true)?;
+            }
+        }
+        confirm()?;
+    }
+    let mut reports = Vec::new();
     for job in jobs {
-        let (outcome, failure) = prune(job, args.dry_run).await;
-        outcomes.push(outcome);
-        failed = failed.or(failure);
+        let outcome = prune(job, wishes).await;
+        if !globals.json {
+            print(job, &outcome, args.dry_run)?;
+        }
+        let job = &job.name;
+        reports.push(Report { job, outcome });
     }
     if globals.json {
-        output::json(&outcomes)?;
-    } else {
-        for outcome in &outcomes {
-            print(outcome, args.dry_run)?;
-        }
+        output::json(&reports)?;
     }
+    let failed = reports.into_iter().flat_map(|report| report.outcome.stores);
+    let failed = failed.filter_map(|store| store.failed).next();
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
-/// Prunes all stores of a job; also returns the first failure, which keeps no other store from its turn.
-async fn prune(job: &Job, dry_run: bool) -> (Outcome<'_>, Option<anyhow::Error>) {
+async fn prune(job: &Job, wishes: Wishes) -> Outcome {
     let clock = Clock::system();
-    let mut stores = Vec::new();
-    let mut failed = None;
-    for destination in &job.destinations {
-        match prune_store(job, destination, &clock, dry_run).await {
-            Ok(done) => stores.push(done),
-            Err(error) => {
-                tracing::warn!(job = job.name, "{destination} is not pruned: {error:#}");
-                failed.get_or_insert(error);
-            }
-        }
-    }
-    let outcome = Outcome {
-        job: &job.name,
-        stores,
-        dropped: kept_databases(job, &clock, dry_run).await,
+    let pruning = Pruning {
+        wishes,
+        ..Pruning::new(job, &clock)
     };
-    (outcome, failed)
-}
-
-async fn prune_store(job: &Job, destination: &Destination, clock: &Clock, dry_run: bool) -> Result<InStore> {
-    let inventory = Shelf::new(job, destination).inventory().await?;
-    let nothing = BTreeSet::new();
-    let verdicts = prune::plan(job, destination, &inventory, &nothing, clock.now())?;
-    let mut pruned = Pruned::default();
-    if !dry_run {
-        prune::prune(job, destination, &nothing, clock, &mut pruned).await?;
+    let outcome = pruning.run(Known::new()).await;
+    if let Some(error) = &outcome.server {
+        tracing::warn!(
+            job = job.name,
+            "the server cannot be asked for replaced databases, so their safety snapshots stay: {error:#}"
+        );
     }
-    let several = job.destinations.len() > 1;
-    Ok(InStore {
-        store: destination.name.clone(),
-        title: match several {
-            true => format!("job {} in {destination}", job.name),
-            false => format!("job {}", job.name),
-        },
-        verdicts,
-        pruned,
-    })
-}
-
-/// The replaced databases that are dropped, or would be. The stores are pruned also when their server is away.
-async fn kept_databases(job: &Job, clock: &Clock, dry_run: bool) -> Vec<Kept> {
-    if job.source.engine() != Engine::Postgres {
-        return Vec::new();
-    }
-    let dropped = async { kept::prune(job, &Stock::read(job).await?, clock.now(), dry_run).await };
-    match dropped.await {
-        Ok(dropped) => dropped,
-        Err(error) => {
-            tracing::warn!("replaced databases of job {} stay for now: {error:#}", job.name);
-            Vec::new()
+    for store in &outcome.stores {
+        if let Some(error) = &store.failed {
+            tracing::warn!(job = job.name, "store {} is not pruned: {error:#}", store.store);
         }
     }
+    outcome
 }
 
-fn print(outcome: &Outcome<'_>, dry_run: bool) -> Result<()> {
-    for kept in &outcome.dropped {
+/// Asks a person, and refuses where there is none to ask.
+fn confirm() -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Fail::new(
+            Exit::Refused,
+            "nothing was deleted: this needs a confirmation, and there is no terminal to ask on",
+        )
+        .hint("add --yes to go ahead without being asked")
+        .into());
+    }
+    let mut err = std::io::stderr().lock();
+    err.write_all(b"Type yes to delete what is listed: ")?;
+    err.flush()?;
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed)?;
+    match typed.trim() {
+        "yes" => Ok(()),
+        _ => Err(Fail::new(Exit::Refused, "nothing was deleted: the answer was not \"yes\"").into()),
+    }
+}
+
+fn print(job: &Job, outcome: &Outcome, dry_run: bool) -> Result<()> {
+    for kept in &outcome.databases.dropped {
         let done = if dry_run { "would be dropped" } else { "dropped" };
         output::line(&format!("replaced database {} {done}", kept.name))?;
     }
+    for staying in &outcome.databases.kept {
+        output::line(&staying.to_string())?;
+    }
     for store in &outcome.stores {
-        print_store(store, dry_run)?;
+        print_store(job, store, dry_run)?;
     }
     Ok(())
 }
 
-fn print_store(done: &InStore, dry_run: bool) -> Result<()> {
-    let InStore {
-        title,
-        verdicts,
-        pruned,
-        ..
-    } = done;
+fn print_store(job: &Job, done: &InStore, dry_run: bool) -> Result<()> {
+    let title = match job.destinations.len() {
+        1 => format!("job {}", job.name),
+        _ => format!("job {} in store {}", job.name, done.store),
+    };
+    let all = done.verdicts.len();
     if dry_run {
-        if !verdicts.is_empty() {
-            output::lines(&render(verdicts))?;
+        if all > 0 {
+            output::lines(&render(&done.verdicts))?;
         }
-        let going = verdicts.iter().filter(|verdict| !verdict.keep).count();
-        let all = verdicts.len();
-        return output::line(&format!("{title}: {going} of {all} backups would be deleted"));
+        let going = done.verdicts.iter().filter(|verdict| !verdict.keep).count();
+        output::line(&format!("{title}: {going} of {all} backups would be deleted"))?;
+    } else if done.failed.is_none() || !done.pruned.deleted.is_empty() {
+        let deleted = done.pruned.deleted.len();
+        output::line(&format!("{title}: {deleted} of {all} backups deleted{}", staying(done)))?;
     }
-    output::line(&format!("{title}: {} backups deleted", pruned.deleted.len()))?;
-    for held in &pruned.locked {
+    for held in &done.pruned.locked {
         output::line(&held.to_string())?;
     }
-    Ok(())
+    let is_kept_by_failure = |verdict: &Verdict| verdict.reasons.contains(&Reason::LastRunFailed);
+    let waiting = done
+        .verdicts
+        .iter()
+        .filter(|verdict| is_kept_by_failure(verdict))
+        .count();
+    match &done.last_failure {
+        Some(failure) if waiting > 0 => output::line(&format!(
+            "{waiting} that no rule keeps stay, because the job's last run failed ({failure}); the next run that succeeds \
+             deletes them, and `snapback prune {} --force` deletes them now",
+            job.name
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Why the rest stays: how many by each reason that comes first for them.
+fn staying(done: &InStore) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for verdict in done.verdicts.iter().filter(|verdict| verdict.keep) {
+        if let Some(reason) = verdict.reasons.first() {
+            *counts.entry(reason.to_string()).or_default() += 1;
+        }
+    }
+    let counts: Vec<String> = counts
+        .into_iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    match counts.is_empty() {
+        true => String::new(),
+        false => format!("; kept: {}", counts.join(", ")),
+    }
 }
 
 fn render(verdicts: &[Verdict]) -> String {

@@ -56,13 +56,13 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     if args.list {
         return list_entries(job, which).await;
     }
-    let stock = Stock::read(job).await?;
+    let stock = Stock::for_backup(job, which).await?;
     stock.warn();
-    let copies = stock.find(which)?;
+    let copies = stock.find(which).await?;
     let Some(first) = copies.first() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let manifest = opened(&first.backup.manifest, &job.keys)?;
+    let manifest = opened(&first.manifest, &job.keys)?;
     let mut shown = Shown {
         manifest: &manifest,
         copies: Vec::new(),
@@ -113,12 +113,16 @@ async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
 }
 
 async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
-    let Copy { shelf, backup } = copy;
+    let Copy {
+        shelf,
+        backup,
+        manifest,
+    } = copy;
     let mut checks = Vec::new();
     for mark in &backup.checks {
-        checks.push(shelf.check_record(backup.manifest.id, *mark).await?);
+        checks.push(shelf.check_record(manifest.id, *mark).await?);
     }
-    let path = shelf.file_path(&backup.manifest.archive.name);
+    let path = shelf.file_path(&manifest.archive.name);
     Ok(InStore {
         store: shelf.place(),
         archive: format!("{}/{path}", shelf.store()),

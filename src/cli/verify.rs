@@ -9,7 +9,7 @@ use super::job_and_backup::JobAndBackup;
 use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
-use crate::error::{Exit, Fail, Result};
+use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Keys;
 use crate::manifest::{Depth, Manifest};
 use crate::shelf::{Check, Copy, Stock};
@@ -59,24 +59,36 @@ struct Looked<'a> {
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.which.job)?;
     let (job, which) = args.which.find(&config)?;
-    let mut stock = Stock::read(job).await?;
+    let mut stock = match args.all || args.sample.is_some() {
+        true => Stock::names(job).await?,
+        false => Stock::for_backup(job, which).await?,
+    };
     if let Some(store) = &args.store {
         stock = stock.only(job.destination(store)?);
     }
     let depth = if args.full { Depth::Full } else { Depth::Quick };
-    let copies = choose(&args, &stock, which, depth)?;
+    let spots = match args.sample {
+        Some(percent) => sample(stock.spots(), percent, depth),
+        None if args.all => stock.spots(),
+        None => stock.spots_of(which)?,
+    };
     let mut trouble = Trouble::default();
     for (_, error) in stock.unreachable.drain(..) {
         trouble.failed.get_or_insert(error);
     }
-    if args.all {
-        let unreadable = stock.inventories().flat_map(|inventory| &inventory.unreadable);
-        trouble.damaged.extend(unreadable.cloned());
-    }
     let several = job.destinations.len() > 1;
     let mut looked = Vec::new();
-    for copy in &copies {
-        match look(copy, depth, &job.keys, globals).await {
+    for spot in &spots {
+        // One after the other: all manifests of a long history would need much memory.
+        let copy = match stock.open(spot).await {
+            Ok(Some(copy)) => copy,
+            Ok(None) => continue,
+            Err(error) => {
+                trouble.add(error);
+                continue;
+            }
+        };
+        match look(&copy, depth, &job.keys, globals).await {
             Ok(findings) => {
                 let place = if several {
                     format!(" in {}", copy.shelf.place())
@@ -85,7 +97,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
                 };
                 trouble.note(&findings, &place);
                 if !globals.json && findings.problems.is_empty() {
-                    output::lines(&describe(&copy.backup.manifest, &findings, &place))?;
+                    output::lines(&describe(&copy.manifest, &findings, &place))?;
                 }
                 looked.push(Looked {
                     job: &job.name,
@@ -100,17 +112,6 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         output::json(&looked)?;
     }
     trouble.outcome()
-}
-
-/// The copies to look at.
-fn choose(args: &Args, stock: &Stock, which: &str, depth: Depth) -> Result<Vec<Copy>> {
-    match (args.sample, stock.ids().first()) {
-        (Some(percent), _) => Ok(sample(stock.all(), percent, depth)),
-        (None, _) if args.all => Ok(stock.all()),
-        // The newest also if it is damaged: a restore would pass over it, but here it is the one to look at.
-        (None, Some(newest)) if which == "latest" => stock.find(&newest.to_string()),
-        _ => stock.find(which),
-    }
 }
 
 /// What is wrong, of all that was looked at.
@@ -129,6 +130,14 @@ impl Trouble {
         }
     }
 
+    /// Takes note of a backup that could not be opened.
+    fn add(&mut self, error: anyhow::Error) {
+        match exit_of(&error) {
+            Exit::Damaged => self.damaged.push(format!("{error:#}")),
+            _ => drop(self.failed.get_or_insert(error)),
+        }
+    }
+
     /// Damage is what matters most; that a store could not be read comes after it.
     fn outcome(self) -> Result<ExitCode> {
         if !self.damaged.is_empty() {
@@ -144,7 +153,7 @@ impl Trouble {
 
 /// Looks at one copy and remembers what was found.
 async fn look(copy: &Copy, depth: Depth, keys: &Keys, globals: &Globals) -> Result<Findings> {
-    let manifest = &copy.shelf.known(&copy.backup).await;
+    let manifest = &copy.known().await;
     let progress = Progress::new(!globals.json);
     progress.step(&format!("verifying {} in {}", manifest.id, copy.shelf.place()));
     progress.total(manifest.archive.bytes);

@@ -186,7 +186,7 @@ impl Daemon {
     /// hears of the jobs. Stores may be slow or away, and no backup waits for another job's.
     fn make_up(&self, missed: &mpsc::UnboundedSender<String>) {
         for (name, scheduled) in &self.jobs {
-            self.tend(name);
+            self.maintain(name);
             let (job, clock, closing) = (Arc::clone(&scheduled.job), self.clock.clone(), self.closing.clone());
             let missed = missed.clone();
             tokio::spawn(async move {
@@ -203,7 +203,7 @@ impl Daemon {
     }
 
     /// Looks on the side what a restore of the job may have left when it was killed.
-    fn tend(&self, name: &str) {
+    fn maintain(&self, name: &str) {
         if let Some(Scheduled { job, .. }) = self.jobs.get(name) {
             let (job, now) = (Arc::clone(job), self.clock.now());
             tokio::spawn(async move { restore::tend(&job, now).await });
@@ -414,7 +414,7 @@ async fn has_missed_a_run(job: &Job, clock: &Clock) -> bool {
     let begun = clock.now();
     let [mut pause, longest] = LOOK_AGAIN;
     let last = loop {
-        match Stock::read(job).await {
+        match Stock::names(job).await {
             Ok(stock) => break stock.last_run(),
             Err(error) => tracing::warn!(
                 job = job.name,

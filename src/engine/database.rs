@@ -37,6 +37,8 @@ pub struct Exported {
     pub tables: Vec<Table>,
     /// The large objects that it has, where there can be any.
     pub large_objects: Option<LargeObjects>,
+    /// The owner of schema `public`, where the archive does not tell.
+    pub public_owner: Option<String>,
     /// What only SQLite has.
     pub sqlite: Option<SqliteFacts>,
     /// SHA-256 (hex) of all definitions.
@@ -121,6 +123,7 @@ impl Locked {
                     entries: dumped.entries,
                     tables: dumped.tables,
                     large_objects: Some(dumped.large_objects),
+                    public_owner: dumped.public_owner,
                     sqlite: None,
                     schema_hash: dumped.schema_hash,
                     warnings: dumped.warnings.iter().map(ToString::to_string).collect(),
@@ -141,6 +144,7 @@ impl Locked {
                     entries: contents.entries,
                     tables: contents.tables,
                     large_objects: None,
+                    public_owner: None,
                     sqlite: Some(contents.facts),
                     schema_hash: contents.schema_hash,
                     warnings: exported.warnings,

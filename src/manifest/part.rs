@@ -4,7 +4,7 @@ use super::{BackupId, Engine};
 use crate::seal::Algorithm;
 
 /// The objects of a backup within its job's folder. Only a manifest makes the others a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The archive.
     Archive,

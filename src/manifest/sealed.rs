@@ -42,6 +42,8 @@ struct Details {
     schema_hash: String,
     warnings: Vec<String>,
     #[serde(default)]
+    public_owner: Option<String>,
+    #[serde(default)]
     replaced: Vec<(String, String)>,
     /// What was found in an SQLite database: damage, broken rules, what is not provable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -94,6 +96,7 @@ impl Manifest {
             entries: std::mem::take(&mut sealed.entries),
             tables: std::mem::take(&mut sealed.tables),
             large_objects: sealed.large_objects.take(),
+            public_owner: sealed.public_owner.take(),
             schema_hash: std::mem::take(&mut sealed.schema_hash),
             warnings: std::mem::take(&mut sealed.warnings),
             replaced: sealed
@@ -137,6 +140,7 @@ impl Manifest {
         self.entries = details.entries;
         self.tables = details.tables;
         self.large_objects = details.large_objects;
+        self.public_owner = details.public_owner;
         self.schema_hash = details.schema_hash;
         self.warnings = details.warnings;
         if let Some(in_place) = &mut self.in_place {

@@ -12,7 +12,7 @@ use crate::job::{Job, SourceConfig};
 /// it, so it only logs.
 pub async fn tend(job: &Job, now: DateTime<Utc>) {
     match &job.source {
-        SourceConfig::Postgres(_) => postgres::kept::tend(job, now).await,
+        SourceConfig::Postgres(_) => postgres::kept::maintain(job, now).await,
         SourceConfig::Sqlite(location) => {
             for left in scratch::tidy_beside(location) {
                 tracing::warn!(

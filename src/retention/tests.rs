@@ -22,6 +22,7 @@ fn backup(time: DateTime<Utc>) -> Candidate {
         id: BackupId::at(time),
         kind: Kind::Scheduled,
         pinned: false,
+        of_replaced: false,
         good: true,
         source: source(1),
     }
@@ -46,6 +47,7 @@ fn decide(
         zone: Tz::UTC,
         last_run_failed: failed,
         in_use: &in_use,
+        kept: Some(&BTreeSet::new()),
     };
     plan(backups, policy, &situation).unwrap()
 }
@@ -111,6 +113,7 @@ fn days_are_those_of_the_time_zone() {
         zone: Tz::UTC,
         last_run_failed: false,
         in_use: &in_use,
+        kept: Some(&BTreeSet::new()),
     };
     let policy = Policy {
         keep_daily: 1,
@@ -282,4 +285,37 @@ fn no_sequence_of_runs_failures_clock_jumps_and_prunes_loses_the_last_good_backu
             had_good = has_good;
         }
     }
+}
+
+#[test]
+fn a_safety_snapshot_stays_as_long_as_its_replaced_database() {
+    let backups = [at(30, 0), at(2, 0), at(1, 0), at(0, 0)].map(backup);
+    let mut backups: Vec<Candidate> = backups.into();
+    for snapshot in &mut backups[1..] {
+        snapshot.kind = Kind::Safety;
+    }
+    // Of a restore in place there is no database besides.
+    backups[1].of_replaced = true;
+    backups[2].of_replaced = true;
+    let (in_use, kept) = (BTreeSet::new(), BTreeSet::from([at(2, 0)].map(BackupId::at)));
+    let mut situation = Situation {
+        now: at(30, 1),
+        zone: Tz::UTC,
+        last_run_failed: false,
+        in_use: &in_use,
+        kept: Some(&kept),
+    };
+    let reasons = |situation: &Situation<'_>| {
+        let verdicts = plan(&backups, &last(1), situation).unwrap();
+        verdicts
+            .into_iter()
+            .skip(1)
+            .map(|verdict| verdict.reasons)
+            .collect::<Vec<_>>()
+    };
+    let expired = || vec![Reason::Expired];
+    assert_eq!(reasons(&situation), [vec![Reason::KeptDatabase], expired(), expired()]);
+    situation.kept = None;
+    let unknown = || vec![Reason::ServerAway];
+    assert_eq!(reasons(&situation), [unknown(), unknown(), expired()]);
 }

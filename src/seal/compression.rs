@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::error::{Exit, Fail};
 
 /// A method of compression.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Algorithm {
     /// None: bytes as they are.
     None,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Backup, RECORD_LIMIT, Shelf};
+use super::{Copy, Names, RECORD_LIMIT, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Depth, Manifest};
 use crate::store::{self, Taken};
@@ -119,7 +119,7 @@ impl Shelf {
     pub async fn record_check(&self, check: &Check) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(check)?;
         text.push(b'\n');
-        let mut marks = self.marks(check.id).await?;
+        let mut marks = self.names_of(check.id).await?.checks(check.id).to_vec();
         let mark = loop {
             let mark = after(&marks, Mark::from(check));
             let path = self.file_path(&mark.name(&self.job, check.id));
@@ -147,42 +147,29 @@ impl Shelf {
         Ok(serde_json::from_slice(&text)?)
     }
 
-    /// The manifest of `backup`, with what the store said of the files when it was last found good: of copies the manifest
-    /// itself does not know that, and it never changes.
-    pub async fn known(&self, backup: &Backup) -> Manifest {
-        let mut manifest = backup.manifest.clone();
-        if let Some(mark) = backup.checks.iter().rev().find(|mark| mark.passed)
+    /// Forgets all looks at a backup that is gone.
+    pub(super) async fn forget_checks(&self, id: BackupId, names: &Names) -> Result<()> {
+        for mark in names.checks(id) {
+            self.store.delete(&self.file_path(&mark.name(&self.job, id))).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Copy {
+    /// The manifest, with what the store said of the files when it was last found good: of copies the manifest itself does
+    /// not know that, and it never changes.
+    pub async fn known(&self) -> Manifest {
+        let mut manifest = (*self.manifest).clone();
+        if let Some(mark) = self.backup.checks.iter().rev().find(|mark| mark.passed)
             // Without the record more is read, and nothing is wrong.
-            && let Ok(check) = self.check_record(manifest.id, *mark).await
+            && let Ok(check) = self.shelf.check_record(manifest.id, *mark).await
         {
             for file in manifest.globals.iter_mut().chain([&mut manifest.archive]) {
                 file.checksums.extend(check.checksums.iter().cloned());
             }
         }
         manifest
-    }
-
-    /// All looks at the backup `id`, the newest last.
-    async fn marks(&self, id: BackupId) -> Result<Vec<Mark>> {
-        let prefix = self.file_path(&format!("{}_{id}.", self.job));
-        let listed = self.store.list(&prefix).await?;
-        let names = listed
-            .iter()
-            .filter_map(|meta| meta.path.strip_prefix(&self.file_path("")));
-        let mut marks: Vec<Mark> = names
-            .filter_map(|name| Mark::parse(&self.job, name))
-            .map(|(_, mark)| mark)
-            .collect();
-        marks.sort_by_key(|mark| mark.at);
-        Ok(marks)
-    }
-
-    /// Forgets all looks at a backup that is gone.
-    pub(super) async fn forget_checks(&self, id: BackupId) -> Result<()> {
-        for mark in self.marks(id).await? {
-            self.store.delete(&self.file_path(&mark.name(&self.job, id))).await?;
-        }
-        Ok(())
     }
 }
 

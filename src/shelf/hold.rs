@@ -70,14 +70,6 @@ impl Shelf {
     pub async fn unhold(&self, hold: &Hold) -> Result<()> {
         self.store.delete(&self.file_path(&hold.name(&self.job))).await
     }
-
-    /// All holds on a backup, also those that have ended.
-    pub(super) async fn holds(&self, id: BackupId) -> Result<Vec<Hold>> {
-        let listed = self.store.list(&self.file_path(&format!("{}_{id}.", self.job))).await?;
-        let folder = self.file_path("");
-        let hold = |path: &str| Hold::parse(&self.job, path.strip_prefix(&folder)?);
-        Ok(listed.iter().filter_map(|meta| hold(&meta.path)).collect())
-    }
 }
 
 #[cfg(test)]
@@ -103,12 +95,12 @@ mod tests {
         let restore = shelf.hold(id, now + TimeDelta::days(7)).await.unwrap();
         let (copy, other) = (shelf.hold(id, day).await.unwrap(), shelf.hold(id, day).await.unwrap());
         shelf.unhold(&copy).await.unwrap();
-        assert_eq!(shelf.holds(id).await.unwrap(), [other, restore]);
+        assert_eq!(shelf.names_of(id).await.unwrap().holds, [other, restore]);
         assert!(shelf.is_wanted(id, day - TimeDelta::minutes(1)).await.unwrap());
         shelf.unhold(&other).await.unwrap();
         assert!(shelf.is_wanted(id, now + TimeDelta::days(6)).await.unwrap());
         assert!(!shelf.is_wanted(id, now + TimeDelta::days(8)).await.unwrap());
         shelf.discard(id).await.unwrap();
-        assert_eq!(shelf.holds(id).await.unwrap(), []);
+        assert_eq!(shelf.names_of(id).await.unwrap().holds, []);
     }
 }

@@ -7,6 +7,8 @@
 mod check;
 mod files;
 mod hold;
+mod names;
+mod reading;
 mod record;
 mod stock;
 
@@ -16,25 +18,21 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
-use crate::error::{Exit, Fail, Result, exit_of};
+use crate::error::Result;
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Depth, FORMAT_VERSION, File, Manifest, Part, Source};
-use crate::seal::Algorithm;
-use crate::store::{self, Missing, Store};
+use crate::manifest::{BackupId, Manifest, Part, Source, Summary};
+use crate::store::{Missing, Store, Taken, is_full};
 
 pub use check::{Check, Mark};
 pub use hold::Hold;
+pub use names::Names;
 pub use record::{Claim, Failure, Pin, is_dead, this_process};
-pub use stock::{Copy, Stock};
+pub use stock::{Copy, Spot, Stock};
 
 /// The largest manifest or record that is read: a table takes some 150 bytes of it.
 const RECORD_LIMIT: u64 = 256 << 20;
-
-/// How many manifests and records are read at once: far stores answer slowly, and each is small.
-const READERS: usize = 8;
 
 /// How old the claim of a copy must be before it counts as killed: a copy holds no lock that could tell.
 const COPY_AGE: TimeDelta = TimeDelta::days(1);
@@ -56,8 +54,8 @@ impl fmt::Display for Shelf {
 /// One backup.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    /// Its manifest.
-    pub manifest: Manifest,
+    /// What its manifest says, but for what grows with the database.
+    pub summary: Summary,
     /// Whether its archive is there, as large as the manifest says.
     pub present: bool,
     /// The pin of a person.
@@ -67,10 +65,31 @@ pub struct Backup {
 }
 
 impl Backup {
+    /// What a manifest and the listing say of a backup. A pin is one whatever is left of its text.
+    fn of(summary: Summary, pin: Option<Pin>, names: &Names) -> Self {
+        let id = summary.id;
+        let archive = summary.archive_part();
+        Backup {
+            present: names.size(id, archive) == Some(summary.archive.bytes),
+            pin: names
+                .pins
+                .contains_key(&id)
+                .then(|| pin.unwrap_or_else(|| Pin::nameless(id))),
+            checks: names.checks(id).to_vec(),
+            summary,
+        }
+    }
+
+    /// Whether it is whole, as far as is known.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.present && self.failed_check().is_none()
+    }
+
     /// Whether a restore could rely on it, as far as is known.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.present && self.failed_check().is_none() && self.proven().is_some() && !self.manifest.is_of_damaged()
+        self.is_whole() && self.proven().is_some() && !self.summary.is_of_damaged()
     }
 
     /// The failure that makes it a damaged one: no later check that looked as thoroughly has passed.
@@ -83,7 +102,7 @@ impl Backup {
     #[must_use]
     pub fn proven(&self) -> Option<Proven> {
         let checked = self.checks.iter().rev().find(|mark| mark.passed);
-        let written = || self.manifest.verified.last();
+        let written = || self.summary.verified.last();
         checked
             .map(|mark| Proven {
                 how: mark.depth.to_string(),
@@ -95,13 +114,6 @@ impl Backup {
                     at: check.at,
                 })
             })
-    }
-
-    /// When somebody last looked at it, at least as thoroughly as `depth`.
-    #[must_use]
-    pub fn last_look(&self, depth: Depth) -> Option<DateTime<Utc>> {
-        let mut looks = self.checks.iter().filter(|mark| mark.depth >= depth);
-        looks.next_back().map(|mark| mark.at)
     }
 }
 
@@ -132,38 +144,25 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// When the newest run was started, whatever became of it.
+    /// Why the newest run failed, if it did.
     #[must_use]
-    pub fn last_run(&self) -> Option<BackupId> {
-        let backup = self.backups.first().map(|backup| backup.manifest.id);
-        backup.max(self.failures.first().map(|failure| failure.id))
-    }
-
-    /// Whether the newest run failed.
-    #[must_use]
-    pub fn last_run_failed(&self) -> bool {
-        let newest = self.backups.first().map(|backup| backup.manifest.id);
-        self.failures.first().is_some_and(|failure| Some(failure.id) > newest)
+    pub fn last_failure(&self) -> Option<&Failure> {
+        let newest = self.backups.first().map(|backup| backup.summary.id);
+        self.failures.first().filter(|failure| Some(failure.id) > newest)
     }
 
     /// The backup of this id.
     #[must_use]
     pub fn backup(&self, id: BackupId) -> Option<&Backup> {
-        self.backups.iter().find(|backup| backup.manifest.id == id)
+        self.backups.iter().find(|backup| backup.summary.id == id)
     }
-}
 
-/// What an object of a shelf turned out to be.
-enum Object {
-    Manifest(Box<Manifest>),
-    Unreadable(String),
-    Failure(Failure),
-    Claim(Claim),
-    Hold(Hold),
-    Pin(Pin),
-    Removal(BackupId),
-    Check(BackupId, Mark),
-    Other,
+    /// What the manifests say, to be read no second time.
+    #[must_use]
+    pub fn into_summaries(self) -> BTreeMap<BackupId, Summary> {
+        let backups = self.backups.into_iter();
+        backups.map(|backup| (backup.summary.id, backup.summary)).collect()
+    }
 }
 
 impl Shelf {
@@ -201,120 +200,26 @@ impl Shelf {
         format!("{}/{name}", self.job)
     }
 
-    /// Reads everything.
+    /// Reads everything, of manifests their summaries.
     ///
     /// # Errors
     /// The store fails. A manifest that makes no sense is no error: the others are still wanted.
     pub async fn inventory(&self) -> Result<Inventory> {
-        let reading = async {
-            let listed = self.store.list(&format!("{}/", self.job)).await?;
-            let sizes: BTreeMap<String, u64> = listed.iter().map(|meta| (meta.path.clone(), meta.size)).collect();
-            let objects: Vec<Object> = stream::iter(listed.into_iter().rev())
-                .map(|meta| {
-                    let shelf = self.clone();
-                    async move { shelf.object(&meta.path).await }
-                })
-                .buffered(READERS)
-                .try_collect()
-                .await?;
-            Ok(self.sort(objects, &sizes))
-        };
-        let read: Result<Inventory> = reading.await;
+        self.inventory_knowing(BTreeMap::new()).await
+    }
+
+    /// The same, where some summaries are `known` already.
+    ///
+    /// # Errors
+    /// As [`Shelf::inventory`].
+    pub async fn inventory_knowing(&self, known: BTreeMap<BackupId, Summary>) -> Result<Inventory> {
+        let reading = async { self.read(&self.names().await?, known).await };
+        self.told(reading.await)
+    }
+
+    /// `read` with what it was about, where it failed.
+    fn told<T>(&self, read: Result<T>) -> Result<T> {
         read.with_context(|| format!("reading the backups of job {} in {self}", self.job))
-    }
-
-    /// Reads one object, as far as its name does not say all of it.
-    async fn object(&self, path: &str) -> Result<Object> {
-        let job = self.job.as_str();
-        let Some(name) = path.strip_prefix(job).and_then(|rest| rest.strip_prefix('/')) else {
-            return Ok(Object::Other);
-        };
-        if Part::Manifest.parse(job, name).is_some() {
-            return match self.manifest(path).await {
-                Ok(manifest) => Ok(Object::Manifest(Box::new(manifest))),
-                Err(error) if exit_of(&error) == Exit::Damaged => Ok(Object::Unreadable(format!("{error:#}"))),
-                // Deleted since it was listed.
-                Err(error) if error.is::<Missing>() => Ok(Object::Other),
-                Err(error) => Err(error),
-            };
-        }
-        let found = if Part::Failure.parse(job, name).is_some() {
-            self.record(path).await?.map(Object::Failure)
-        } else if Part::Claim.parse(job, name).is_some() {
-            self.record(path).await?.map(Object::Claim)
-        } else if let Some(hold) = Hold::parse(job, name) {
-            Some(Object::Hold(hold))
-        } else if let Some(id) = Part::Pin.parse(job, name) {
-            // A pin is one whatever is left of its text.
-            let pin = self.record(path).await?;
-            Some(Object::Pin(pin.unwrap_or_else(|| Pin::nameless(id))))
-        } else if let Some(id) = Part::Removal.parse(job, name) {
-            Some(Object::Removal(id))
-        } else {
-            Mark::parse(job, name).map(|(id, mark)| Object::Check(id, mark))
-        };
-        Ok(found.unwrap_or(Object::Other))
-    }
-
-    fn sort(&self, objects: Vec<Object>, sizes: &BTreeMap<String, u64>) -> Inventory {
-        let mut found = Inventory::default();
-        let mut pins: BTreeMap<BackupId, Pin> = BTreeMap::new();
-        let mut checks: BTreeMap<BackupId, Vec<Mark>> = BTreeMap::new();
-        for object in objects {
-            match object {
-                Object::Manifest(manifest) => {
-                    let size = sizes.get(&self.file_path(&manifest.archive.name));
-                    found.backups.push(Backup {
-                        present: size == Some(&manifest.archive.bytes),
-                        manifest: *manifest,
-                        pin: None,
-                        checks: Vec::new(),
-                    });
-                }
-                Object::Unreadable(why) => found.unreadable.push(why),
-                Object::Failure(failure) => found.failures.push(failure),
-                Object::Claim(claim) => found.claims.push(claim),
-                Object::Hold(hold) => found.holds.push(hold),
-                Object::Removal(id) => found.removals.push(id),
-                Object::Pin(pin) => drop(pins.insert(pin.id, pin)),
-                Object::Check(id, mark) => checks.entry(id).or_default().push(mark),
-                Object::Other => {}
-            }
-        }
-        for backup in &mut found.backups {
-            backup.pin = pins.remove(&backup.manifest.id);
-            backup.checks = checks.remove(&backup.manifest.id).unwrap_or_default();
-            backup.checks.sort_by_key(|mark| mark.at);
-        }
-        found
-    }
-
-    async fn manifest(&self, path: &str) -> Result<Manifest> {
-        let damaged = |why: String| Fail::new(Exit::Damaged, format!("the manifest {path} in {} {why}", self.store));
-        let text = store::get(self.store.as_ref(), path, RECORD_LIMIT).await?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|error| damaged(format!("cannot be understood: {error}")))?;
-        if manifest.format_version > FORMAT_VERSION {
-            let message = format!(
-                "has format version {}, and this Snapback reads up to {FORMAT_VERSION}: use the newer Snapback that wrote it",
-                manifest.format_version
-            );
-            return Err(damaged(message).into());
-        }
-        // A manifest may only speak for the files of its own backup: they are what pruning deletes.
-        let own = |file: &File, part: Part| file.name == part.name(&self.job, manifest.id);
-        let sealed = manifest.encryption.is_some();
-        let algorithm = Algorithm::named(&manifest.compression).unwrap_or_default();
-        let archive = Part::archive(manifest.source.engine, algorithm, sealed);
-        let globals = Part::globals(sealed);
-        let speaks_for_itself = manifest.job == self.job
-            && path == self.path(Part::Manifest, manifest.id)
-            && own(&manifest.archive, archive)
-            && manifest.globals.as_ref().is_none_or(|file| own(file, globals));
-        if !speaks_for_itself {
-            return Err(damaged("is about another backup".to_owned()).into());
-        }
-        Ok(manifest)
     }
 
     /// Makes a backup exist, after its files do.
@@ -326,7 +231,7 @@ impl Shelf {
             return Ok(());
         };
         // A store across a network may have done what it could not say any more.
-        match self.manifest(&self.path(Part::Manifest, manifest.id)).await {
+        match self.manifest(manifest.id).await {
             Ok(found) if found == *manifest => Ok(()),
             _ => Err(error),
         }
@@ -338,14 +243,36 @@ impl Shelf {
     /// The store fails; what is left is no backup any more, or still a whole one. [`store::Locked`]: the store
     /// does not let go of it yet.
     pub async fn remove(&self, id: BackupId) -> Result<()> {
-        self.announce_removal(id).await?;
-        if let Err(error) = self.store.delete(&self.path(Part::Manifest, id)).await {
-            // If this fails too, the next run sees that the manifest is there and takes it back.
-            let _ = self.store.delete(&self.path(Part::Removal, id)).await;
-            return Err(error);
-        }
+        self.retire(id).await?;
         self.delete_files(id).await?;
         self.store.delete(&self.path(Part::Removal, id)).await
+    }
+
+    /// Makes a backup none any more, and leaves a record that the rest of it goes. On a disk that is full there is no room
+    /// for a record: there the manifest becomes it, by getting its name.
+    async fn retire(&self, id: BackupId) -> Result<()> {
+        let [manifest, removal] = [Part::Manifest, Part::Removal].map(|part| self.path(part, id));
+        match self.store.rename(&manifest, &removal).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            // A deletion that was killed has left a record, or the folder has no room for another name.
+            Err(error) if error.is::<Taken>() || error.is::<Missing>() || is_full(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let announced = match self.announce_removal(id).await {
+            Err(error) if is_full(&error) => false,
+            announced => announced.map(|()| true)?,
+        };
+        if let Err(error) = self.store.delete(&manifest).await {
+            // If this fails too, the next run sees that the manifest is there and takes it back.
+            let _ = self.store.delete(&removal).await;
+            return Err(error);
+        }
+        // There is room now: what a kill leaves from here on should not be nobody's.
+        if !announced && let Err(error) = self.announce_removal(id).await {
+            tracing::debug!("deleting {manifest} in {self} without a record: {error:#}");
+        }
+        Ok(())
     }
 
     /// Deletes what there is of a backup that has no manifest and that nobody makes any more, unfinished uploads too: with
@@ -361,22 +288,19 @@ impl Shelf {
         self.delete_files(id).await
     }
 
-    /// The archive and the globals of a backup, as far as they are there.
-    pub(self) async fn files_of(&self, id: BackupId) -> Result<Vec<String>> {
-        let listed = self.store.list(&self.file_path(&format!("{}_{id}.", self.job))).await?;
-        let is_file = |path: &String| Part::FILES.iter().any(|part| self.path(*part, id) == *path);
-        Ok(listed.into_iter().map(|meta| meta.path).filter(is_file).collect())
-    }
-
+    /// Deletes what is listed of a backup but its manifest.
     async fn delete_files(&self, id: BackupId) -> Result<()> {
-        for path in self.files_of(id).await? {
-            self.store.delete(&path).await?;
+        let names = self.names_of(id).await?;
+        for part in Part::FILES.into_iter().filter(|part| names.size(id, *part).is_some()) {
+            self.store.delete(&self.path(part, id)).await?;
         }
-        self.store.delete(&self.path(Part::Pin, id)).await?;
-        for hold in self.holds(id).await? {
-            self.unhold(&hold).await?;
+        if names.pins.contains_key(&id) {
+            self.unpin(id).await?;
         }
-        self.forget_checks(id).await
+        for hold in &names.holds {
+            self.unhold(hold).await?;
+        }
+        self.forget_checks(id, &names).await
     }
 
     /// Cleans up at `now` after killed runs of the job on `source`, whose lock the caller holds (so none is

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Inventory, RECORD_LIMIT, Shelf};
+use super::{Inventory, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Kind, Part, Source};
 use crate::redact;
-use crate::store::{self, Locked, Missing, Taken};
+use crate::store::{self, Locked, Taken};
 
 /// How many records of failed runs are kept.
 const FAILURES_KEPT: usize = 20;
@@ -68,19 +67,12 @@ pub struct Failure {
     pub failed: DateTime<Utc>,
     /// Why it failed.
     pub error: String,
+    /// Whether it was for want of room in this very store: then deleting what nobody needs any more is what helps.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }
 
 impl Shelf {
-    /// A small record; `None` when it is gone, or is none. That the store cannot be read is an error: what it hides
-    /// may be a reason to keep a backup.
-    pub(super) async fn record<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
-        match store::get(self.store.as_ref(), path, RECORD_LIMIT).await {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-            Err(error) if error.is::<Missing>() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     pub(super) async fn put(&self, part: Part, id: BackupId, record: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_string_pretty(record)?;
         // A manifest has names that must stay as they are, and no text of ours but its warnings.
@@ -103,7 +95,7 @@ impl Shelf {
     /// The store cannot be written to.
     pub async fn claim(&self, claim: &Claim) -> Result<bool> {
         match self.put(Part::Claim, claim.id, claim).await {
-            Ok(()) if !self.is_used(claim.id).await? => Ok(true),
+            Ok(()) if !self.names_of(claim.id).await?.is_used(claim.id) => Ok(true),
             Ok(()) => self.release(claim.id).await.map(|()| false),
             Err(error) if error.is::<Taken>() => Ok(false),
             Err(error) => Err(error),
@@ -115,12 +107,8 @@ impl Shelf {
     /// # Errors
     /// The store fails.
     pub async fn claim_of(&self, id: BackupId) -> Result<Option<Claim>> {
-        self.record(&self.path(Part::Claim, id)).await
-    }
-
-    /// Whether a backup or a part of one has this id.
-    async fn is_used(&self, id: BackupId) -> Result<bool> {
-        Ok(!self.is_gone(id).await? || !self.files_of(id).await?.is_empty())
+        let names = self.names_of(id).await?;
+        Ok(self.records(Part::Claim, &names.claims).await?.pop())
     }
 
     /// Whether a claim still stands; a run whose claim was taken away must not publish.
@@ -146,7 +134,7 @@ impl Shelf {
     /// The store fails.
     pub async fn record_failure(&self, failure: &Failure) -> Result<()> {
         let mut failure = failure.clone();
-        while self.is_used(failure.id).await? {
+        while self.names_of(failure.id).await?.is_used(failure.id) {
             failure.id = failure.id.next();
         }
         match self.put(Part::Failure, failure.id, &failure).await {
@@ -200,8 +188,8 @@ impl Shelf {
     /// # Errors
     /// The store fails.
     pub async fn is_wanted(&self, id: BackupId, now: DateTime<Utc>) -> Result<bool> {
-        let pinned = self.store.stat(&self.path(Part::Pin, id)).await?.is_some();
-        Ok(pinned || self.holds(id).await?.iter().any(|hold| hold.counts(now)))
+        let names = self.names_of(id).await?;
+        Ok(names.pins.contains_key(&id) || names.holds.iter().any(|hold| hold.counts(now)))
     }
 
     /// The lock that keeps a backup from being deleted. Its manifest was written last, so that is the last to be let go.

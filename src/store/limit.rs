@@ -106,6 +106,14 @@ impl Store for Limited {
         self.inner.delete(path).await
     }
 
+    async fn rename(&self, from: &str, to: &str) -> Result<bool> {
+        self.inner.rename(from, to).await
+    }
+
+    async fn settle(&self) -> bool {
+        self.inner.settle().await
+    }
+
     async fn clean(&self, prefix: &str) -> Result<Vec<String>> {
         self.inner.clean(prefix).await
     }

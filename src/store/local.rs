@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
+use tokio::sync::RwLock;
 
 use super::path::is_part;
 use super::{Missing, ObjectMeta, Store, Taken, Upload, check_path};
@@ -32,12 +34,17 @@ static SERIAL: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone, Debug)]
 pub struct Local {
     root: PathBuf,
+    /// Shared by all that is written at the moment, also by whom nobody waits for any more.
+    writes: Arc<RwLock<()>>,
 }
 
 impl Local {
     /// The store in the folder `root`, which is created with the first object.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Local { root: root.into() }
+        Local {
+            root: root.into(),
+            writes: Arc::default(),
+        }
     }
 
     /// Where an object lies in the file system.
@@ -62,7 +69,8 @@ impl Store for Local {
     async fn create(&self, path: &str) -> Result<Box<dyn Upload>> {
         check_path(path)?;
         let (store, path) = (self.clone(), path.to_owned());
-        blocking(move || Ok(Box::new(store.start(path)?) as Box<dyn Upload>)).await
+        let work = move || Ok(Box::new(store.start(path)?) as Box<dyn Upload>);
+        self.writing(work).await
     }
 
     async fn read(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
@@ -114,6 +122,27 @@ impl Store for Local {
         .context(context)
     }
 
+    async fn rename(&self, from: &str, to: &str) -> Result<bool> {
+        check_path(from)?;
+        check_path(to)?;
+        let (source, target, to_path, from_path) = (self.file(from), self.file(to), to.to_owned(), from.to_owned());
+        let context = format!("renaming {from} to {to} in {self}");
+        self.writing(move || match rename_new(&source, &target) {
+            Ok(()) => sync_folder(&target).map(|()| true),
+            Err(Errno::EXIST) => Err(Taken { path: to_path }.into()),
+            Err(Errno::NOENT) => Err(Missing { path: from_path }.into()),
+            Err(error) => Err(error.into()),
+        })
+        .await
+        .context(context)
+    }
+
+    async fn settle(&self) -> bool {
+        // Whoever writes has a share of it.
+        drop(self.writes.write().await);
+        true
+    }
+
     async fn clean(&self, prefix: &str) -> Result<Vec<String>> {
         let (store, prefix) = (self.clone(), prefix.to_owned());
         blocking(move || {
@@ -135,6 +164,17 @@ impl Store for Local {
 }
 
 impl Local {
+    /// Does what changes the folder on a thread that may block. It goes on there when nobody waits for it any more.
+    async fn writing<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let share = Arc::clone(&self.writes).read_owned().await;
+        blocking(move || {
+            let done = work();
+            drop(share);
+            done
+        })
+        .await
+    }
+
     /// Opens the unfinished object of `path`.
     fn start(&self, path: String) -> Result<LocalUpload> {
         let target = self.file(&path);
@@ -290,11 +330,11 @@ impl Upload for LocalUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let mut file = self.take_file()?;
         let size = bytes.len() as u64;
-        let (file, written) = blocking(move || {
+        let work = move || {
             let written = file.write_all(&bytes);
             Ok((file, written))
-        })
-        .await?;
+        };
+        let (file, written) = self.store.writing(work).await?;
         self.file = Some(file);
         written.with_context(|| self.store.explain(&format!("writing {}", self.path)))?;
         self.size += size;
@@ -302,7 +342,8 @@ impl Upload for LocalUpload {
     }
 
     async fn finish(self: Box<Self>, head: Bytes) -> Result<ObjectMeta> {
-        blocking(move || self.publish(&head)).await
+        let store = self.store.clone();
+        store.writing(move || self.publish(&head)).await
     }
 
     async fn abort(mut self: Box<Self>) -> Result<()> {

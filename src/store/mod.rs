@@ -15,11 +15,13 @@ mod path;
 pub mod s3;
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use rustix::io::Errno;
 
 use crate::error::Result;
 
@@ -65,6 +67,14 @@ pub trait Store: fmt::Display + Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>>;
     /// Removes an object; it is gone durably when this returns.
     async fn delete(&self, path: &str) -> Result<()>;
+    /// Gives an object another name, in one step that takes no room; `false` where the store has no such step.
+    async fn rename(&self, _from: &str, _to: &str) -> Result<bool> {
+        Ok(false)
+    }
+    /// Waits until nothing that was begun and given up in this process can still appear; `false` where that cannot be known.
+    async fn settle(&self) -> bool {
+        true
+    }
     /// Removes what killed runs left of unfinished objects under `prefix`, and nothing that is still being
     /// written; returns the paths that those objects would have had.
     async fn clean(&self, prefix: &str) -> Result<Vec<String>>;
@@ -99,6 +109,24 @@ pub struct Locked {
     pub path: String,
     /// When the lock ends; `None` where the store does not say, or where a legal hold has no end.
     pub until: Option<DateTime<Utc>>,
+}
+
+/// There is no room left: what a store across a network says of its disk or of a quota.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no room left in it")]
+pub struct Full;
+
+/// Whether a store failed because there is no room left in it, on its disk or by a quota.
+#[must_use]
+pub fn is_full(error: &anyhow::Error) -> bool {
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let system = cause.downcast_ref::<Errno>();
+        cause.is::<Full>()
+            || matches!(io, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+            || matches!(system, Some(&(Errno::NOSPC | Errno::DQUOT)))
+    };
+    error.chain().any(is_full)
 }
 
 fn until_when(until: Option<DateTime<Utc>>) -> String {

@@ -12,6 +12,7 @@ use crate::equal::{assert_same, is_list};
 use crate::support::{Run, Server, snapback};
 
 mod bad_input;
+mod full_disk;
 pub mod killed;
 mod pooled;
 mod verified;

@@ -19,6 +19,7 @@ mod equal_random;
 mod equal_round_trip;
 mod escapes;
 mod globals;
+mod history;
 mod huge_rows;
 mod keyboard;
 mod restore;

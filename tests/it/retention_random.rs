@@ -13,7 +13,7 @@ use snapback::clock::Clock;
 use snapback::config::Config;
 use snapback::job::{Destination, Job};
 use snapback::manifest::{BackupId, Depth, Kind, Manifest, Part};
-use snapback::prune::{Pruned, prune};
+use snapback::prune::InOneStore;
 use snapback::shelf::{Check, Claim, Failure, Inventory, Pin, Shelf};
 use snapback::store::{Local, put};
 use tempfile::TempDir;
@@ -258,6 +258,7 @@ impl World {
             kind: Kind::Scheduled,
             failed: self.now,
             error: "made to fail".to_owned(),
+            full: self.random.u32(..4) == 0,
         };
         shelf.record_failure(&failure).await.unwrap();
     }
@@ -317,21 +318,24 @@ impl World {
         let before = self.files();
         let inventory = shelf.inventory().await.unwrap();
         let newest = self.book(job, &destination.name).backups.keys().next_back().copied();
-        let last_run_failed = inventory.failures.iter().any(|failure| Some(failure.id) > newest);
+        let last_failure = inventory.failures.iter().max_by_key(|failure| failure.id);
+        let last_run_failed = last_failure.is_some_and(|failure| Some(failure.id) > newest && !failure.full);
         let mut failing = destination.clone();
         if self.random.u32(..4) == 0 {
             let local = Local::new(self.dir.path().join(&destination.name));
             failing.store = Arc::new(Faulty::new(local, Op::Delete, self.random.usize(..6)));
         }
-        let (now, mut pruned) = (self.now, Pruned::default());
-        let outcome = prune(
+        let now = self.now;
+        let pruning = InOneStore {
             job,
-            &failing,
-            &protect.into_iter().collect(),
-            &Clock::new(move || now),
-            &mut pruned,
-        )
-        .await;
+            destination: &failing,
+            protect: &protect.into_iter().collect(),
+            kept: Some(&BTreeSet::new()),
+            clock: &Clock::new(move || now),
+            force: false,
+        };
+        let done = pruning.run(inventory.into_summaries(), false).await;
+        let (outcome, pruned) = (done.failed.map_or(Ok(()), Err), done.pruned);
         // Whenever it stops, what is left is a history without a hole.
         assert!(pruned.deleted.is_sorted(), "{:?}", pruned.deleted);
         let after = self.files();
@@ -377,7 +381,7 @@ fn collect(root: &Path, folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 fn ids(inventory: &Inventory) -> BTreeSet<BackupId> {
-    inventory.backups.iter().map(|backup| backup.manifest.id).collect()
+    inventory.backups.iter().map(|backup| backup.summary.id).collect()
 }
 
 /// Makes sure that only what may go is gone, and takes it out of the book.
@@ -483,10 +487,16 @@ async fn what_is_pinned_while_a_pruning_is_under_way_stays() {
         }
         now
     });
-    let mut pruned = Pruned::default();
-    prune(&job, &destination, &BTreeSet::new(), &clock, &mut pruned)
-        .await
-        .unwrap();
-    assert_eq!(pruned.deleted, [taken(0), taken(2)]);
+    let pruning = InOneStore {
+        job: &job,
+        destination: &destination,
+        protect: &BTreeSet::new(),
+        kept: Some(&BTreeSet::new()),
+        clock: &clock,
+        force: false,
+    };
+    let done = pruning.run(BTreeMap::new(), false).await;
+    assert!(done.failed.is_none());
+    assert_eq!(done.pruned.deleted, [taken(0), taken(2)]);
     assert_eq!(ids(&shelf.inventory().await.unwrap()), [taken(1), taken(3)].into());
 }

@@ -18,6 +18,7 @@ pub async fn contract(store: &dyn Store) {
     never_overwrites(store).await;
     lists_by_prefix_in_order(store).await;
     deletes_again_and_again(store).await;
+    renames_in_one_step_or_not_at_all(store).await;
     refuses_paths_that_leave_it(store).await;
     leaves_unfinished_objects_of_the_living_alone(store).await;
 }
@@ -47,6 +48,28 @@ async fn appears_only_when_finished(store: &dyn Store) {
         }
         assert_eq!(store.stat("one/given-up").await.unwrap(), None);
     }
+}
+
+async fn renames_in_one_step_or_not_at_all(store: &dyn Store) {
+    for path in ["names/old", "names/taken"] {
+        put(store, path, Bytes::from_static(b"x")).await.unwrap();
+    }
+    let there = async |path: &str| store.stat(path).await.unwrap().is_some();
+    let renamed = store.rename("names/old", "names/new").await.unwrap();
+    assert_eq!(
+        (there("names/old").await, there("names/new").await),
+        (!renamed, renamed)
+    );
+    if renamed {
+        let error = store.rename("names/new", "names/taken").await.unwrap_err();
+        assert!(error.is::<Taken>() && there("names/new").await, "{error:#}");
+        let error = store.rename("names/old", "names/other").await.unwrap_err();
+        assert!(error.is::<Missing>(), "{error:#}");
+    }
+    for path in ["names/old", "names/new", "names/taken"] {
+        store.delete(path).await.unwrap();
+    }
+    assert!(store.settle().await);
 }
 
 async fn reads_ranges_and_refuses_what_is_not_there(store: &dyn Store) {

@@ -57,6 +57,7 @@ impl Args {
             parallel: parallel && format == Format::Directory,
             jobs,
             max_lock_wait: self.max_lock_wait.map(std::time::Duration::from_secs),
+            columns: std::sync::Arc::default(),
             options,
         })
     }

@@ -190,7 +190,7 @@ pub async fn go(globals: &Globals, asked: Asked<'_>, how: How<'_>) -> Result<Exi
     if how.dry_run {
         match globals.json {
             true => output::json(&Report { plan, outcome: None })?,
-            false => output::line(text(plan, asked.back).trim_end())?,
+            false => output::lines(text(plan, asked.back).trim_end())?,
         }
         plan.check()?;
         return Ok(ExitCode::SUCCESS);

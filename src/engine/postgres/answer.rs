@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use tokio_postgres::types::{FromSql, Type};
 
+use super::any_text::AnyText;
 use crate::error::Result;
-use crate::raw_text;
 
 /// Bytes of values that are kept together: they are let go together, too.
 const BLOCK: usize = 256 << 10;
@@ -124,22 +124,6 @@ pub struct Row {
     at: usize,
 }
 
-/// Text of any encoding, as [`raw`] keeps it. Reads `text`, `name`, `varchar`, `pg_node_tree` and the like.
-struct Text(String);
-
-impl<'a> FromSql<'a> for Text {
-    fn from_sql(_: &Type, bytes: &'a [u8]) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Text(raw_text::decode(bytes)))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        matches!(
-            *ty,
-            Type::TEXT | Type::NAME | Type::VARCHAR | Type::BPCHAR | Type::UNKNOWN | Type::CSTRING
-        )
-    }
-}
-
 impl Row {
     fn get<'a, T: FromSql<'a>>(&'a self, column: &str) -> Result<T> {
         self.nullable(column)?
@@ -173,29 +157,29 @@ impl Row {
     /// # Errors
     /// The column is missing, NULL or of another type: so for all of these.
     pub fn text(&self, column: &str) -> Result<String> {
-        Ok(self.get::<Text>(column)?.0)
+        Ok(self.get::<AnyText>(column)?.0)
     }
 
     /// A `text` or `name` that may be NULL.
     pub fn opt_text(&self, column: &str) -> Result<Option<String>> {
-        Ok(self.nullable::<Text>(column)?.map(|text| text.0))
+        Ok(self.nullable::<AnyText>(column)?.map(|text| text.0))
     }
 
     /// A `text[]` or `name[]`; NULL is the empty list.
     pub fn texts(&self, column: &str) -> Result<Vec<String>> {
-        let texts = self.nullable::<Vec<Text>>(column)?.unwrap_or_default();
+        let texts = self.nullable::<Vec<AnyText>>(column)?.unwrap_or_default();
         Ok(texts.into_iter().map(|text| text.0).collect())
     }
 
     /// A `text[]` or `name[]`; NULL is not the empty list.
     pub fn texts_or_null(&self, column: &str) -> Result<Option<Vec<String>>> {
-        let texts = self.nullable::<Vec<Text>>(column)?;
+        let texts = self.nullable::<Vec<AnyText>>(column)?;
         Ok(texts.map(|texts| texts.into_iter().map(|text| text.0).collect()))
     }
 
     /// A `text[]` whose elements may be NULL; NULL is the empty list.
     pub fn opt_texts(&self, column: &str) -> Result<Vec<Option<String>>> {
-        let texts = self.nullable::<Vec<Option<Text>>>(column)?.unwrap_or_default();
+        let texts = self.nullable::<Vec<Option<AnyText>>>(column)?.unwrap_or_default();
         Ok(texts.into_iter().map(|text| text.map(|text| text.0)).collect())
     }
 

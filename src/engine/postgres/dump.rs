@@ -1,6 +1,6 @@
 //! One dump, from connection to finished archive.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::catalog::object::{Oid, class};
 use super::catalog::sessions::Sessions;
-use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, preflight, table_data};
+use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, preflight, schema, table_data};
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::Target;
@@ -55,6 +55,22 @@ pub struct Request {
     pub jobs: usize,
     /// Cancels the dump when its locks make others wait for longer.
     pub max_lock_wait: Option<Duration>,
+    /// The order in which the values of rows are read, where it is not the tables' own.
+    pub columns: Arc<ColumnOrder>,
+}
+
+/// The columns of tables by schema and name, in the order in which an archive has their values.
+pub type ColumnOrder = HashMap<(String, String), Vec<String>>;
+
+/// The order of columns that `entries` have their rows in.
+#[must_use]
+pub fn column_order(entries: &[Entry]) -> ColumnOrder {
+    let rows = entries.iter().filter(|entry| entry.desc == "TABLE DATA");
+    let order = rows.filter_map(|entry| {
+        let name = (entry.namespace.clone()?, entry.tag.clone());
+        Some((name, entry.copy_columns()?))
+    });
+    order.collect()
 }
 
 impl Request {
@@ -105,6 +121,8 @@ pub struct Dumped {
     pub tables: Vec<manifest::Table>,
     /// The large objects that it has, all together.
     pub large_objects: manifest::LargeObjects,
+    /// Whose schema `public` is, where no entry tells (see [`schema::untold_owner`]).
+    pub public_owner: Option<String>,
     /// SHA-256 (hex) of all definitions.
     pub schema_hash: String,
     /// What the dump warned of.
@@ -273,9 +291,10 @@ impl Run<'_> {
         }
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
         let spelling = cat.server.spelling.within(&cat, &entries);
+        let public_owner = schema::untold_owner(&cat);
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
-        let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, progress), async {
+        let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, (request, progress)), async {
             workers.early_for_rows(writer.data().len()).await
         })?;
         let sessions = workers.for_rows(leader, &plan).await?;
@@ -308,6 +327,7 @@ impl Run<'_> {
             entries: counts,
             tables: contents.tables,
             large_objects: contents.large_objects,
+            public_owner,
             schema_hash,
             warnings,
             written: Written::default(),
@@ -359,12 +379,17 @@ pub fn random_key() -> Result<String> {
 }
 
 /// What is to be read for each entry that has data, in the order of the archive.
-async fn plan(leader: &Session, cat: &Catalog, writer: &Writer, progress: &dyn Progress) -> Result<rows::Plan> {
+async fn plan(
+    leader: &Session,
+    cat: &Catalog,
+    writer: &Writer,
+    (request, progress): (&Request, &dyn Progress),
+) -> Result<rows::Plan> {
     let mut data = Vec::new();
     for id in writer.data() {
         let object = cat.get(id).context("rows of an unknown object")?;
         let one = match &object.kind {
-            Kind::TableData(it) => rows::Data::Rows(Box::new(table_data::source(cat, it)?), 0),
+            Kind::TableData(it) => rows::Data::Rows(Box::new(rows_of(cat, it, &request.columns)?), 0),
             Kind::LargeObjectData => rows::Data::Objects(large_object::data_oids(cat, object)),
             _ => anyhow::bail!("entry {id} has no rows"),
         };
@@ -388,6 +413,17 @@ async fn plan(leader: &Session, cat: &Catalog, writer: &Writer, progress: &dyn P
         }),
         quote: cat.quote(),
     })
+}
+
+/// Where the rows of a table come from, in the order that is asked for.
+fn rows_of(cat: &Catalog, it: &table_data::TableData, order: &ColumnOrder) -> Result<table_data::Source> {
+    let mut source = table_data::source(cat, it)?;
+    if !order.is_empty()
+        && let Some(columns) = order.get(&(source.schema.clone(), source.name.clone()))
+    {
+        source.read_in_order(columns, &cat.quote());
+    }
+    Ok(source)
 }
 
 fn large_objects(data: &rows::Data) -> &[Oid] {

@@ -1,6 +1,7 @@
 //! The PostgreSQL engine: reads a database as pg_dump reads it, and loads one.
 
 mod answer;
+pub mod any_text;
 pub mod catalog;
 pub mod connect;
 pub mod dump;

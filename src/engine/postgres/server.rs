@@ -17,6 +17,8 @@ pub struct Server {
     pub database: String,
     /// The encoding of the dump's text (`client_encoding`; the database's own by default).
     pub encoding: String,
+    /// The encoding of the database (`server_encoding`).
+    pub database_encoding: String,
     /// `standard_conforming_strings`: whether backslashes are plain characters in literals.
     pub std_strings: bool,
     /// Whether the session's user is a superuser.

@@ -1,15 +1,14 @@
 //! One connection inside the dump's snapshot, and the queries that it answers.
 
-use bytes::BytesMut;
 use futures_util::TryStreamExt as _;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{ToSql, Type};
 
 use super::answer::Answer;
 pub use super::answer::Row;
+use super::any_text::AnyText;
 use super::connect::{Brake, Canceller, Held};
 use super::requests::Requests;
 use crate::error::Result;
-use crate::raw_text;
 
 /// What keeps the server from ending a transaction that idles on purpose; not every version has all of it.
 pub const NEVER_TIMED_OUT: &str = "\
@@ -37,29 +36,8 @@ pub struct Query {
 #[derive(Clone, Debug)]
 enum Param {
     Oids(Vec<u32>),
-    Text(RawText),
-    Texts(Vec<RawText>),
-}
-
-/// Text that is sent in its own encoding.
-#[derive(Clone, Debug)]
-struct RawText(String);
-
-impl ToSql for RawText {
-    fn to_sql(
-        &self,
-        _: &Type,
-        out: &mut BytesMut,
-    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.extend_from_slice(&raw_text::encode(&self.0));
-        Ok(IsNull::No)
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        *ty == Type::TEXT
-    }
-
-    to_sql_checked!();
+    Text(AnyText),
+    Texts(Vec<AnyText>),
 }
 
 impl Query {
@@ -114,14 +92,14 @@ impl Query {
     /// Adds a parameter of type `text`.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
-        self.params.push(Param::Text(RawText(text.into())));
+        self.params.push(Param::Text(AnyText(text.into())));
         self
     }
 
     /// Adds a parameter of type `text[]`.
     #[must_use]
     pub fn texts(mut self, texts: impl IntoIterator<Item = String>) -> Self {
-        self.params.push(Param::Texts(texts.into_iter().map(RawText).collect()));
+        self.params.push(Param::Texts(texts.into_iter().map(AnyText).collect()));
         self
     }
 }

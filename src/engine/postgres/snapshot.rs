@@ -126,7 +126,8 @@ async fn set_up(session: &Session, options: &SessionOptions, sql: &str) -> Resul
     Ok(server)
 }
 
-const OWN_ENCODING: &str =
+/// Makes that of the database the encoding of the session, until the end of the transaction: names are as they are then.
+pub const OWN_ENCODING: &str =
     "SELECT pg_catalog.set_config('client_encoding', pg_catalog.current_setting('server_encoding'), true)";
 
 async fn run(session: &Session, statement: Option<&str>) -> Result<()> {
@@ -216,6 +217,7 @@ async fn read_server(session: &Session) -> Result<Server> {
         "SELECT {}, pg_catalog.current_setting('server_version_num')::int4 AS version_num, \
                 pg_catalog.current_setting('server_version') AS version, \
                 pg_catalog.current_database() AS database, \
+                pg_catalog.current_setting('server_encoding') AS database_encoding, \
                 pg_catalog.current_setting('standard_conforming_strings') = 'on' AS std_strings, \
                 pg_catalog.current_setting('is_superuser') = 'on' AS superuser, \
                 pg_catalog.pg_is_in_recovery() AS in_recovery",
@@ -228,6 +230,7 @@ async fn read_server(session: &Session) -> Result<Server> {
         version_num: u32::try_from(row.int("version_num")?)?,
         version: row.text("version")?,
         database: row.text("database")?,
+        database_encoding: row.text("database_encoding")?,
         encoding: spelling.encoding.clone(),
         std_strings: row.bool("std_strings")?,
         superuser: row.bool("superuser")?,

@@ -3,10 +3,11 @@
 
 use std::collections::HashSet;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::properties::Properties;
 use super::target::{QUOTE, literal, quoted};
+use crate::engine::postgres::any_text::{AnyText, texts};
 use crate::engine::postgres::catalog::database::alter_setting;
 use crate::error::Result;
 
@@ -66,8 +67,8 @@ impl Live {
         let provider: String = row.try_get("provider")?;
         Ok(Some(Live {
             oid,
-            owner: row.try_get("owner")?,
-            comment: row.try_get("comment")?,
+            owner: row.try_get::<_, AnyText>("owner")?.0,
+            comment: row.try_get::<_, Option<AnyText>>("comment")?.map(|it| it.0),
             encoding: row.try_get("encoding")?,
             size: row.try_get("size")?,
             allows_connections: row.try_get("datallowconn")?,
@@ -159,7 +160,7 @@ pub async fn names(client: &Client) -> Result<HashSet<String>> {
     let rows = client
         .query("SELECT datname::text FROM pg_catalog.pg_database", &[])
         .await?;
-    rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+    Ok(texts(&rows)?.into_iter().collect())
 }
 
 /// Major version of the server.
@@ -206,9 +207,11 @@ async fn settings(client: &Client, oid: u32) -> Result<Vec<(Option<String>, Stri
             &[&oid],
         )
         .await?;
-    rows.into_iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect()
+    let setting = |row: Row| {
+        let (role, AnyText(setting)): (Option<AnyText>, _) = (row.try_get(0)?, row.try_get(1)?);
+        Ok((role.map(|it| it.0), setting))
+    };
+    rows.into_iter().map(setting).collect()
 }
 
 async fn grants(client: &Client, oid: u32) -> Result<Vec<Grant>> {
@@ -225,8 +228,8 @@ async fn grants(client: &Client, oid: u32) -> Result<Vec<Grant>> {
     rows.into_iter()
         .map(|row| {
             Ok(Grant {
-                grantor: row.try_get(0)?,
-                grantee: row.try_get(1)?,
+                grantor: row.try_get::<_, AnyText>(0)?.0,
+                grantee: row.try_get::<_, Option<AnyText>>(1)?.map(|it| it.0),
                 privilege: row.try_get(2)?,
                 grantable: row.try_get(3)?,
             })
@@ -242,9 +245,8 @@ async fn labels(client: &Client, oid: u32) -> Result<Vec<(String, String)>> {
             &[&oid],
         )
         .await?;
-    rows.into_iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect()
+    let label = |row: Row| Ok((row.try_get::<_, AnyText>(0)?.0, row.try_get::<_, AnyText>(1)?.0));
+    rows.into_iter().map(label).collect()
 }
 
 /// The grants of a database as statements. While it is loaded nobody but its owner is let in, so also what is

@@ -153,13 +153,13 @@ impl Content {
     }
 
     async fn of_backup(job: &Job, id: &str, options: Arc<RestoreOptions>) -> Result<Content> {
-        let stock = Stock::read(job).await?;
+        let stock = Stock::for_backup(job, id).await?;
         let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
-        let mut others = stock.find(id)?;
+        let mut others = stock.find(id).await?;
         let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;
         let mut dump = job.dump.clone();
-        dump.session.spelling.clone_from(&copy.backup.manifest.spelling);
+        dump.session.spelling.clone_from(&copy.manifest.spelling);
         Ok(Content {
             body: Body::Archive(Arc::new(reader)),
             dump,
@@ -169,7 +169,7 @@ impl Content {
             keys: job.keys.clone(),
             from: From::Backup {
                 shelf: copy.shelf,
-                manifest: Box::new(copy.backup.manifest),
+                manifest: copy.manifest,
                 others,
             },
         })
@@ -236,6 +236,15 @@ impl Content {
     pub fn backup(&self) -> Option<BackupId> {
         match &self.from {
             From::Backup { manifest, .. } => Some(manifest.id),
+            From::File { .. } => None,
+        }
+    }
+
+    /// The role that schema `public` belonged to, where only the manifest tells.
+    #[must_use]
+    pub fn public_owner(&self) -> Option<&str> {
+        match &self.from {
+            From::Backup { manifest, .. } => manifest.public_owner.as_deref(),
             From::File { .. } => None,
         }
     }
@@ -308,7 +317,7 @@ impl Content {
                     let (copy, reader) = nearest(others, &self.keys, &mut |text| warn(text)).await?;
                     let (entries, _) = changes::changed(reader.entries(), &self.options);
                     self.body = Body::Archive(Arc::new(reader.with_entries(entries)?));
-                    (*shelf, **manifest) = (copy.shelf, copy.backup.manifest);
+                    (*shelf, *manifest) = (copy.shelf, copy.manifest);
                 }
                 Ok(Expected {
                     tables: manifest.tables.clone(),
@@ -457,7 +466,7 @@ async fn nearest(copies: &mut Vec<Copy>, keys: &Keys, warn: &mut (dyn FnMut(Stri
 }
 
 async fn open(copy: &mut Copy, keys: &Keys) -> Result<Reader> {
-    let manifest = &mut copy.backup.manifest;
+    let manifest = &mut copy.manifest;
     stored::unseal(manifest, keys)?;
     let source = stored::archive(&copy.shelf, manifest, keys).await?;
     let path = copy.shelf.file_path(&manifest.archive.name);

@@ -8,18 +8,22 @@ use serde::Serialize;
 
 use super::null_sink::{Head, NullSink};
 use super::origin::Expected;
+use super::watch::Watch;
 use crate::archive::reader::Reader;
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::source::Source;
 use crate::archive::toc::Entry;
-use crate::engine::postgres::connect::Dsn;
-use crate::engine::postgres::dump::{Dumped, Request, dump, dump_within};
+use crate::engine::postgres::connect::{Dsn, connect};
+use crate::engine::postgres::dump::{Dumped, Request, column_order, dump, dump_within, entries_within};
+use crate::engine::postgres::load::make_again;
 use crate::engine::postgres::progress::Silent;
 use crate::engine::postgres::session::Session;
+use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{LargeObjects, Table};
 use crate::row_hash::RowHash;
 use crate::seal::Compression;
+use crate::sql::quote::Quote;
 
 /// What was compared and found equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,18 +44,29 @@ pub struct Proof {
     pub left_out: u64,
 }
 
-/// Differences that are named in a message, at most.
-const NAMED: usize = 5;
-
-/// Compares the database of `dsn` with the rows that are `expected` and with `entries`.
+/// Compares the database of `dsn` with the rows that are `expected` and with `entries`; tells `watch` what is as good as
+/// equal.
 ///
 /// # Errors
 /// [`Exit::Damaged`]: something is missing or different. Or the database cannot be read.
-pub async fn prove(dsn: &Dsn, expected: &Expected, entries: &[Entry], request: &Request) -> Result<Proof> {
+pub async fn prove(
+    dsn: &Dsn,
+    expected: &Expected,
+    entries: &[Entry],
+    request: &Request,
+    watch: &Watch,
+) -> Result<Proof> {
     let head = Head::default();
-    let dumped = dump(dsn, &forgetful(request), Box::new(NullSink::new(head.clone())), &Silent).await?;
+    let sink = Box::new(NullSink::new(head.clone()));
+    let dumped = dump(dsn, &comparable(request, entries), sink, &Silent).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
-    compare(&dumped, reader.entries(), expected, entries)
+    let mut compared = compare(&dumped, reader.entries(), expected, entries);
+    if !compared.privileges.is_empty() {
+        let session = Arc::new(connect(dsn).await?);
+        session.run(&format!("BEGIN; {OWN_ENCODING}")).await?;
+        compared.without_effect(&session, dsn, watch).await?;
+    }
+    compared.judge(expected, entries)
 }
 
 /// The same over a session, as its transaction sees the database. Says also what is there and not among the `known` entries.
@@ -65,12 +80,15 @@ pub async fn prove_within(
     entries: &[Entry],
     known: &[Entry],
     request: &Request,
+    watch: &Watch,
 ) -> Result<(Proof, Vec<String>)> {
     let head = Head::default();
     let sink = Box::new(NullSink::new(head.clone()));
-    let dumped = dump_within(session, dsn, &forgetful(request), sink).await?;
+    let dumped = dump_within(session, dsn, &comparable(request, entries), sink).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
-    let proof = compare(&dumped, reader.entries(), expected, entries)?;
+    let mut compared = compare(&dumped, reader.entries(), expected, entries);
+    compared.without_effect(session, dsn, watch).await?;
+    let proof = compared.judge(expected, entries)?;
     let known: BTreeSet<_> = known.iter().map(key).collect();
     let besides = reader
         .entries()
@@ -79,49 +97,103 @@ pub async fn prove_within(
     Ok((proof, besides.map(name_of).collect()))
 }
 
-/// A dump that nobody reads.
-fn forgetful(request: &Request) -> Request {
+/// What is not as it was.
+struct Compared {
+    differences: Vec<String>,
+    /// Entries that are missing and only give privileges.
+    privileges: Vec<Entry>,
+}
+
+impl Compared {
+    /// Passes over privileges that are missing though their statements have run, because these change nothing: what an
+    /// extension's script grants is told apart by its owner, who may have been another one; and a role that does not own
+    /// schema `public` gives nothing of it. It is tried in the transaction of the session, and taken back.
+    async fn without_effect(&mut self, session: &Arc<Session>, dsn: &Dsn, watch: &Watch) -> Result<()> {
+        if self.privileges.is_empty() {
+            return Ok(());
+        }
+        session.run("SAVEPOINT again").await?;
+        let tried = async {
+            make_again(session, &self.privileges, Quote::standard(18)).await?;
+            entries_within(session, dsn).await
+        };
+        let tried = tried.await;
+        session
+            .run("ROLLBACK TO SAVEPOINT again; RELEASE SAVEPOINT again")
+            .await?;
+        // What cannot be tried counts as missing.
+        let Ok((now, _)) = tried else { return Ok(()) };
+        let now: BTreeSet<_> = now.iter().map(key).collect();
+        self.privileges.retain(|entry| {
+            let effective = now.contains(&key(entry));
+            if !effective {
+                let name = name_of(entry);
+                watch.warn(format!(
+                    "{name}: its statements change nothing here, where the owner may be another one"
+                ));
+            }
+            effective
+        });
+        Ok(())
+    }
+
+    fn judge(self, expected: &Expected, entries: &[Entry]) -> Result<Proof> {
+        let missing = self
+            .privileges
+            .iter()
+            .map(|entry| format!("{} is missing", name_of(entry)));
+        let differences: Vec<String> = self.differences.into_iter().chain(missing).collect();
+        if differences.is_empty() {
+            return Ok(Proof {
+                tables: expected.tables.len(),
+                rows: expected.tables.iter().map(|table| table.rows).sum(),
+                objects: entries.iter().filter(|entry| counts(entry)).count(),
+                sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
+                large_objects: expected.large_objects.as_ref().map_or(0, |objects| objects.count),
+                ..Proof::default()
+            });
+        }
+        // All are named: who has to help himself needs to know each of them.
+        let message = format!(
+            "the restored database is not what was backed up: {}",
+            differences.join("; ")
+        );
+        Err(Fail::new(Exit::Damaged, message)
+            .hint(
+                "nothing was replaced, and the backup is still there: `snapback verify --full` tells whether it is whole. If \
+                 it is, something in the database changed what was loaded - a trigger, a rule, a function - or this is a \
+                 fault of Snapback; pg_restore reads the archive too",
+            )
+            .into())
+    }
+}
+
+/// A dump that nobody reads, of rows in the order of columns that those of the archive have.
+fn comparable(request: &Request, entries: &[Entry]) -> Request {
     Request {
         compress: Compression::NONE,
         max_lock_wait: None,
+        columns: Arc::new(column_order(entries)),
         ..request.clone()
     }
 }
 
-fn compare(dumped: &Dumped, found: &[Entry], expected: &Expected, entries: &[Entry]) -> Result<Proof> {
+fn compare(dumped: &Dumped, found: &[Entry], expected: &Expected, entries: &[Entry]) -> Compared {
     let mut differences = tables(expected, &dumped.tables, entries);
     differences.extend(large_objects(expected.large_objects.as_ref(), &dumped.large_objects));
-    differences.extend(objects(entries, found));
-    if differences.is_empty() {
-        return Ok(Proof {
-            tables: expected.tables.len(),
-            rows: expected.tables.iter().map(|table| table.rows).sum(),
-            objects: entries.iter().filter(|entry| counts(entry)).count(),
-            sequences: entries.iter().filter(|entry| entry.desc == "SEQUENCE SET").count(),
-            large_objects: expected.large_objects.as_ref().map_or(0, |objects| objects.count),
-            ..Proof::default()
-        });
+    let (others, privileges) = objects(entries, found);
+    differences.extend(others);
+    Compared {
+        differences,
+        privileges,
     }
-    let more = match differences.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    differences.truncate(NAMED);
-    Err(Fail::new(
-        Exit::Damaged,
-        format!(
-            "the restored database is not what was backed up: {}{more}",
-            differences.join("; ")
-        ),
-    )
-    .hint("nothing was replaced; `snapback verify` checks the backup, an older one may be good")
-    .into())
 }
 
 /// Tables of the manifest that are not there or have other rows. Partitions whose rows were loaded through their
 /// root are compared as one, because which of them a row goes to may depend on the database (hashes of enums do).
 fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> {
     let roots = roots(entries);
+    let mixed = mixed(entries);
     let found = contents(found, &roots);
     let hashes = wanted.hashes;
     let differ = |(name, wanted): (String, RowHash)| match found.get(&name) {
@@ -129,7 +201,9 @@ fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> 
         Some(it) if it.rows != wanted.rows => {
             Some(format!("table {name} has {} rows instead of {}", it.rows, wanted.rows))
         }
-        Some(it) if hashes && it.hash() != wanted.hash() => Some(format!("table {name} has other rows")),
+        Some(it) if hashes && !mixed.contains(name.as_str()) && it.hash() != wanted.hash() => {
+            Some(format!("table {name} has other rows"))
+        }
         Some(_) => None,
     };
     contents(&wanted.tables, &roots)
@@ -161,6 +235,23 @@ fn roots(entries: &[Entry]) -> BTreeMap<Name<'_>, &str> {
     through_root.collect()
 }
 
+/// Roots whose partitions have their columns in different orders: a row that came into another partition has another text,
+/// so that only rows can be counted.
+fn mixed(entries: &[Entry]) -> BTreeSet<&str> {
+    let mut orders: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut mixed = BTreeSet::new();
+    for entry in entries {
+        let Some(root) = entry.defn.strip_prefix(LOAD_VIA_ROOT).map(str::trim_end) else {
+            continue;
+        };
+        let columns = entry.copy_columns().unwrap_or_default();
+        if *orders.entry(root).or_insert_with(|| columns.clone()) != columns {
+            mixed.insert(root);
+        }
+    }
+    mixed
+}
+
 /// Rows and hashes by table, or by the root of tables that have one.
 fn contents(tables: &[Table], roots: &BTreeMap<Name<'_>, &str>) -> BTreeMap<String, RowHash> {
     let mut contents: BTreeMap<String, RowHash> = BTreeMap::new();
@@ -175,14 +266,15 @@ fn contents(tables: &[Table], roots: &BTreeMap<Name<'_>, &str>) -> BTreeMap<Stri
 }
 
 /// Objects of the archive that are not there, constraints that lost their validity, and sequences that stand
-/// elsewhere.
-fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
+/// elsewhere; and privileges that are not there.
+fn objects(wanted: &[Entry], found: &[Entry]) -> (Vec<String>, Vec<Entry>) {
     let found: BTreeMap<_, &Entry> = found.iter().map(|entry| (key(entry), entry)).collect();
     let mut seen = BTreeSet::new();
-    let mut differences = Vec::new();
+    let (mut differences, mut privileges) = (Vec::new(), Vec::new());
     for entry in wanted.iter().filter(|entry| counts(entry) && seen.insert(key(entry))) {
         let name = name_of(entry);
         match found.get(&key(entry)) {
+            None if matches!(entry.desc.as_str(), "ACL" | "DEFAULT ACL") => privileges.push(entry.clone()),
             None => differences.push(format!("{name} is missing")),
             Some(it) if entry.desc == "SEQUENCE SET" && it.defn != entry.defn => {
                 differences.push(format!("sequence {} stands elsewhere", entry.tag));
@@ -194,7 +286,7 @@ fn objects(wanted: &[Entry], found: &[Entry]) -> Vec<String> {
             Some(_) => {}
         }
     }
-    differences
+    (differences, privileges)
 }
 
 /// Whether the entry says who owns something. What is left out of it is not compared, and neither are schemas and the like,
@@ -296,8 +388,17 @@ mod tests {
         let entries = [rows("a"), rows("b")];
         let wanted = [table("a", 1, 10), table("b", 1, u128::MAX)];
         assert!(tables(&exactly(&wanted), &[table("a", 2, 9), table("b", 0, 0)], &entries).is_empty());
-        let differ = tables(&exactly(&wanted), &[table("a", 2, 8), table("b", 0, 0)], &entries);
+        let others = [table("a", 2, 8), table("b", 0, 0)];
+        let differ = tables(&exactly(&wanted), &others, &entries);
         assert_eq!(differ, ["table public.root has other rows"]);
+        // Where their columns are in different orders, a row that moved is another text.
+        let [mut a, b] = entries;
+        a.copy_stmt = "COPY public.root (x, y) FROM stdin;\n".to_owned();
+        let fewer = [table("a", 1, 8), table("b", 0, 0)];
+        let mixed = [a, b];
+        assert!(tables(&exactly(&wanted), &others, &mixed).is_empty());
+        let differ = tables(&exactly(&wanted), &fewer, &mixed);
+        assert_eq!(differ, ["table public.root has 1 rows instead of 2"]);
     }
 
     #[test]
@@ -320,7 +421,7 @@ mod tests {
             owned("TABLE", "boss"),
             owned("VIEW", ""),
         ];
-        assert!(objects(&wanted, &wanted).is_empty());
+        assert!(objects(&wanted, &wanted).0.is_empty());
         let found = [
             owned("TABLE", "other"),
             owned("VIEW", "other"),
@@ -328,7 +429,7 @@ mod tests {
             with("FK CONSTRAINT", "ALTER TABLE a ADD CONSTRAINT it NOT VALID;\n"),
         ];
         assert_eq!(
-            objects(&wanted, &found),
+            objects(&wanted, &found).0,
             [
                 "sequence it stands elsewhere",
                 "INDEX it is missing",

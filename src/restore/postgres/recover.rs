@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use super::lock;
 use super::marker::{self, State};
 use super::target::{AS_IT_WAS, READ_WRITE, Target, UNTIMED, quoted, run};
+use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 
 /// One database that a killed restore left.
@@ -87,7 +88,7 @@ pub async fn drop_unfinished(target: &Target, client: &Client, name: &str) -> Re
     if !subscriptions.is_empty() {
         let inside = target.session(name).await?;
         for row in subscriptions {
-            let subscription = quoted(row.try_get(0)?);
+            let subscription = quoted(&row.try_get::<_, AnyText>(0)?.0);
             run(&inside, &format!("ALTER SUBSCRIPTION {subscription} DISABLE")).await?;
             run(
                 &inside,
@@ -134,7 +135,7 @@ async fn unmarked(client: &Client, database: &str) -> Result<Vec<String>> {
         .await?;
     let mut names = Vec::new();
     for row in rows {
-        let name: String = row.try_get(0)?;
+        let AnyText(name) = row.try_get(0)?;
         if name.rsplit_once("_restoring_").is_some_and(|(start, stamp)| {
             let room = marker::MAX_NAME - "_restoring_".len() - stamp.len();
             start == database || (database.starts_with(start) && room - start.len() < 4)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use tokio::sync::Mutex;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +85,8 @@ pub struct Prepared<'a> {
     merged: bool,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
+    /// Taken while the safety snapshot is.
+    safety: Mutex<()>,
 }
 
 /// The database that is being made.
@@ -135,6 +138,10 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::New(_) => target.outside(&database).await?,
         };
         pooled::refuse(&target, &client).await?;
+        // No entry names it.
+        if chosen.is_none() {
+            needs.roles.extend(content.public_owner().map(str::to_owned));
+        }
         if request.mode != Mode::InPlace && !live::names(&client).await?.contains(&database) {
             let entries = chosen.as_deref().unwrap_or(content.entries());
             needs.add(Archived::find(entries)?.needs());
@@ -205,6 +212,7 @@ impl<'a> Prepared<'a> {
             chosen,
             part,
             new_tables,
+            safety: Mutex::new(()),
         })
     }
 
@@ -237,7 +245,8 @@ impl<'a> Prepared<'a> {
             let alone = self.until(self.lock()).await?;
             let expected = self.check().await?;
             let safety = match &alone.live {
-                Some(_) if !self.is_new() => self.until(self.back_up(None)).await?,
+                // It hears itself that it is cancelled, and clears away what it began.
+                Some(_) if !self.is_new() => self.back_up(None).await?,
                 _ => None,
             };
             let taken = live::names(&alone.client).await?;
@@ -320,7 +329,15 @@ impl<'a> Prepared<'a> {
 
     /// Runs a part of the restore unless it is cancelled meanwhile.
     pub(super) async fn until<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        unless(&self.request.cancel, work).await
+        let cancelled = async {
+            self.request.cancel.cancelled().await;
+            // A safety snapshot hears of that itself, and clears away what it began.
+            drop(self.safety.lock().await);
+        };
+        tokio::select! {
+            result = work => result,
+            () = cancelled => Err(Fail::new(Exit::Interrupted, "the restore was cancelled").into()),
+        }
     }
 
     /// For as long as people may want to go back, no pruning takes what this restore is made of.
@@ -351,6 +368,7 @@ impl<'a> Prepared<'a> {
             tracing::warn!("restoring {:?} without a safety snapshot, as asked", self.database);
             return Ok(None);
         }
+        let _ends_by_itself = self.safety.lock().await;
         watch.step(Step::Safety).await;
         let request = backup::Request {
             label: Some(format!("before the restore of {}", self.content)),
@@ -429,6 +447,9 @@ impl<'a> Prepared<'a> {
         let watch = &self.request.watch;
         let dsn = self.target.dsn(new.name);
         let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
+        if self.content.public_owner().is_some() {
+            self.give_public(&self.target.session(new.name).await?).await?;
+        }
         self.load_all(&load).await?;
         watch.step(Step::Analyse).await;
         let brought = analyse::brought(self.entries());
@@ -437,9 +458,9 @@ impl<'a> Prepared<'a> {
         match &self.chosen {
             Some(chosen) => {
                 let entries = self.provable(chosen);
-                prove(&dsn, new.expected, &entries, &self.content.dump).await
+                prove(&dsn, new.expected, &entries, &self.content.dump, watch).await
             }
-            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump).await,
+            None => prove(&dsn, new.expected, reader.entries(), &self.content.dump, watch).await,
         }
     }
 

@@ -11,6 +11,7 @@ use super::target::{Target, UNTIMED, quoted, run};
 use crate::archive::options::RestoreOptions;
 use crate::archive::script::{Adapted, Kind, Piece, Purpose, Script, Statement, roles};
 use crate::archive::toc::{Entry, Section};
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::load::script::Loaded;
 use crate::error::{Exit, Fail, Result};
 
@@ -129,8 +130,9 @@ async fn count(loaded: &Loaded, target: &Target, database: &str) -> Result<()> {
     let client = target.session(database).await?;
     run(&client, UNTIMED).await?;
     run(&client, "SET row_security = off").await?;
-    let known = loaded.rows.iter().filter(|(oid, _)| !loaded.uncounted.contains(oid));
-    let (tables, rows): (Vec<u32>, Vec<i64>) = known
+    let (tables, rows): (Vec<u32>, Vec<i64>) = loaded
+        .rows
+        .iter()
         .map(|(oid, rows)| (*oid, i64::try_from(*rows).unwrap_or(i64::MAX)))
         .unzip();
     let roots = client
@@ -147,7 +149,7 @@ async fn count(loaded: &Loaded, target: &Target, database: &str) -> Result<()> {
         let found = rows_in(&client, table).await?;
         if found != wanted {
             let name = "SELECT $1::pg_catalog.oid::pg_catalog.regclass::text";
-            let name: String = client.query_one(name, &[&table]).await?.try_get(0)?;
+            let AnyText(name) = client.query_one(name, &[&table]).await?.try_get(0)?;
             let message = format!("the restored table {name} has {found} rows, and {wanted} were loaded into it");
             return Err(Fail::new(Exit::Damaged, message)
                 .hint("see which triggers or rules the script creates before its rows")

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::live::{self, Live};
 use super::needs::Needs;
-use super::target::Target;
+use super::target::{Target, run};
+use crate::engine::postgres::any_text::{self, AnyText};
+use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::Result;
+use crate::raw_text;
 
 /// The server as a restore finds it.
 #[derive(Debug)]
@@ -132,14 +135,15 @@ async fn rights(client: &Client, database: &str, needs: &Needs) -> Result<Rights
         )
         .await?;
     let owners: Vec<&str> = needs.owners.iter().map(String::as_str).collect();
-    let foreign = texts(
+    let foreign = names(
         client,
-        "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname = ANY($1) \
+        "SELECT pg_catalog.textsend(rolname::text) FROM pg_catalog.pg_roles \
+         WHERE pg_catalog.textsend(rolname::text) = ANY($1) \
          AND NOT pg_catalog.pg_has_role(oid, 'MEMBER') ORDER BY rolname",
         &owners,
     );
     Ok(Rights {
-        role: row.try_get(0)?,
+        role: row.try_get::<_, AnyText>(0)?.0,
         superuser: row.try_get(1)?,
         create_database: row.try_get::<_, bool>(1)? || row.try_get(2)?,
         owns_live: row.try_get(3)?,
@@ -152,8 +156,11 @@ async fn missing(client: &Client, needs: &Needs) -> Result<Missing> {
     let wanted = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>();
     let lacking = async |names: Vec<String>, exist: &str| {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let query = format!("SELECT name FROM pg_catalog.unnest($1::text[]) AS name WHERE name NOT IN ({exist})");
-        texts(client, &query, &names).await
+        let query = format!(
+            "SELECT name FROM pg_catalog.unnest($1::bytea[]) AS name \
+             WHERE name NOT IN (SELECT pg_catalog.textsend(name) FROM ({exist}) AS exist (name))"
+        );
+        self::names(client, &query, &names).await
     };
     Ok(Missing {
         // Predefined roles and the like exist everywhere; pg_roles has them.
@@ -172,8 +179,19 @@ async fn missing(client: &Client, needs: &Needs) -> Result<Missing> {
 }
 
 async fn texts(client: &Client, query: &str, names: &[&str]) -> Result<Vec<String>> {
-    let rows = client.query(query, &[&names]).await?;
-    rows.into_iter().map(|row| Ok(row.try_get(0)?)).collect()
+    any_text::texts(&client.query(query, &[&names]).await?)
+}
+
+/// Names that a query has as bytes. Those of an archive are in the encoding of its database, in which the server has them
+/// too; they need be no text in the encoding of the database that `client` is in.
+async fn names(client: &Client, query: &str, names: &[&str]) -> Result<Vec<String>> {
+    run(client, &format!("BEGIN READ ONLY; {OWN_ENCODING}")).await?;
+    let names: Vec<_> = names.iter().map(|name| raw_text::encode(name)).collect();
+    let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
+    let found = client.query(query, &[&names]).await?;
+    run(client, "COMMIT").await?;
+    let name = |row: &Row| Ok(raw_text::decode(row.try_get(0)?));
+    found.iter().map(name).collect()
 }
 
 async fn live_state(target: &Target, client: &Client, database: &str, live: Live) -> Result<LiveState> {
@@ -196,8 +214,8 @@ async fn live_state(target: &Target, client: &Client, database: &str, live: Live
     for row in clients {
         newest = newest.max(row.try_get(3)?);
         connected.push(Clients {
-            application: row.try_get(0)?,
-            user: row.try_get(1)?,
+            application: row.try_get::<_, AnyText>(0)?.0,
+            user: row.try_get::<_, AnyText>(1)?.0,
             count: row.try_get(2)?,
         });
     }

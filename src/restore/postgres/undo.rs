@@ -19,7 +19,7 @@ use crate::engine::postgres::connect::connect;
 use crate::engine::postgres::identity;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
-use crate::manifest::BackupId;
+use crate::manifest::{BackupId, Summary};
 use crate::shelf::Stock;
 
 /// How an undo went.
@@ -78,13 +78,12 @@ async fn in_place(
     since: Option<DateTime<Utc>>,
 ) -> Result<Option<BackupId>> {
     let dsn = target.dsn(database);
-    let (Ok(stock), Ok(session)) = (Stock::read(job).await, connect(&dsn).await) else {
+    let (Ok(summaries), Ok(session)) = (summaries(job, since).await, connect(&dsn).await) else {
         return Ok(None);
     };
     let here = identity::read(&session, &dsn).await?;
-    let backups = stock.inventories().flat_map(|inventory| &inventory.backups);
-    let mut taken: Vec<(BackupId, u64)> = backups
-        .map(|backup| &backup.manifest)
+    let mut taken: Vec<(BackupId, u64)> = summaries
+        .iter()
         .filter(|it| it.source.same_database(&here) && since.is_none_or(|since| it.started > since))
         .filter_map(|it| Some((it.id, it.in_place.as_ref()?.transaction)))
         .collect();
@@ -103,6 +102,21 @@ async fn in_place(
         }
     }
     Ok(None)
+}
+
+/// What the manifests of all backups say, or of those that were taken since a time.
+async fn summaries(job: &Job, since: Option<DateTime<Utc>>) -> Result<Vec<Summary>> {
+    let Some(since) = since else {
+        let inventories = Stock::read(job).await?.shelves.into_iter();
+        let backups = inventories.flat_map(|(_, inventory)| inventory.backups);
+        return Ok(backups.map(|backup| backup.summary).collect());
+    };
+    let stock = Stock::names(job).await?;
+    let mut summaries = Vec::new();
+    for id in stock.ids().into_iter().take_while(|id| *id >= BackupId::at(since)) {
+        summaries.extend(stock.summary(id).await?);
+    }
+    Ok(summaries)
 }
 
 fn forgotten(job: &Job, database: &str, id: BackupId) -> anyhow::Error {

@@ -112,14 +112,14 @@ impl Content {
                 return Ok((Content::File { file, keys }, Vec::new()));
             }
         };
-        let stock = Stock::read(from).await?;
+        let stock = Stock::for_backup(from, id).await?;
         let warnings = stock
             .unreachable
             .iter()
             .map(|(_, error)| format!("{error:#}"))
             .collect();
-        let copies = stock.find(id)?;
-        let first = copies.first().map(|copy| copy.backup.manifest.clone());
+        let copies = stock.find(id).await?;
+        let first = copies.first().map(|copy| (*copy.manifest).clone());
         let mut manifest = first.ok_or_else(|| Fail::new(Exit::NotFound, format!("there is no backup {id}")))?;
         if manifest.source.engine != Engine::Sqlite {
             let message = format!(
@@ -211,7 +211,7 @@ impl Content {
         let mut holds = Vec::new();
         for copy in copies {
             // What cannot be written to can be read all the same, and nobody prunes it.
-            if let Ok(hold) = copy.shelf.hold(copy.backup.manifest.id, until).await {
+            if let Ok(hold) = copy.shelf.hold(copy.backup.summary.id, until).await {
                 holds.push((copy.shelf.clone(), hold));
             }
         }

@@ -17,7 +17,7 @@ pub async fn safety(job: &Job, named: Option<&str>) -> Result<BackupId> {
     }
     let is_safety = |id: &BackupId| {
         let mut copies = stock.copies(*id);
-        copies.any(|(_, backup)| backup.manifest.kind == Kind::Safety && backup.present)
+        copies.any(|(_, backup)| backup.summary.kind == Kind::Safety && backup.present)
     };
     let newest = stock.ids().into_iter().find(is_safety);
     newest.ok_or_else(|| {

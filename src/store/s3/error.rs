@@ -3,6 +3,7 @@
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use super::super::Full;
 use super::S3;
 use super::unanswered::{cause, unanswered};
 use crate::error::{Exit, Fail};
@@ -69,8 +70,27 @@ impl S3 {
         };
         let mut fail = Fail::new(exit(&error), format!("{what}: {said}"));
         fail.hint = hint(&error).map(str::to_owned);
-        fail.into()
+        match is_full(&error) {
+            true => anyhow::Error::new(Full).context(fail),
+            false => fail.into(),
+        }
     }
+}
+
+/// Whether the server has no room left, in the words of those that say so.
+fn is_full<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let says_so = |message: &str| {
+        let message = message.to_ascii_lowercase();
+        ["no space left", "quota", "disk full"]
+            .iter()
+            .any(|words| message.contains(words))
+    };
+    status(error) == Some(507)
+        || matches!(
+            code(error),
+            Some("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage")
+        )
+        || message(error).is_some_and(says_so)
 }
 
 fn exit<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Exit {

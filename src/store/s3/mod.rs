@@ -22,6 +22,7 @@ mod upload;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,9 +57,36 @@ pub struct S3 {
     server: Server,
     options: Arc<S3Options>,
     condition: Arc<Condition>,
+    /// A request that lets an object appear was given up before it was answered.
+    in_doubt: Arc<AtomicBool>,
+}
+
+/// A request that lets an object appear. Dropped before its answer came, it leaves a doubt.
+struct Appearing<'a> {
+    in_doubt: &'a AtomicBool,
+    answered: bool,
+}
+
+impl Drop for Appearing<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.in_doubt.store(true, Ordering::SeqCst);
+        }
+    }
 }
 
 impl S3 {
+    /// Waits for the answer to a request that lets an object appear.
+    async fn appearing<T>(&self, request: impl Future<Output = T>) -> T {
+        let mut appearing = Appearing {
+            in_doubt: &self.in_doubt,
+            answered: false,
+        };
+        let answer = request.await;
+        appearing.answered = true;
+        answer
+    }
+
     /// The store that `options` describe. Nothing is read or reached before the first request.
     #[must_use]
     pub fn new(options: S3Options) -> Self {
@@ -66,6 +94,7 @@ impl S3 {
             client: Arc::default(),
             server: Server::default(),
             condition: Arc::default(),
+            in_doubt: Arc::default(),
             options: Arc::new(options),
         }
     }
@@ -290,6 +319,10 @@ impl Store for S3 {
             },
             Err(error) => Err(self.explain(error, &format!("deleting {path} in {self}"))),
         }
+    }
+
+    async fn settle(&self) -> bool {
+        !self.in_doubt.swap(false, Ordering::SeqCst)
     }
 
     async fn clean(&self, prefix: &str) -> Result<Vec<String>> {

@@ -206,7 +206,7 @@ impl S3Upload {
         let request = request
             .customize()
             .config_override(self.store.options.patience(bytes.len()));
-        match request.send().await {
+        match self.store.appearing(request.send()).await {
             Ok(answer) => Ok(answer.e_tag().map(str::to_owned)),
             Err(error) if is_taken(&error) => Err(self.is_taken()),
             Err(error) => Err(self.store.explain(error, &self.doing("uploading"))),
@@ -239,7 +239,7 @@ impl S3Upload {
             .if_none_match(condition::NONE)
             .set_request_payer(self.store.options.payer())
             .multipart_upload(parts);
-        match request.send().await {
+        match self.store.appearing(request.send()).await {
             Ok(answer) => Ok(sent.answered(answer.e_tag())),
             Err(error) if is_taken(&error) => Err(self.is_taken()),
             Err(error) => Err(self.store.explain(error, &self.doing("completing the upload of"))),

@@ -85,7 +85,26 @@ fn a_signal_cancels_cleanly() {
                 .any(|name| name.ends_with(".dump") || name.ends_with(".json")),
             "{left:?}"
         );
+        assert!(
+            !left.iter().any(|name| name.ends_with(".run")),
+            "a claim is left: {left:?}"
+        );
     }
     house.backup();
     assert_eq!(house.listed().len(), 1);
+}
+
+#[test]
+fn a_run_that_was_killed_on_this_machine_is_known_as_dead() {
+    let house = House::new();
+    let mut child = paused_at(&house, "verify");
+    let listed = house.run(&["list"]).ok().stdout;
+    assert!(listed.contains("is under way, or was killed"), "{listed}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let listed = house.run(&["list"]).ok().stdout;
+    assert!(listed.contains("was killed: that process is gone"), "{listed}");
+    house.backup();
+    let listed = house.run(&["list"]).ok().stdout;
+    assert!(!listed.contains("killed"), "{listed}");
 }

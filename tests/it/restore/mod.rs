@@ -1,14 +1,19 @@
 //! Restores: the swap and what can happen to it, the whole story with the real program, and its bad days.
 
+mod columns;
+mod encodings;
 mod event_triggers;
 mod failures;
 mod foreign_roles;
 mod from;
 mod in_place;
 mod in_place_tables;
+mod kept;
 mod kills;
 mod late_rows;
 mod proof;
+mod public;
+mod random;
 mod rows;
 mod search_path;
 mod selection;

@@ -136,3 +136,37 @@ fn settings_of_the_database_change_no_value_on_its_way() {
         .ok();
     assert_eq!(site.server.psql("copy", "SELECT count(*) FROM public.t"), "500");
 }
+
+/// What an extension grants is told apart by its owner: once that is another one, the dump has grants that change nothing.
+#[test]
+fn privileges_that_an_extension_gives_itself_are_not_missing() {
+    let folder = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
+    let extension = folder.path().join("extension");
+    std::fs::create_dir(&extension).unwrap();
+    let control = "default_version = '1.0'\nrelocatable = false\nschema = granting\n";
+    std::fs::write(extension.join("granting.control"), control).unwrap();
+    let script = "CREATE TABLE t (a int, b text); GRANT SELECT (a) ON t TO PUBLIC; GRANT SELECT ON t TO pg_monitor; \
+        CREATE VIEW v AS SELECT a FROM t; GRANT SELECT (a) ON v TO pg_monitor;\n\
+        CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION f() FROM PUBLIC;\n";
+    std::fs::write(extension.join("granting--1.0.sql"), script).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let path = format!("extension_control_path=$system:{}", folder.path().display());
+    let server = crate::support::Server::start_with(18, &[&path]);
+    server.create_database("app");
+    server.psql(
+        "app",
+        "CREATE ROLE other; CREATE SCHEMA granting; CREATE EXTENSION granting; ALTER TABLE granting.t OWNER TO other; \
+         ALTER VIEW granting.v OWNER TO other; ALTER FUNCTION granting.f() OWNER TO other",
+    );
+    let site = Site::on(server, "app", "postgres");
+    site.backup();
+    for mode in ["swap", "in-place"] {
+        let run = site.run(&["restore", "app", "--yes", "--mode", mode]).ok();
+        assert!(
+            run.stderr.contains("COLUMN t.a: its statements change nothing"),
+            "{}",
+            run.stderr
+        );
+    }
+}

@@ -47,6 +47,11 @@ fn a_signal_at_any_step_takes_everything_back() {
             assert_eq!(child.wait().unwrap().code(), Some(INTERRUPTED), "{mode}, {step}");
             assert_eq!(site.server.psql("app", "SELECT am_i FROM who"), "old", "{mode}, {step}");
             assert_eq!(site.databases(), before, "{mode}, {step}");
+            let claim = std::fs::read_dir(site.backups()).unwrap().find_map(|entry| {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                name.ends_with(".run").then_some(name)
+            });
+            assert_eq!(claim, None, "{mode}, {step}");
         }
     }
     site.restore(&[]);

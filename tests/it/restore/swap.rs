@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use snapback::config::Config;
 use snapback::engine::postgres::connect::Dsn;
 use snapback::restore::postgres::marker::{Marker, State, VERSION};
 use snapback::restore::postgres::swap::{Aside, Swap, Swapped, swap};
@@ -12,6 +13,7 @@ use snapback::restore::postgres::target::Target;
 use snapback::restore::postgres::watch::{Step, Watch};
 use snapback::restore::postgres::{kept, live::Live, recover, undo};
 
+use super::Site;
 use crate::support::Server;
 
 fn target(server: &Server) -> Target {
@@ -315,26 +317,32 @@ fn a_new_database_has_what_the_live_one_has() {
 
 #[test]
 fn kept_databases_expire_but_never_the_only_copy() {
-    let server = Server::start(15);
-    for name in ["app", "old", "only_copy"] {
-        server.create_database(name);
+    let site = Site::new(15, "app");
+    let safety = site.backup();
+    for name in ["old", "pruned", "only_copy"] {
+        site.server.create_database(name);
     }
     let at: DateTime<Utc> = "2026-11-01T00:00:00Z".parse().unwrap();
     let mut old = marker(State::Kept, "app", at);
-    server.psql("postgres", &old.statement("only_copy"));
+    site.server.psql("postgres", &old.statement("only_copy"));
     old.safety = Some("20261101T000000Z".parse().unwrap());
-    server.psql("postgres", &old.statement("old"));
+    site.server.psql("postgres", &old.statement("pruned"));
+    old.safety = Some(safety.parse().unwrap());
+    site.server.psql("postgres", &old.statement("old"));
+    let file = site.folder().join("snapback.toml");
+    let config = Config::load(Some(&file), &Default::default(), at).unwrap();
     runtime().block_on(async {
-        let target = target(&server);
         let now = at + TimeDelta::days(8);
-        let gone = kept::expire(&target, "app", TimeDelta::days(7), now, |_| true)
+        let found = kept::prune(&config.jobs[0], now, kept::Wishes::default())
             .await
             .unwrap();
-        assert_eq!(gone.len(), 1);
-        let left = kept::list(&target, "app").await.unwrap();
         assert_eq!(
-            left.iter().map(|kept| kept.name.as_str()).collect::<Vec<_>>(),
-            ["only_copy"]
+            found.dropped.iter().map(|kept| kept.name.as_str()).collect::<Vec<_>>(),
+            ["old"]
         );
     });
+    assert_eq!(
+        site.databases(),
+        ["app", "only_copy", "postgres", "pruned", "template0", "template1"]
+    );
 }

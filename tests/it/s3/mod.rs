@@ -3,6 +3,7 @@
 mod credentials;
 mod faults;
 mod garage;
+mod history;
 mod program;
 mod requests;
 mod slow;

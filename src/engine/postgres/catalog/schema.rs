@@ -2,7 +2,7 @@
 
 use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, Object, Oid};
-use super::{Kind, Step, acl, attachment, select};
+use super::{Catalog, Kind, Step, acl, attachment, select};
 use crate::archive::toc::Section;
 use crate::engine::postgres::session::Query;
 use crate::error::Result;
@@ -69,6 +69,23 @@ pub const READ: Step = Step {
         Ok(())
     },
 };
+
+/// Whose schema `public` is, where that is another role than the one which made the cluster, and pg_dump does not tell: before
+/// 15 it takes the owner for given.
+#[must_use]
+pub fn untold_owner(cat: &Catalog) -> Option<String> {
+    if cat.server.major() >= 15 {
+        return None;
+    }
+    let public = cat.objects().find_map(|object| match &object.kind {
+        Kind::Namespace(it) if object.name == "public" => Some(it),
+        _ => None,
+    })?;
+    (public.nspowner != BOOTSTRAP_ROLE).then(|| public.owner.clone())
+}
+
+/// The role that initdb made, and whose template0's `public` is.
+const BOOTSTRAP_ROLE: Oid = 10;
 
 /// What the new database's public schema will have after `ALTER SCHEMA … OWNER`, whatever `pg_init_privs`
 /// remembers here: that row is gone once somebody has dropped and made the schema again.

@@ -69,6 +69,13 @@ pub const VALUES: Step = Step {
             .filter(|(_, table)| table.relpersistence != 'u' || !cat.server.in_recovery)
             .map(|(_, table)| table.oid)
             .collect();
+        if wanted.is_empty() {
+            return None;
+        }
+        // XML is always made of UTF-8, which this encoding does not become.
+        if cat.server.major() < 18 && cat.server.database_encoding == "MULE_INTERNAL" {
+            return Some(one_by_one(cat, &wanted));
+        }
         let sql = if cat.server.major() >= 18 {
             "SELECT seq.oid, data.last_value, data.is_called
              FROM unnest($1) AS seq(oid), LATERAL pg_catalog.pg_get_sequence_data(seq.oid) AS data"
@@ -83,10 +90,25 @@ pub const VALUES: Step = Step {
                         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                    OFFSET 0) AS value"
         };
-        (!wanted.is_empty()).then(|| Query::new(sql).oids(wanted))
+        Some(Query::new(sql).oids(wanted))
     },
     absorb: |cat, rows| rows.iter().try_for_each(|row| absorb_value(cat, row)),
 };
+
+/// The values of sequences, each read by a part of its own.
+fn one_by_one(cat: &Catalog, sequences: &[Oid]) -> Query {
+    let part = |oid: &Oid| {
+        let object = cat.get(cat.table_id(*oid)?)?;
+        let name = cat
+            .quote()
+            .qualified(cat.namespace_name(object.namespace)?, &object.name);
+        Some(format!(
+            "SELECT {oid}::pg_catalog.oid AS oid, last_value, is_called FROM {name}"
+        ))
+    };
+    let parts: Vec<_> = sequences.iter().filter_map(part).collect();
+    Query::new(parts.join(" UNION ALL "))
+}
 
 /// Whether this dump has values of sequences at all.
 fn values_wanted(cat: &Catalog) -> bool {

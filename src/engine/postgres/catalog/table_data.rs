@@ -1,5 +1,7 @@
 //! The rows of tables: which are dumped, and the statements that carry them.
 
+use std::borrow::Cow;
+
 use anyhow::Context as _;
 
 use super::emit::Emit;
@@ -11,6 +13,7 @@ use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::Section;
 use crate::engine::postgres::session::{Query, Row};
 use crate::error::Result;
+use crate::sql::quote::Quote;
 
 /// The rows of a table; also the value of a sequence and the refresh of a materialized view.
 #[derive(Debug, Default)]
@@ -201,20 +204,8 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
         .filter(|column| column.generated == '\0')
         .map(|column| q.id(&column.name))
         .collect();
-    let names = written.join(", ");
-    let column_list = if written.is_empty() {
-        String::new()
-    } else {
-        format!("({names})")
-    };
+    let column_list = list(&written);
     let filter = it.filtercond.clone().unwrap_or_default();
-    // A foreign table and a filter need a query.
-    let copy_out = if filter.is_empty() && table.relkind != 'f' {
-        format!("COPY {qualified} {column_list} TO stdout")
-    } else {
-        let selected = if names.is_empty() { "*" } else { &names };
-        format!("COPY (SELECT {selected} FROM {qualified} {filter}) TO stdout")
-    };
     let (root, target) = match partition_root(cat, it.table) {
         Some((root, forced)) => {
             let target = if forced { name(cat, root)? } else { qualified.clone() };
@@ -222,7 +213,7 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
         }
         None => (None, qualified.clone()),
     };
-    Ok(Source {
+    let mut source = Source {
         oid: table.oid,
         relkind: table.relkind,
         copy_in: format!("COPY {target} {column_list} FROM stdin;\n"),
@@ -241,11 +232,62 @@ pub fn source(cat: &Catalog, it: &TableData) -> Result<Source> {
         filter,
         by_ctid: table.relkind == 'r' && table.amname.as_deref() == Some("heap"),
         pages: pages(table.relpages) + pages(table.toastpages),
-        copy_out,
+        copy_out: String::new(),
         target,
         root,
         needs_override: columns.iter().any(|column| column.identity == 'a'),
-    })
+    };
+    source.copy_out = source.copy_out();
+    Ok(source)
+}
+
+/// Columns as COPY names them; nothing where there are none.
+fn list(quoted: &[Cow<'_, str>]) -> String {
+    match quoted {
+        [] => String::new(),
+        names => format!("({})", names.join(", ")),
+    }
+}
+
+impl Source {
+    /// Reads these columns in this order, where they are the table's in any order: rows can only be compared with others of
+    /// the same order, and a restored child table may have another one than its original.
+    pub fn read_in_order(&mut self, columns: &[String], quote: &Quote) {
+        let written = self.columns.iter().filter(|column| !column.generated);
+        let mut own: Vec<&str> = written.map(|column| column.name.as_str()).collect();
+        let mut wanted: Vec<&str> = columns.iter().map(String::as_str).collect();
+        own.sort_unstable();
+        wanted.sort_unstable();
+        if own != wanted {
+            return;
+        }
+        let quoted: Vec<_> = columns.iter().map(|name| quote.id(name)).collect();
+        self.column_list = list(&quoted);
+        self.copy_out = self.copy_out();
+    }
+
+    /// The columns without the parentheses around them.
+    #[must_use]
+    pub fn selected(&self) -> &str {
+        let inside = self
+            .column_list
+            .strip_prefix('(')
+            .and_then(|list| list.strip_suffix(')'));
+        inside.unwrap_or_default()
+    }
+
+    fn copy_out(&self) -> String {
+        let (qualified, filter) = (&self.qualified, &self.filter);
+        // A foreign table and a filter need a query.
+        if filter.is_empty() && self.relkind != 'f' {
+            return format!("COPY {qualified} {} TO stdout", self.column_list);
+        }
+        let selected = match self.selected() {
+            "" => "*",
+            names => names,
+        };
+        format!("COPY (SELECT {selected} FROM {qualified} {filter}) TO stdout")
+    }
 }
 
 /// `relpages` is declared as a signed integer, but is a block number.

@@ -33,6 +33,7 @@ pub use params::{Params, params};
 use super::session::Session;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
+use greeting::Asked;
 use stream::{Carrier, Ready, Socket, Stream};
 
 /// Major versions that the engine writes the dialect of.
@@ -133,11 +134,22 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T,
 }
 
 async fn attempt(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Session, Failure> {
+    if dsn.encoding_as_set {
+        return log_in(dsn, host, layer, Asked::AsSet).await.map(|(session, _)| session);
+    }
+    match log_in(dsn, host, layer, Asked::Utf8).await {
+        // What is text in no encoding, or in one that does not become UTF-8, can only be had as it is.
+        Ok((_, encoding)) if encoding == "SQL_ASCII" => {}
+        Err(Failure::Refused(error)) if failure::sql_state(&error) == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {}
+        outcome => return outcome.map(|(session, _)| session),
+    }
+    log_in(dsn, host, layer, Asked::Bytes).await.map(|(session, _)| session)
+}
+
+/// A session, and the encoding of its database.
+async fn log_in(dsn: &Dsn, host: &Host, layer: Layer, asked: Asked) -> Result<(Session, String), Failure> {
     let carrier = carrier(dsn, host, layer).await.map_err(Failure::Absent)?;
-    let stream = match dsn.encoding_as_set {
-        true => Stream::encoding_as_set(carrier),
-        false => Stream::new(carrier),
-    };
+    let stream = Stream::new(carrier, asked);
     let brake = stream.brake();
     let connected = driver_config(dsn, host).connect_raw(stream, Ready).await;
     let (client, mut connection) = connected.map_err(|error| match error.as_db_error() {
@@ -146,6 +158,7 @@ async fn attempt(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Session, Failur
         None => Failure::Refused(error.into()),
     })?;
     check_version(connection.parameter("server_version")).map_err(Failure::Refused)?;
+    let encoding = connection.parameter("server_encoding").unwrap_or_default().to_owned();
     tokio::spawn(async move {
         // Notices are for the log only; an error reaches whoever waits for an answer.
         while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
@@ -167,7 +180,7 @@ async fn attempt(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Session, Failur
         host: host.clone(),
         layer,
     };
-    Ok(Session::new(client, canceller, brake))
+    Ok((Session::new(client, canceller, brake), encoding))
 }
 
 fn driver_config(dsn: &Dsn, host: &Host) -> tokio_postgres::Config {
@@ -345,7 +358,9 @@ impl Canceller {
     /// The server cannot be reached.
     pub async fn cancel(&self) -> Result<()> {
         let carrier = carrier(&self.dsn, &self.host, self.layer).await?;
-        self.token.cancel_query_raw(Stream::new(carrier), Ready).await?;
+        self.token
+            .cancel_query_raw(Stream::new(carrier, Asked::Utf8), Ready)
+            .await?;
         Ok(())
     }
 }

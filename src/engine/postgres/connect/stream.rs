@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use super::brake::Brake;
-use super::greeting::{self, Greeting};
+use super::greeting::{self, Asked, Reported};
 use crate::raw_text;
 
 /// A connected socket; it has no TLS layer yet, or never gets one.
@@ -62,14 +62,15 @@ pub(super) type Carrier = Box<dyn TlsStream + Send + Unpin>;
 /// A carrier on which statements are put back into the database's encoding.
 ///
 /// The driver takes statements as UTF-8 only, while names may be in any encoding and are kept as
-/// [`raw`] keeps them. So messages that hold a statement are encoded here, with their length, on their way
+/// [`raw_text`] keeps them. So messages that hold a statement are encoded here, with their length, on their way
 /// out. Everything else passes unchanged; a parameter is bytes already.
 pub(super) struct Stream {
     inner: Carrier,
     brake: Brake,
-    /// What the server says before it is ready, where that may be in any encoding.
-    greeting: Option<Greeting>,
-    /// The start of a message that may have to be changed.
+    asked: Asked,
+    /// The settings that the server reports may be in any encoding.
+    reported: Reported,
+    /// What the driver wrote and is not sent yet: first whole messages, then the start of one.
     partial: BytesMut,
     /// Whole messages that are not sent yet.
     ready: BytesMut,
@@ -80,24 +81,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(inner: Carrier) -> Self {
+    /// For a session whose encoding is `asked` for.
+    pub(super) fn new(inner: Carrier, asked: Asked) -> Self {
         Stream {
             inner,
             brake: Brake::default(),
-            greeting: None,
+            asked,
+            reported: Reported::default(),
             partial: BytesMut::new(),
             ready: BytesMut::new(),
             unchanged: 0,
             started: false,
-        }
-    }
-
-    /// The same for a session that takes its encoding from the server's settings, as libpq's do: the driver always
-    /// asks for UTF-8.
-    pub(super) fn encoding_as_set(inner: Carrier) -> Self {
-        Stream {
-            greeting: Some(Greeting::default()),
-            ..Stream::new(inner)
         }
     }
 
@@ -121,7 +115,7 @@ impl Stream {
             if self.started && matches!(message[0], b'Q' | b'P') && has_kept(&message) {
                 self.ready.extend_from_slice(&encode(&message));
             } else if !self.started {
-                let message = greeting::startup(&message, self.greeting.is_some());
+                let message = greeting::startup(&message, self.asked);
                 self.ready.extend_from_slice(&message);
             } else {
                 self.ready.extend_from_slice(&message);
@@ -163,7 +157,7 @@ impl Stream {
 /// Type and length of a message.
 const HEAD: usize = 5;
 
-/// Whether a kept byte (U+10FF00 and up, see [`raw`]) may be in there.
+/// Whether a kept byte (U+10FF00 and up, see [`raw_text`]) may be in there.
 fn has_kept(message: &[u8]) -> bool {
     memchr_iter(0xF4, message).any(|at| message.get(at + 1) == Some(&0x8F))
 }
@@ -193,9 +187,7 @@ impl AsyncRead for Stream {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        if let Some(greeting) = &mut self.greeting {
-            greeting.pass(&mut buf.filled_mut()[before..]);
-        }
+        self.reported.pass(&mut buf.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -256,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_read_while_the_brake_is_held() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut stream = Stream::new(Box::new(Socket::Unix(ours)));
+        let mut stream = Stream::new(Box::new(Socket::Unix(ours)), Asked::Utf8);
         let brake = stream.brake();
         let (first, second) = (brake.hold(), brake.hold());
         theirs.write_all(b"x").await.unwrap();
@@ -272,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn statements_leave_in_their_own_encoding() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut stream = Stream::new(Box::new(Socket::Unix(ours)));
+        let mut stream = Stream::new(Box::new(Socket::Unix(ours)), Asked::Utf8);
         let startup = [0, 0, 0, 8, 0, 3, 0, 0];
         let kept = raw_text::decode(b"caf\xe9");
         let message = |kind: u8, body: &[u8]| {

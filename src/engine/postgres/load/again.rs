@@ -5,23 +5,23 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::name_of;
-use super::session::Encoding;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::required::{Pass, pass};
 use crate::archive::toc::Entry;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::raw_text;
 use crate::sql::quote::Quote;
 
 /// Runs the statements of `entries`, which were read of the database that `session` is in: definitions, then
-/// privileges, then what needs these. Planner statistics are left to an ANALYZE.
+/// privileges, then what needs these. Planner statistics are left to an ANALYZE. The session is in the encoding of the
+/// database.
 ///
 /// # Errors
 /// Something cannot be made any more: the error names it, and the transaction has failed.
 pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> Result<()> {
     let client = session.client();
-    let encoding = Encoding::of_server(client).await?;
     // They were written as the session writes of itself, and not as what was loaded since.
     client.batch_execute("RESET lc_monetary").await?;
     let options = RestoreOptions {
@@ -35,8 +35,7 @@ pub async fn make_again(session: &Session, entries: &[Entry], quote: Quote) -> R
             if pass(entry) != turn || entry.desc == "STATISTICS DATA" {
                 continue;
             }
-            let definition = script.definition(at);
-            let sql = encoding.text(client, &definition).await?;
+            let sql = raw_text::decode(&script.definition(at));
             let made = client.batch_execute(&sql).await;
             made.with_context(|| format!("making {} again", name_of(entry)))?;
         }

@@ -3,6 +3,7 @@
 use crate::archive::script::{Piece, Reading};
 use crate::archive::toc::Entry;
 use crate::error::Result;
+use crate::raw_text;
 
 use super::session::Loader;
 
@@ -33,7 +34,7 @@ impl Loader {
     }
 
     async fn send(&self, batch: &[u8]) -> Result<()> {
-        let sql = self.text(batch).await?;
+        let sql = raw_text::decode(batch);
         self.client().batch_execute(&sql).await?;
         self.archive.progress.loaded(batch.len() as u64);
         Ok(())

@@ -5,6 +5,7 @@
 
 mod again;
 mod binary;
+mod encoding;
 pub mod graph;
 mod inserts;
 mod remove;

@@ -2,15 +2,16 @@
 
 use anyhow::Context as _;
 
-use super::session::Encoding;
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::session::Session;
 use crate::error::Result;
+use crate::raw_text;
 use crate::sql::quote::Quote;
 
-/// Drops what `entries` describe, which were read of the database that `session` is in, inside its transaction.
+/// Drops what `entries` describe, which were read of the database that `session` is in, inside its transaction. The session is in the
+/// encoding of the database.
 ///
 /// # Errors
 /// Something cannot be dropped: it is another role's. The transaction has failed then.
@@ -19,7 +20,6 @@ pub async fn remove(session: &Session, mut entries: Vec<Entry>, quote: Quote) ->
     entries.retain(|entry| !matches!(entry.desc.as_str(), "CONSTRAINT" | "INDEX"));
     entries.iter_mut().for_each(cascade);
     let client = session.client();
-    let encoding = Encoding::of_server(client).await?;
     let options = RestoreOptions {
         clean: true,
         // Dropping a base type takes its functions along, which have drop statements of their own.
@@ -27,7 +27,7 @@ pub async fn remove(session: &Session, mut entries: Vec<Entry>, quote: Quote) ->
         ..RestoreOptions::default()
     };
     let sql = Script::new(entries.into(), options, quote).drops();
-    let sql = encoding.text(client, &sql).await?;
+    let sql = raw_text::decode(&sql);
     client.batch_execute(&sql).await.context("removing what is there")
 }
 

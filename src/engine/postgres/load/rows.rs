@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use tokio_postgres::error::SqlState;
@@ -17,7 +17,6 @@ use super::stream::{Block, Stream};
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
-use crate::raw_text;
 
 /// Tables with less than this many bytes of rows are not worth the statements that prepare for them.
 const WORTH_PREPARING: u64 = 1 << 20;
@@ -47,11 +46,7 @@ impl Loader {
         let (begin, end, back) = match (&own, &self.archive.within) {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
-            (Some(table), _) => {
-                let table = raw_text::encode(table);
-                let table = self.text(&table).await?;
-                (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK")
-            }
+            (Some(table), _) => (format!("BEGIN; TRUNCATE TABLE ONLY {table}"), "COMMIT", "ROLLBACK"),
             (None, Some(_)) => (
                 "SAVEPOINT rows".to_owned(),
                 "RELEASE SAVEPOINT rows",
@@ -129,10 +124,9 @@ impl Loader {
         shared.await.with_context(|| format!("restoring {}", name_of(entry)))
     }
 
-    /// What the rows of `entry` are made of, if they can be sent in binary. That format has no encoding of its
-    /// own, so the archive's must be the session's.
+    /// What the rows of `entry` are made of, if they can be sent in binary. The driver knows columns by UTF-8 only.
     async fn columns(&self, entry: &Entry) -> Result<Option<Columns>> {
-        if self.encoding.name != "UTF8" || self.encoding.any_bytes {
+        if !self.all_utf8 {
             return Ok(None);
         }
         let Some((table, columns)) = target(entry) else {
@@ -142,26 +136,21 @@ impl Loader {
         Ok(Columns::of(statement.columns().iter().map(Column::type_)))
     }
 
-    async fn copy_statement(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<String> {
-        let copy = raw_text::encode(&entry.copy_stmt);
-        let copy = self.text(&copy).await?;
-        let Some(copy) = copy.trim_end().strip_suffix(';') else {
-            bail!("its rows are INSERT statements, which only pg_restore loads");
-        };
+    async fn copy_in(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<Pin<Box<CopyInSink<Bytes>>>> {
+        let copy = entry.copy_stmt.trim_end();
+        let copy = copy.strip_suffix(';').context("its COPY is no whole statement")?;
         let mut options = Vec::new();
-        if self.encoding.name != "UTF8" {
-            options.push(format!("ENCODING '{}'", self.encoding.name));
-        }
         if freeze {
-            options.push("FREEZE".to_owned());
+            options.push("FREEZE");
         }
         if binary {
-            options.push("FORMAT binary".to_owned());
+            options.push("FORMAT binary");
         }
-        Ok(match options.as_slice() {
+        let statement = match options.as_slice() {
             [] => copy.to_owned(),
             options => format!("{copy} WITH ({})", options.join(", ")),
-        })
+        };
+        Ok(Box::pin(self.client().copy_in(&statement).await?))
     }
 
     /// Sends rows for as long as there are some: in binary where their `columns` are known, but as text from the
@@ -203,11 +192,6 @@ impl Loader {
     async fn send_rows(&self, sink: &mut Pin<Box<CopyInSink<Bytes>>>, rows: Bytes) -> Result<()> {
         self.archive.progress.loaded(rows.len() as u64);
         Ok(sink.send(rows).await?)
-    }
-
-    async fn copy_in(&self, entry: &Entry, freeze: bool, binary: bool) -> Result<Pin<Box<CopyInSink<Bytes>>>> {
-        let statement = self.copy_statement(entry, freeze, binary).await?;
-        Ok(Box::pin(self.client().copy_in(&statement).await?))
     }
 
     async fn large_objects(&mut self, id: DumpId) -> Result<()> {

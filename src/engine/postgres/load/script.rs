@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -12,9 +12,11 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Progress;
-use super::session::{Encoding, SETTINGS, code, index_settings};
+use super::encoding::Encoding;
+use super::session::{SETTINGS, code, index_settings};
 use crate::archive::options::RestoreOptions;
 use crate::archive::script::{Adapted, Kind, Piece, Script, Statement};
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::error::{Exit, Fail, Result};
 use crate::sql::quote::Quote;
@@ -42,8 +44,6 @@ pub struct Loaded {
     pub left_out: u64,
     /// Rows that the server took in, by the OID of the table.
     pub rows: BTreeMap<u32, u64>,
-    /// Tables some of whose rows the server could not count.
-    pub uncounted: Vec<u32>,
 }
 
 /// Pieces that wait for the server, at most.
@@ -171,10 +171,7 @@ impl Session {
             .await?;
         let server_encoding: String = row.try_get(0)?;
         let session = Session {
-            encoding: Encoding {
-                any_bytes: server_encoding == "SQL_ASCII",
-                name: server_encoding.clone(),
-            },
+            encoding: Encoding::of_server(&server_encoding),
             client,
             role,
             progress,
@@ -196,8 +193,9 @@ impl Session {
             .role
             .as_deref()
             .map(|role| format!("; SET ROLE {}", Quote::standard(14).id(role)));
+        let encoding = self.encoding.of_session();
         let settings = format!(
-            "{SETTINGS}; {timeouts}; {}{}",
+            "SET client_encoding = '{encoding}'; {SETTINGS}; {timeouts}; {}{}",
             index_settings(1),
             role.unwrap_or_default()
         );
@@ -285,10 +283,7 @@ impl Session {
     /// Finds out which table a name means now.
     async fn find(&mut self, table: &str) -> Result<()> {
         let name = crate::raw_text::encode(table);
-        let found = match self.encoding.any_bytes && std::str::from_utf8(&name).is_err() {
-            true => bail!("the name of the table is not UTF-8 text"),
-            false => self.encoding.text(&self.client, &name).await?,
-        };
+        let found = AnyText(self.encoding.text(&self.client, &name).await?);
         let row = self
             .client
             .query_one("SELECT $1::text::pg_catalog.regclass::pg_catalog.oid", &[&found])
@@ -338,18 +333,14 @@ impl Session {
             _ => None,
         });
         let rows = rows.sum();
-        let hidden = sql.starts_with("DO $snapback$");
-        self.took(rows, hidden);
+        self.took(rows);
         Ok(())
     }
 
     /// Counts rows of the table that is being filled.
-    fn took(&mut self, rows: u64, hidden: bool) {
+    fn took(&mut self, rows: u64) {
         let Some((_, table)) = &self.table else { return };
         *self.loaded.rows.entry(*table).or_default() += rows;
-        if hidden {
-            self.loaded.uncounted.push(*table);
-        }
     }
 
     async fn copy(
@@ -361,7 +352,7 @@ impl Session {
         self.loaded.statements += 1;
         let rows = self.copy_rows(statement, table, pieces).await;
         let rows = rows.with_context(|| place(statement))?;
-        self.took(rows, false);
+        self.took(rows);
         Ok(())
     }
 

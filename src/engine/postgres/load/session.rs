@@ -1,6 +1,5 @@
 //! One connection of a load: its settings, and the statements of entries.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -21,16 +20,8 @@ pub(super) struct Loader {
     pub(super) archive: Archive,
     pub(super) session: Arc<Session>,
     script: Script,
-    pub(super) encoding: Encoding,
-}
-
-/// The encoding of the archive, and whether the server knows how to convert it.
-#[derive(Clone, Debug)]
-pub(super) struct Encoding {
-    /// `client_encoding` of the dump.
-    pub(super) name: String,
-    /// The database takes any bytes.
-    pub(super) any_bytes: bool,
+    /// Archive and database are both in UTF-8.
+    pub(super) all_utf8: bool,
 }
 
 /// Statements that are sent together, at most.
@@ -42,7 +33,7 @@ const ATTEMPTS: u32 = 4;
 
 /// Settings that no role's or database's own may change. Nothing of a database that is not live yet must be
 /// durable before the swap, whose commit is.
-pub(super) const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET synchronous_commit = off; \
+pub(super) const SETTINGS: &str = "SET synchronous_commit = off; \
     SET idle_session_timeout = 0; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
     SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET array_nulls = on; SET transform_null_equals = off";
@@ -88,23 +79,23 @@ impl Loader {
         let version: String = row.try_get(0)?;
         let quote = Quote::standard(version.parse::<u32>()? / 10_000);
         let entries = archive.reader.entries();
+        let encoding = encoding(entries);
         let mut loader = Loader {
             script: Script::new(entries.clone(), archive.options.clone(), quote),
-            encoding: Encoding {
-                name: encoding(entries),
-                any_bytes: row.try_get::<_, &str>(1)? == "SQL_ASCII",
-            },
+            all_utf8: encoding == "UTF8" && row.try_get::<_, &str>(1)? == "UTF8",
             archive: archive.clone(),
             session,
         };
         let settings = loader.script.session_settings();
         let settings = raw_text::decode(&settings);
+        // Its text is sent as it is: not all that is in an encoding can become UTF-8.
+        let encoding = format!("SET client_encoding = {}", quote.literal(encoding));
         // A load inside a transaction ends with a commit that counts.
         let durable = if archive.within.is_some() { "on" } else { "off" };
         loader
             .client()
             .batch_execute(&format!(
-                "{settings}\n{SETTINGS}; SET synchronous_commit = {durable};\n{}",
+                "{settings}\n{encoding}; {SETTINGS}; SET synchronous_commit = {durable};\n{}",
                 index_settings(archive.jobs)
             ))
             .await
@@ -202,7 +193,7 @@ impl Loader {
     }
 
     async fn run(&self, sql: &[u8]) -> Result<()> {
-        let sql = self.text(sql).await?;
+        let sql = raw_text::decode(sql);
         if self.archive.within.is_none() {
             return Ok(self.client().batch_execute(&sql).await?);
         }
@@ -220,57 +211,13 @@ impl Loader {
     pub(super) fn client(&self) -> &Client {
         self.session.client()
     }
-
-    /// A statement of the archive as this session sends it, which is always UTF-8.
-    pub(super) async fn text<'a>(&self, sql: &'a [u8]) -> Result<Cow<'a, str>> {
-        self.encoding.text(self.client(), sql).await
-    }
-}
-
-impl Encoding {
-    /// That of the database that a session is in.
-    pub(super) async fn of_server(client: &Client) -> Result<Encoding> {
-        let row = client
-            .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
-            .await?;
-        let name: String = row.try_get(0)?;
-        Ok(Encoding {
-            any_bytes: name == "SQL_ASCII",
-            name,
-        })
-    }
-
-    /// Text in this encoding as a session sends it, which is always UTF-8. It may be large, and is not copied without need.
-    pub(super) async fn text<'a>(&self, client: &Client, sql: &'a [u8]) -> Result<Cow<'a, str>> {
-        let plain = sql.is_ascii() || self.name == "UTF8" || self.any_bytes;
-        if let (true, Ok(text)) = (plain, std::str::from_utf8(sql)) {
-            return Ok(text.into());
-        }
-        if self.any_bytes {
-            // What is text in no encoding gets to the server as a number, and only there becomes a statement.
-            let mut text = "DO $snapback$ BEGIN EXECUTE pg_catalog.convert_from('\\x".to_owned();
-            let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
-            text.reserve(sql.len() * 2);
-            text.extend(sql.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-            text.push_str("'::pg_catalog.bytea, 'SQL_ASCII'); END $snapback$");
-            return Ok(text.into());
-        }
-        let row = client
-            .query_one(
-                "SELECT pg_catalog.convert_from($1, $2::text::name)",
-                &[&sql, &self.name],
-            )
-            .await
-            .with_context(|| format!("converting a statement from {}", self.name))?;
-        Ok(row.try_get::<_, String>(0)?.into())
-    }
 }
 
 /// The encoding that the archive says it is in.
-fn encoding(entries: &[Entry]) -> String {
+fn encoding(entries: &[Entry]) -> &str {
     let entry = entries.iter().find(|entry| entry.desc == "ENCODING");
     let name = entry.and_then(|entry| entry.defn.split('\'').nth(1));
-    name.unwrap_or("UTF8").to_owned()
+    name.unwrap_or("UTF8")
 }
 
 /// The statements whose failure loses nothing that a database needs: the comment on an extension, which only

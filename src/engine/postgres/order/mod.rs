@@ -46,6 +46,7 @@ mod tests {
             version_num: 150_000,
             version: "15.0".to_owned(),
             database: "d".to_owned(),
+            database_encoding: "UTF8".to_owned(),
             encoding: "UTF8".to_owned(),
             std_strings: true,
             superuser: true,

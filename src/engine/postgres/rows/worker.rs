@@ -264,7 +264,7 @@ fn dumping(source: &Source) -> String {
 
 /// COPY of a range of the heap's pages.
 fn range(source: &Source, from: u64, to: Option<u64>) -> String {
-    let columns = source.column_list.trim_start_matches('(').trim_end_matches(')');
+    let columns = source.selected();
     let end = to.map_or_else(String::new, |to| format!(" AND ctid < '({to},0)'"));
     format!(
         "COPY (SELECT {columns} FROM ONLY {} WHERE ctid >= '({from},0)'{end}) TO stdout",

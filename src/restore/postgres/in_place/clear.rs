@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::archive::toc::{DumpId, Entry};
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::entries_within;
 use crate::engine::postgres::load;
@@ -44,8 +45,8 @@ impl Kept {
     pub async fn read(session: &Session) -> Result<Kept> {
         let mut kept = Kept::default();
         for row in session.client().query(KEPT, &[]).await? {
-            kept.extensions.insert(row.try_get(0)?);
-            kept.schemas.insert(row.try_get(1)?);
+            kept.extensions.insert(row.try_get::<_, AnyText>(0)?.0);
+            kept.schemas.insert(row.try_get::<_, AnyText>(1)?.0);
         }
         Ok(kept)
     }

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 
 use super::owned::is_attached;
 use crate::archive::toc::{DumpId, Entry};
+use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 
 /// What depends on tables, directly or not, as the catalogs have it: objects and what they are to people. Foreign keys
@@ -67,7 +68,7 @@ impl Dependents {
         for row in client.query(DEPENDENTS, &[&oids]).await? {
             gone.push(Gone {
                 id: (row.try_get(0)?, row.try_get(1)?),
-                what: row.try_get(2)?,
+                what: row.try_get::<_, AnyText>(2)?.0,
                 is_part: row.try_get(3)?,
             });
         }

@@ -3,6 +3,7 @@
 
 use tokio_postgres::Client;
 
+use crate::engine::postgres::any_text::{AnyText, texts};
 use crate::error::{Exit, Fail, Result, hint_of};
 use crate::restore::postgres::plan::Obstacle;
 use crate::restore::postgres::target::run;
@@ -36,10 +37,12 @@ impl EventTriggers {
     pub async fn switch_off(&mut self, client: &Client) -> Result<()> {
         for row in client.query(ENABLED, &[]).await? {
             if row.try_get(4)? {
-                run(client, row.try_get(2)?).await?;
-                self.off.push((row.try_get(0)?, row.try_get(3)?));
+                let (AnyText(disable), AnyText(enable)) = (row.try_get(2)?, row.try_get(3)?);
+                run(client, &disable).await?;
+                self.off.push((row.try_get(0)?, enable));
             } else {
-                self.firing.push(row.try_get(1)?);
+                let AnyText(name) = row.try_get(1)?;
+                self.firing.push(name);
             }
         }
         Ok(())
@@ -83,10 +86,7 @@ impl EventTriggers {
 /// The server does not answer.
 pub async fn at_login(client: &Client) -> Result<Option<Obstacle>> {
     let rows = client.query(AT_LOGIN, &[]).await?;
-    let names = rows
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<Vec<String>, _>>()?;
+    let names = texts(&rows)?;
     Ok((!names.is_empty()).then(|| {
         Obstacle::new(
             Exit::Failure,

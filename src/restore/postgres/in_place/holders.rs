@@ -3,6 +3,7 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
+use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 
 /// A session, or a prepared transaction, which has none.
@@ -21,8 +22,8 @@ impl Holder {
     pub fn of(row: &Row) -> Result<Holder> {
         Ok(Holder {
             pid: row.try_get(0)?,
-            application: row.try_get(1)?,
-            user: row.try_get(2)?,
+            application: row.try_get::<_, AnyText>(1)?.0,
+            user: row.try_get::<_, AnyText>(2)?.0,
         })
     }
 

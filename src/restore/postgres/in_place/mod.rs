@@ -37,6 +37,7 @@ use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::engine::postgres::load::Load;
 use crate::engine::postgres::session::{NEVER_TIMED_OUT, Session};
+use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Fail, Result};
 use crate::manifest::{BackupId, InPlace};
 use clear::clear;
@@ -108,7 +109,8 @@ impl Prepared<'_> {
         run(
             client,
             &format!(
-                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL search_path TO '';\n{NEVER_TIMED_OUT}"
+                "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE; SET LOCAL search_path TO '';\n{OWN_ENCODING};\n\
+                 {NEVER_TIMED_OUT}"
             ),
         )
         .await?;
@@ -173,12 +175,13 @@ impl Prepared<'_> {
         let load = self
             .load_of(reader, self.request.options.clone(), dsn, expected, 1)
             .within(session, &kept.there(reader.entries()));
+        self.give_public(session.client()).await?;
         self.load_all(&load).await?;
         triggers.switch_on(session.client()).await?;
         watch.step(Step::Prove).await;
         let entries = self.provable(self.entries());
-        let (proof, besides) =
-            prove_within(session, dsn, expected, &entries, self.entries(), &self.content.dump).await?;
+        let dump = &self.content.dump;
+        let (proof, besides) = prove_within(session, dsn, expected, &entries, self.entries(), dump, watch).await?;
         for what in besides {
             watch.warn(format!("still there, as this role may not take it away: {what}"));
         }
@@ -228,7 +231,8 @@ impl Prepared<'_> {
             return Ok(Proof::default());
         }
         let request = tables.dump(&self.content.dump);
-        let (proof, _) = prove_within(session, dsn, expected, &entries, &entries, &request).await?;
+        let watch = &self.request.watch;
+        let (proof, _) = prove_within(session, dsn, expected, &entries, &entries, &request, watch).await?;
         Ok(proof)
     }
 

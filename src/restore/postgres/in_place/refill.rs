@@ -10,6 +10,7 @@ use super::tables::{Tables, foreign_keys};
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
+use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 use crate::restore::postgres::target::{quoted, run};
 
@@ -28,8 +29,9 @@ pub async fn clear(client: &Client, tables: &Tables) -> Result<Vec<String>> {
     let own = tables.oids(client).await?;
     let mut again = Vec::new();
     for row in client.query(TRIGGERS, &[&own]).await? {
-        run(client, row.try_get(0)?).await?;
-        again.push(row.try_get(1)?);
+        let (AnyText(disable), AnyText(enable)) = (row.try_get(0)?, row.try_get(1)?);
+        run(client, &disable).await?;
+        again.push(enable);
     }
     for key in foreign_keys(client, &own).await? {
         run(client, &key.drop).await?;

@@ -13,6 +13,7 @@ use super::tables::{Tables, foreign_keys};
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::archive::toc::{DumpId, Entry, Section};
+use crate::engine::postgres::any_text::{AnyText, texts};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::entries_within;
 use crate::engine::postgres::load::{make_again, remove};
@@ -85,7 +86,7 @@ impl Replacement {
         obstacles.extend(taken(tables, &live, &own));
         let pick = |wanted: &dyn Fn(&Entry) -> bool| live.iter().filter(|it| wanted(it)).cloned().collect::<Vec<_>>();
         let drop = pick(&|it| it.desc == "TABLE" && own.contains(&it.dump_id));
-        let me: String = client.query_one("SELECT CURRENT_USER::text", &[]).await?.try_get(0)?;
+        let AnyText(me) = client.query_one("SELECT CURRENT_USER::text", &[]).await?.try_get(0)?;
         let again = pick(&|it| match it.desc.as_str() {
             // How the text of the others is to be read.
             "STDSTRINGS" => true,
@@ -367,14 +368,11 @@ fn taken(tables: &Tables, live: &[Entry], own: &HashSet<DumpId>) -> Option<Obsta
 /// Owners of what is dropped that the role may not act for.
 async fn foreign(client: &Client, entries: impl Iterator<Item = &Entry>) -> Result<Option<Obstacle>> {
     let owners: BTreeSet<&str> = entries.map(|entry| entry.owner.as_str()).collect();
-    let owners: Vec<&str> = owners.into_iter().collect();
+    let owners = AnyText::all(owners);
     let query = "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname = ANY ($1) \
                  AND NOT pg_catalog.pg_has_role(oid, 'USAGE') ORDER BY 1";
     let rows = client.query(query, &[&owners]).await?;
-    let foreign = rows
-        .iter()
-        .map(|row| Ok(row.try_get(0)?))
-        .collect::<Result<Vec<String>>>()?;
+    let foreign = texts(&rows)?;
     Ok((!foreign.is_empty()).then(|| {
         Obstacle::new(
             Exit::Permission,

@@ -9,7 +9,9 @@ use super::owned::Name;
 use super::tables::{Tables, Way};
 
 use crate::archive::toc::Entry;
+use crate::engine::postgres::any_text::texts;
 use crate::engine::postgres::connect::{Dsn, connect};
+use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Exit, Result};
 use crate::job::Job;
 use crate::restore::postgres::create::Archived;
@@ -70,10 +72,7 @@ pub async fn obstacles(client: &Client, live: Option<&LiveState>, entries: &[Ent
         ));
     }
     let rows = client.query(OWNERS, &[]).await?;
-    let owners = rows
-        .iter()
-        .map(|row| Ok(row.try_get(0)?))
-        .collect::<Result<Vec<String>>>()?;
+    let owners = texts(&rows)?;
     if !owners.is_empty() {
         found.push(Obstacle::new(
             Exit::Permission,
@@ -99,7 +98,7 @@ pub async fn tables(
     plan: &mut Plan,
 ) -> Result<()> {
     let session = Arc::new(connect(dsn).await?);
-    session.run("BEGIN READ ONLY").await?;
+    session.run(&format!("BEGIN READ ONLY; {OWN_ENCODING}")).await?;
     let (way, mut obstacles) = tables.way(&session, dsn, all).await?;
     if chosen.is_empty() && tables.new_oids(session.client()).await?.is_empty() {
         obstacles.push(Obstacle::new(

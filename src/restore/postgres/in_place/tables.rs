@@ -14,6 +14,7 @@ use crate::archive::options::RestoreOptions;
 use crate::archive::required::required;
 use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::{self, entries_within};
 use crate::engine::postgres::options::DumpOptions;
@@ -74,12 +75,13 @@ FROM pg_catalog.pg_constraint c WHERE c.conparentid = 0 AND c.oid IN (SELECT oid
 pub async fn foreign_keys(client: &Client, oids: &[u32]) -> Result<Vec<ForeignKey>> {
     let rows = client.query(FOREIGN_KEYS, &[&oids]).await?;
     let keys = rows.iter().map(|row| {
+        let text = |at| Ok::<_, anyhow::Error>(row.try_get::<_, AnyText>(at)?.0);
         Ok(ForeignKey {
             of: row.try_get(0)?,
             to: row.try_get(1)?,
-            name: row.try_get(2)?,
-            drop: row.try_get(3)?,
-            add: row.try_get(4)?,
+            name: text(2)?,
+            drop: text(3)?,
+            add: text(4)?,
         })
     });
     keys.collect()
@@ -247,6 +249,7 @@ impl Tables {
 
 async fn oids(client: &Client, tables: impl Iterator<Item = &Name>) -> Result<Vec<u32>> {
     let (schemas, names): (Vec<&str>, Vec<&str>) = tables.map(|(a, b)| (a.as_str(), b.as_str())).unzip();
+    let (schemas, names) = (AnyText::all(schemas), AnyText::all(names));
     let rows = client
         .query(
             "SELECT c.oid FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS w (schema, name) \

@@ -1,0 +1,117 @@
+//! What the names and sizes of a shelf's objects say, before any of them is opened: one listing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Hold, Mark, Shelf};
+use crate::error::Result;
+use crate::manifest::{BackupId, Part};
+use crate::store::ObjectMeta;
+
+/// A shelf, or the part of it that was asked for, by the names in it.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The size of each manifest.
+    pub(super) manifests: BTreeMap<BackupId, u64>,
+    /// The size of each file that manifests are about.
+    files: BTreeMap<(BackupId, Part), u64>,
+    /// The size of each record of a failed run.
+    pub(super) failures: BTreeMap<BackupId, u64>,
+    /// The size of each claim.
+    pub(super) claims: BTreeMap<BackupId, u64>,
+    /// The size of each pin.
+    pub(super) pins: BTreeMap<BackupId, u64>,
+    /// Backups that somebody began to delete.
+    pub(super) removals: BTreeSet<BackupId>,
+    /// Backups that somebody needs for a while.
+    pub(super) holds: Vec<Hold>,
+    /// How each backup did whenever it was looked at, the newest last.
+    checks: BTreeMap<BackupId, Vec<Mark>>,
+}
+
+impl Names {
+    fn of(job: &str, listed: Vec<ObjectMeta>) -> Self {
+        let mut names = Names::default();
+        for meta in listed {
+            if let Some(name) = meta.path.strip_prefix(job).and_then(|rest| rest.strip_prefix('/')) {
+                names.add(job, name, meta.size);
+            }
+        }
+        for marks in names.checks.values_mut() {
+            marks.sort_by_key(|mark| mark.at);
+        }
+        names
+    }
+
+    fn add(&mut self, job: &str, name: &str, size: u64) {
+        let parse = |part: Part| part.parse(job, name);
+        if let Some(id) = parse(Part::Manifest) {
+            self.manifests.insert(id, size);
+        } else if let Some(id) = parse(Part::Failure) {
+            self.failures.insert(id, size);
+        } else if let Some(id) = parse(Part::Claim) {
+            self.claims.insert(id, size);
+        } else if let Some(id) = parse(Part::Pin) {
+            self.pins.insert(id, size);
+        } else if let Some(id) = parse(Part::Removal) {
+            self.removals.insert(id);
+        } else if let Some((id, part)) = Part::FILES.into_iter().find_map(|part| Some((parse(part)?, part))) {
+            self.files.insert((id, part), size);
+        } else if let Some(hold) = Hold::parse(job, name) {
+            self.holds.push(hold);
+        } else if let Some((id, mark)) = Mark::parse(job, name) {
+            self.checks.entry(id).or_default().push(mark);
+        }
+    }
+
+    /// The ids of all manifests, the newest first.
+    pub fn ids(&self) -> impl Iterator<Item = BackupId> {
+        self.manifests.keys().rev().copied()
+    }
+
+    /// When the newest run was started, whatever became of it.
+    #[must_use]
+    pub fn last_run(&self) -> Option<BackupId> {
+        let backup = self.manifests.keys().next_back().copied();
+        backup.max(self.failures.keys().next_back().copied())
+    }
+
+    /// The size of a file of a backup, where it is there.
+    #[must_use]
+    pub fn size(&self, id: BackupId, part: Part) -> Option<u64> {
+        self.files.get(&(id, part)).copied()
+    }
+
+    /// How a backup did whenever it was looked at, the newest last.
+    #[must_use]
+    pub fn checks(&self, id: BackupId) -> &[Mark] {
+        self.checks.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a backup or a part of one has this id.
+    pub(super) fn is_used(&self, id: BackupId) -> bool {
+        self.manifests.contains_key(&id) || Part::FILES.iter().any(|part| self.size(id, *part).is_some())
+    }
+}
+
+impl Shelf {
+    /// Lists the whole shelf.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn names(&self) -> Result<Names> {
+        self.listed("").await
+    }
+
+    /// Lists all that belongs to one backup.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn names_of(&self, id: BackupId) -> Result<Names> {
+        self.listed(&format!("{}_{id}.", self.job)).await
+    }
+
+    async fn listed(&self, prefix: &str) -> Result<Names> {
+        let listed = self.store.list(&self.file_path(prefix)).await?;
+        Ok(Names::of(&self.job, listed))
+    }
+}
