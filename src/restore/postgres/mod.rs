@@ -3,6 +3,7 @@
 
 mod advice;
 mod analyse;
+mod beyond;
 mod changes;
 mod create;
 pub mod in_place;
@@ -29,6 +30,7 @@ mod subject;
 pub mod survey;
 pub mod swap;
 pub mod target;
+mod text;
 pub mod undo;
 pub mod unpack;
 pub mod watch;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
+use super::beyond::Beyond;
 use super::changes;
 use super::location::Location;
 use super::needs::Needs;
@@ -101,10 +102,15 @@ impl Content {
     /// There is none such, or it cannot be read.
     pub async fn open(origin: &Origin<'_>, keys: &Keys, options: &RestoreOptions) -> Result<Content> {
         let options = Arc::new(options.clone());
+        let shared = Arc::clone(&options);
         let mut content = match origin {
-            Origin::Backup { job, id } => Content::of_backup(job, id, options).await?,
-            Origin::File { place, database } => Content::of_file(place, *database, keys, options).await?,
+            Origin::Backup { job, id } => Content::of_backup(job, id, shared).await?,
+            Origin::File { place, database } => Content::of_file(place, *database, keys, shared).await?,
         };
+        if options.encoding.is_some() && matches!(content.body, Body::Archive(_)) {
+            let message = "--encoding is about plain SQL, and an archive knows its own encoding";
+            return Err(Fail::new(Exit::Usage, message).hint("leave it out").into());
+        }
         content.change()?;
         Ok(content)
     }
@@ -183,10 +189,16 @@ impl Content {
     ) -> Result<Content> {
         let opened = Body::open(place, database, keys, &options).await;
         let (body, bytes) = opened.with_context(|| format!("reading {place}"))?;
+        let warnings = match &body {
+            Body::Script(script) => script.warnings.clone(),
+            Body::Archive(reader) => Beyond::of_entries(reader.entries())
+                .check(options.allow_server_programs)
+                .with_context(|| format!("reading {place}"))?,
+        };
         Ok(Content {
             body,
             dump: dump::Request::default(),
-            warnings: Vec::new(),
+            warnings,
             named: BTreeSet::new(),
             options,
             keys: keys.clone(),
@@ -351,7 +363,7 @@ impl Body {
             let reader = Reader::from_source(source).await?;
             return Ok((Body::Archive(Arc::new(reader)), bytes));
         }
-        let script = Script::open(source).await?;
+        let script = Script::open(source).await?.in_encoding(options.encoding.clone());
         let contents = script::Contents::read(script, database, options).await?;
         Ok((Body::Script(Box::new(contents)), bytes))
     }

@@ -4,6 +4,7 @@ mod columns;
 mod encodings;
 mod event_triggers;
 mod failures;
+mod foreign;
 mod foreign_roles;
 mod from;
 mod in_place;
