@@ -25,9 +25,11 @@ fn fill(primary: &Server, database: &str) {
     primary.psql(
         database,
         "CREATE UNLOGGED TABLE cache (id serial, k text PRIMARY KEY, v jsonb); \
-         INSERT INTO cache (k, v) SELECT g, '{}' FROM generate_series(1, 50) g; \
-         CREATE UNLOGGED TABLE parted (a int) PARTITION BY LIST (a)",
+         INSERT INTO cache (k, v) SELECT g, '{}' FROM generate_series(1, 50) g",
     );
+    if primary.major < 18 {
+        primary.psql(database, "CREATE UNLOGGED TABLE parted (a int) PARTITION BY LIST (a)");
+    }
     if primary.major >= 15 {
         primary.psql(database, "CREATE UNLOGGED SEQUENCE loose; SELECT nextval('loose')");
     }
