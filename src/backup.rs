@@ -37,7 +37,7 @@ pub use attempts::run;
 use attempts::{Failed, Temporary};
 use copies::Copies;
 pub use copies::Made;
-use lock::JobLock;
+pub use lock::JobLock;
 use seal::Seal;
 pub use watch::{Event, Step, Watch};
 

@@ -24,7 +24,7 @@ use chrono::{DateTime, Utc};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::source;
 use crate::error::{Exit, Fail, Result};
-use crate::job::Job;
+use crate::job::{Job, job_letter, name_of};
 use crate::store::S3;
 use job::Around;
 use mistakes::{Mistake, Mistakes};
@@ -38,7 +38,7 @@ pub type Environment = BTreeMap<String, String>;
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["snapback.toml", "/etc/snapback/config.toml"];
 
-/// Name of the one job that `DATABASE_URL` makes, and of the store that jobs use when they name none.
+/// Name of the store that jobs use when they name none; and what older versions called the one job that `DATABASE_URL` makes.
 const DEFAULT: &str = "default";
 
 /// A configuration that makes sense.
@@ -79,6 +79,7 @@ impl Config {
     pub fn load(file: Option<&Path>, environment: &Environment, now: DateTime<Utc>) -> Result<Config> {
         let file = find(file, environment)?;
         let (mut raw, mistakes) = read::read(file.as_deref(), environment)?;
+        let mut former = None;
         if raw.jobs.is_empty()
             && let Some(url) = environment
                 .get("DATABASE_URL")
@@ -88,7 +89,10 @@ impl Config {
                 url: ConnectionString::new(url),
                 ..raw::Job::default()
             };
-            raw.jobs.insert(DEFAULT.to_owned(), job);
+            // A URL that makes no sense is told of when the job is made.
+            let name = Dsn::parse(url).map_or_else(|_| DEFAULT.to_owned(), |dsn| name_of(&dsn.database));
+            former = (name != DEFAULT).then(|| DEFAULT.to_owned());
+            raw.jobs.insert(name, job);
         }
         if file.is_none() && raw.stores.is_empty() {
             let path = PathBuf::from("backups");
@@ -98,7 +102,11 @@ impl Config {
             };
             raw.stores.insert(DEFAULT.to_owned(), store);
         }
-        validate(file, raw, mistakes, environment, now)
+        let mut config = validate(file, raw, mistakes, environment, now)?;
+        if former.is_some() {
+            config.jobs.iter_mut().for_each(|job| job.former.clone_from(&former));
+        }
+        Ok(config)
     }
 
     /// The job called `name`, or the only one.
@@ -131,17 +139,15 @@ impl Config {
         store::bucket(&self.raw.stores, name)
     }
 
-    /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, and without a
-    /// backup the newest is meant.
+    /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, so that a single word which is
+    /// not its name is a backup's, and without a backup the newest is meant.
     ///
     /// # Errors
     /// As [`Config::job`].
     pub fn job_and_backup<'a>(&self, first: Option<&'a str>, second: Option<&'a str>) -> Result<(&Job, &'a str)> {
         let is_job = |name: &str| self.jobs.iter().any(|job| job.name == name);
         match (first, second) {
-            (Some(only), None) if !is_job(only) && self.jobs.len() == 1 && looks_like_backup(only) => {
-                Ok((self.job(None)?, only))
-            }
+            (Some(only), None) if !is_job(only) && self.jobs.len() == 1 => Ok((self.job(None)?, only)),
             (first, second) => Ok((self.job(first)?, second.unwrap_or("latest"))),
         }
     }
@@ -191,14 +197,11 @@ impl Config {
 
     /// The name of a job that is not configured: the same for the same database, and no configured one's.
     fn name_for(&self, database: &str) -> String {
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        };
-        let mut name: String = "to-".chars().chain(database.chars().map(plain)).take(60).collect();
+        let mut name: String = "to-"
+            .chars()
+            .chain(database.replace('_', "-").chars().map(job_letter))
+            .take(60)
+            .collect();
         while self.jobs.iter().any(|job| job.name == name) {
             name.push('_');
         }
@@ -209,11 +212,6 @@ impl Config {
         let names: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
         names.join(", ")
     }
-}
-
-/// Whether a word on the command line is meant as a backup rather than as a job.
-fn looks_like_backup(word: &str) -> bool {
-    word == "latest" || word.parse::<crate::manifest::BackupId>().is_ok()
 }
 
 /// The file to read; one that was named must be there.

@@ -12,7 +12,9 @@ use chrono_tz::Tz;
 
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
+use crate::engine::postgres::identity;
 use crate::error::{Exit, Fail, Result};
+use crate::manifest::Identity;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::secret::Secret;
@@ -27,6 +29,8 @@ pub use encryption::{EncryptFor, Encryption, Keys};
 pub struct Job {
     /// Its name.
     pub name: String,
+    /// What it was called by older versions: its backups from then lie under that name.
+    pub former: Option<String>,
     /// The database.
     pub source: SourceConfig,
     /// Where restores go to, when that is another server than backups are taken from.
@@ -64,6 +68,26 @@ impl fmt::Debug for Job {
             .field("source", &self.source)
             .field("destinations", &self.destinations)
             .finish_non_exhaustive()
+    }
+}
+
+/// The character of a job's name that stands for one of a database's name.
+#[must_use]
+pub fn job_letter(c: char) -> char {
+    match c {
+        '_' => '_',
+        c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
+        _ => '-',
+    }
+}
+
+/// The name of a job that is called after its `database`: the same, as far as a job may have it.
+#[must_use]
+pub fn name_of(database: &str) -> String {
+    let name: String = database.chars().map(job_letter).take(63).collect();
+    match name.trim_start_matches('-') {
+        "" => "database".to_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -111,6 +135,12 @@ pub enum Password {
 }
 
 impl SourceConfig {
+    /// The database, as far as its URL tells.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        identity::named(&self.url)
+    }
+
     /// What to connect with, the configured password in it.
     ///
     /// # Errors

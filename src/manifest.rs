@@ -11,11 +11,13 @@ use crate::error::{Exit, Fail};
 use crate::row_hash::RowHash;
 
 mod sealed;
+mod source;
 mod spelling;
 mod summary;
 mod written;
 
 pub use sealed::{Encryption, Sealed};
+pub use source::{Difference, Identity, Place, Source};
 pub use spelling::Spelling;
 pub use summary::Summary;
 pub use written::Written;
@@ -240,25 +242,6 @@ pub struct InPlace {
     pub tables: Vec<(String, String)>,
 }
 
-/// The identity of a source: two databases never have the same, whatever they are called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// Host name, socket folder or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Name of the database.
-    pub database: String,
-    /// `pg_control_system().system_identifier`, where the role may read it.
-    pub system_identifier: Option<u64>,
-    /// OID of the database.
-    pub database_oid: u32,
-    /// `server_version_num`.
-    pub server_version_num: u32,
-    /// `server_version`.
-    pub server_version: String,
-}
-
 impl Manifest {
     /// The files of the backup, the archive last.
     pub fn files(&self) -> impl Iterator<Item = &File> {
@@ -269,20 +252,6 @@ impl Manifest {
     #[must_use]
     pub fn seconds(&self) -> f64 {
         (self.finished - self.started).as_seconds_f64()
-    }
-}
-
-impl Source {
-    /// Whether `other` is the same database: in the same cluster, and of the same name (a restore by swap gives
-    /// the name to a new OID) or the same OID (a rename). Without the right to read the system identifier, host
-    /// and port must do.
-    #[must_use]
-    pub fn same_database(&self, other: &Source) -> bool {
-        let same_cluster = match (self.system_identifier, other.system_identifier) {
-            (Some(ours), Some(theirs)) => ours == theirs,
-            _ => (&self.host, self.port) == (&other.host, other.port),
-        };
-        same_cluster && (self.database == other.database || self.database_oid == other.database_oid)
     }
 }
 

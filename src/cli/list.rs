@@ -10,7 +10,7 @@ use super::output::{self, Table};
 use crate::cli::Globals;
 use crate::error::Result;
 use crate::job::Job;
-use crate::manifest::{BackupId, Kind};
+use crate::manifest::{BackupId, Kind, Source};
 use crate::restore::postgres::kept::{self, Remains};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
@@ -64,6 +64,8 @@ struct Row<'a> {
     /// Whether it is whole in some store, as far as can be seen.
     present: bool,
     database: &'a str,
+    /// All that tells it apart.
+    source: &'a Source,
     server_version: &'a str,
     started: DateTime<Utc>,
     seconds: f64,
@@ -98,6 +100,7 @@ impl<'a> Row<'a> {
             pinned: copies.iter().any(|(_, backup)| backup.pin.is_some()),
             present: copies.iter().any(|(_, backup)| backup.present),
             database: &summary.source.database,
+            source: &summary.source,
             server_version: &summary.source.server_version,
             started: summary.started,
             seconds: summary.seconds(),
@@ -169,6 +172,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
 fn listed<'a>(job: &'a Job, stock: &'a Stock, restores: Option<&'a Remains>) -> Listed<'a> {
     let unreadable = stock.unreachable.iter().map(|(shelf, error)| (shelf, Some(error)));
     let stores = stock.shelves.iter().map(|(shelf, _)| (shelf, None)).chain(unreadable);
+    let stores = stores.filter(|(shelf, _)| shelf.is_current());
     let place = |(shelf, error): (&'a Shelf, Option<&anyhow::Error>)| Place {
         store: shelf.place(),
         at: shelf.store().to_string(),
@@ -209,6 +213,10 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
         return print_trouble(stock);
     }
     let mut headings = vec!["ID", "AGE", "KIND", ">SIZE", ">TABLES", ">ROWS", ">TOOK"];
+    let named = naming(stock);
+    if named != Naming::None {
+        headings.insert(1, "DATABASE");
+    }
     let in_stores = job.destinations.len() > 1;
     if in_stores {
         headings.push("STORES");
@@ -217,7 +225,7 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
     let mut table = Table::new(&headings);
     for id in ids {
         let copies: Vec<(&Shelf, &Backup)> = stock.copies(id).collect();
-        if let Some(row) = row(&copies, in_stores.then_some(stock)) {
+        if let Some(row) = row(&copies, named, in_stores.then_some(stock)) {
             table.row(row);
         }
     }
@@ -225,8 +233,35 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
     print_trouble(stock)
 }
 
+/// How the databases of a list are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// All backups are of one.
+    None,
+    /// By their names.
+    Database,
+    /// By their servers as well.
+    Server,
+}
+
+fn naming(stock: &Stock) -> Naming {
+    let mut sources: Vec<&Source> = Vec::new();
+    for backup in stock.inventories().flat_map(|inventory| &inventory.backups) {
+        let source = &backup.summary.source;
+        if !sources.iter().any(|other| other.same_database(source)) {
+            sources.push(source);
+        }
+    }
+    let names: BTreeSet<&str> = sources.iter().map(|source| source.database.as_str()).collect();
+    match sources.len() {
+        0 | 1 => Naming::None,
+        several if names.len() == several => Naming::Database,
+        _ => Naming::Server,
+    }
+}
+
 /// The cells of one backup.
-fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String>> {
+fn row(copies: &[(&Shelf, &Backup)], named: Naming, stock: Option<&Stock>) -> Option<Vec<String>> {
     let summary = &copies.first()?.1.summary;
     let now = Utc::now();
     let mut row = vec![
@@ -238,6 +273,11 @@ fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String
         output::count(summary.rows()),
         output::seconds(summary.seconds()),
     ];
+    match named {
+        Naming::None => {}
+        Naming::Database => row.insert(1, summary.source.database.clone()),
+        Naming::Server => row.insert(1, summary.source.to_string()),
+    }
     row.extend(stock.map(|stock| stores(copies, stock)));
     row.push(state(copies, now));
     row.push(summary.label.clone().unwrap_or_default());
@@ -247,7 +287,13 @@ fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String
 /// Where a backup is, and where it should be and is not.
 fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
     let here = |shelf: &&Shelf| copies.iter().any(|(other, _)| other.place() == shelf.place());
-    let shelves = || stock.shelves.iter().map(|(shelf, _)| shelf);
+    let shelves = || {
+        stock
+            .shelves
+            .iter()
+            .map(|(shelf, _)| shelf)
+            .filter(|shelf| shelf.is_current())
+    };
     let names = |found: Vec<&Shelf>| found.iter().map(|shelf| shelf.place()).collect::<Vec<_>>().join(", ");
     let (there, missing) = (
         shelves().filter(here).collect(),

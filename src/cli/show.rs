@@ -10,9 +10,11 @@ use super::output::{self, Table};
 use crate::archive::{RestoreOptions, list};
 use crate::cli::Globals;
 use crate::error::{Exit, Result, exit_of};
+use crate::find::find;
 use crate::job::{Job, Keys};
 use crate::manifest::Manifest;
 use crate::restore::postgres::origin::{Body, Content, Origin};
+use crate::restore::postgres::other::FromOther;
 use crate::seal::age::brief;
 use crate::shelf::{Check, Copy, Pin, Stock};
 use crate::stored;
@@ -58,7 +60,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     }
     let stock = Stock::for_backup(job, which).await?;
     stock.warn();
-    let copies = stock.find(which).await?;
+    let copies = find(&stock, job, which, None).await?.warned();
     let Some(first) = copies.first() else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -94,7 +96,16 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 
 /// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
-    let content = Content::open(&Origin::Backup { job, id }, &job.keys, &RestoreOptions::default()).await?;
+    let content = Content::open(
+        &Origin::Backup {
+            job,
+            id,
+            from_other: FromOther::Refused,
+        },
+        &job.keys,
+        &RestoreOptions::default(),
+    )
+    .await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");
     }
@@ -139,11 +150,15 @@ fn render(shown: &Shown<'_>, now: DateTime<Utc>) -> String {
         let reason = pin.reason.as_deref().unwrap_or("retention leaves it alone");
         fact("pinned", reason.to_owned());
     }
-    fact(
-        "database",
-        format!("{} on {} port {}", source.database, source.host, source.port),
-    );
+    fact("database", source.to_string());
     fact("server", format!("PostgreSQL {}", source.server_version));
+    if let Some(identifier) = source.system_identifier {
+        let oid = source.database_oid;
+        fact(
+            "identity",
+            format!("system identifier {identifier}, database OID {oid}"),
+        );
+    }
     fact("started", output::time(manifest.started, now));
     fact("took", output::seconds(manifest.seconds()));
     for copy in &shown.copies {

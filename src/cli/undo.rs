@@ -8,17 +8,20 @@ use tokio_util::sync::CancellationToken;
 use super::confirm::confirm;
 use super::output;
 use super::progress::Progress;
-use super::restore::{Go, go, watch};
+use super::restore::{Go, WAIT, go, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
+use crate::config::value::Span;
 use crate::error::Result;
 use crate::job::Job;
 use crate::restore::postgres::kept::Kept;
 use crate::restore::postgres::origin::Origin;
+use crate::restore::postgres::other::FromOther;
 use crate::restore::postgres::plan::Mode;
 use crate::restore::postgres::run::{Prepared, Request};
 use crate::restore::postgres::target::Target;
+use crate::restore::postgres::turn;
 use crate::restore::postgres::undo::{self, Way};
 use crate::restore::postgres::watch::Step;
 
@@ -37,6 +40,9 @@ pub struct Args {
     /// Do not ask
     #[arg(long, short = 'y')]
     yes: bool,
+    /// How long to wait for a backup of the job that is under way
+    #[arg(long, value_name = "TIME", default_value = WAIT)]
+    wait: Span,
     /// Stop for ever at a step: for tests, which kill the undo there
     #[arg(long, hide = true, value_name = "STEP")]
     pause_at: Option<Step>,
@@ -53,7 +59,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let database = dsn.database.clone();
     let target = Target::new(dsn);
     match undo::way(&target, job, &database, args.kept.as_deref()).await? {
-        Way::Swap(kept) => swap(globals, &args, &target, &database, kept).await,
+        Way::Swap(kept) => swap(globals, &args, (job, &target), &database, kept).await,
         Way::InPlace(safety) => in_place(globals, &args, job, &safety.to_string()).await,
     }
 }
@@ -69,7 +75,11 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
     let progress = Progress::new(!globals.json);
     let cancel = CancellationToken::new();
     let request = Request {
-        origin: Origin::Backup { job, id: safety },
+        origin: Origin::Backup {
+            job,
+            id: safety,
+            from_other: FromOther::Refused,
+        },
         job,
         mode: Mode::InPlace,
         options: RestoreOptions::default(),
@@ -77,6 +87,8 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         back: true,
         safety: true,
         force: false,
+        from_other: FromOther::Refused,
+        wait: args.wait.duration(),
         jobs: None,
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
@@ -92,7 +104,13 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
 }
 
 /// Takes a restore by swap back.
-async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, kept: Kept) -> Result<ExitCode> {
+async fn swap(
+    globals: &Globals,
+    args: &Args,
+    (job, target): (&Job, &Target),
+    database: &str,
+    kept: Kept,
+) -> Result<ExitCode> {
     if args.dry_run && globals.json {
         output::json(&kept)?;
         return Ok(ExitCode::SUCCESS);
@@ -113,6 +131,7 @@ async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, k
         confirm(&progress, database, "undo")?;
     }
     let watch = watch(&progress, args.pause_at);
+    turn::wait(job, args.wait.duration(), &|text| progress.warn(&text)).await?;
     let undone = undo::undo(target, database, &kept.name, Utc::now(), &watch).await;
     progress.end();
     let undone = undone?;

@@ -10,6 +10,7 @@ use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::find_to_look_at;
 use crate::job::Keys;
 use crate::manifest::{Depth, Manifest};
 use crate::shelf::{Check, Copy, Stock};
@@ -70,7 +71,12 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let spots = match args.sample {
         Some(percent) => sample(stock.spots(), percent, depth),
         None if args.all => stock.spots(),
-        None => stock.spots_of(which)?,
+        None => {
+            let ids = find_to_look_at(&stock, job, which).await?;
+            let mut spots = stock.spots();
+            spots.retain(|spot| ids.contains(&spot.id));
+            spots
+        }
     };
     let mut trouble = Trouble::default();
     for (_, error) in stock.unreachable.drain(..) {

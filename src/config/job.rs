@@ -71,6 +71,7 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let encrypted = mistakes.keep(encrypted.transpose());
     Some(Job {
         name: name.to_owned(),
+        former: None,
         restore_source: restore_url?.map(|url| SourceConfig {
             url,
             password: password.clone().unwrap_or(Password::Elsewhere),

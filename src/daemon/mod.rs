@@ -23,7 +23,7 @@ use crate::backup::{self, Event, Report, Request, Watch};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::raw::NotifyOn;
-use crate::error::{Result, exit_of, hint_of};
+use crate::error::{Exit, Result, exit_of, hint_of};
 use crate::job::Job;
 use crate::manifest::Kind;
 use crate::restore::postgres::kept;
@@ -438,6 +438,10 @@ async fn has_missed_a_run(job: &Job, clock: &Clock) -> bool {
 fn log(job: &str, outcome: &Result<Report>) {
     let report = match outcome {
         Ok(report) => report,
+        Err(error) if exit_of(error) == Exit::Busy => {
+            tracing::warn!(job, "skipped: {error:#}");
+            return;
+        }
         Err(error) => {
             tracing::error!(
                 job,

@@ -43,6 +43,8 @@ pub struct Shelf {
     place: String,
     store: Arc<dyn Store>,
     job: String,
+    /// Whether it is where the job's backups go, and not where older versions had them.
+    current: bool,
 }
 
 impl fmt::Display for Shelf {
@@ -173,7 +175,40 @@ impl Shelf {
             place: destination.name.clone(),
             store: Arc::clone(&destination.store),
             job: job.name.clone(),
+            current: true,
         }
+    }
+
+    /// The shelf that the job had in one of its stores under its former name.
+    #[must_use]
+    pub fn former(job: &Job, destination: &Destination) -> Option<Self> {
+        Some(Shelf::of_other(job.former.as_deref()?, job, destination))
+    }
+
+    /// The shelf of another job called `name`, in one of the stores of `job`.
+    #[must_use]
+    pub fn of_other(name: &str, job: &Job, destination: &Destination) -> Self {
+        Shelf {
+            job: name.to_owned(),
+            current: false,
+            ..Shelf::new(job, destination)
+        }
+    }
+
+    /// The shelf of the same name in another store.
+    #[must_use]
+    pub fn beside(&self, destination: &Destination) -> Self {
+        Shelf {
+            place: destination.name.clone(),
+            store: Arc::clone(&destination.store),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is where the job's backups go.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.current
     }
 
     /// The name of the store in the configuration.

@@ -209,7 +209,7 @@ fn database_url_alone_is_enough() {
     };
     let id = run(&["backup"]).ok().stdout.trim().to_owned();
     assert!(run(&["list"]).ok().stdout.contains(&id));
-    assert!(Path::new(&dir.path().join(format!("backups/default/default_{id}.dump"))).is_file());
+    assert!(Path::new(&dir.path().join(format!("backups/app/app_{id}.dump"))).is_file());
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod escapes;
 mod globals;
 mod history;
 mod huge_rows;
+mod identity;
 mod keyboard;
 mod restore;
 mod retention_random;
@@ -33,6 +34,7 @@ mod stores;
 mod support;
 mod tables;
 mod tidy;
+mod turns;
 mod urls;
 
 use support::{Server, VERSIONS};

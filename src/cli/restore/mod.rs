@@ -23,11 +23,13 @@ use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::cli::Globals;
 use crate::clock::Clock;
+use crate::config::value::Span;
 use crate::config::{Config, environment};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::restore::postgres::location::Location;
 use crate::restore::postgres::origin::Origin;
+use crate::restore::postgres::other::FromOther;
 use crate::restore::postgres::outcome::Outcome;
 use crate::restore::postgres::plan::{self as plan_of, Plan, Subject};
 use crate::restore::postgres::run::{Prepared, Request};
@@ -66,9 +68,15 @@ pub struct Args {
     /// Take no safety snapshot of what is replaced
     #[arg(long)]
     no_safety: bool,
+    /// Restore a backup of another database or server over this one; with its name, only one of that database
+    #[arg(long, value_name = "DATABASE", num_args = 0..=1, default_missing_value = "")]
+    from_other: Option<String>,
     /// Restore even if the server is older than the one that the backup was made on
     #[arg(long)]
     force: bool,
+    /// How long to wait for a backup of the job that is under way
+    #[arg(long, value_name = "TIME", default_value = WAIT)]
+    wait: Span,
     /// Connections that load at the same time [default: as many as the job's backups use]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
@@ -80,6 +88,9 @@ pub struct Args {
     #[command(flatten)]
     choice: Choice,
 }
+
+/// How long a backup that is under way is waited for.
+pub const WAIT: &str = "1h";
 
 /// How a backup becomes a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -124,6 +135,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         back: false,
         safety: !args.no_safety,
         force: args.force,
+        from_other: from_other(&args),
+        wait: args.wait.duration(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
@@ -171,6 +184,14 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
     progress.end();
     report(globals, &prepared.plan, &outcome?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn from_other(args: &Args) -> FromOther<'_> {
+    match args.from_other.as_deref() {
+        None => FromOther::Refused,
+        Some("") => FromOther::Any,
+        Some(name) => FromOther::Named(name),
+    }
 }
 
 fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
@@ -232,7 +253,8 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     let to = args.to.as_deref();
     let Some(file) = &args.from else {
         let (job, id) = args.which.find(config)?;
-        let origin = Origin::Backup { job, id };
+        let from_other = from_other(args);
+        let origin = Origin::Backup { job, id, from_other };
         let job = match to {
             Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
             None => job.for_restores(),

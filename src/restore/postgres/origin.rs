@@ -12,6 +12,7 @@ use super::beyond::Beyond;
 use super::changes;
 use super::location::Location;
 use super::needs::Needs;
+use super::other::{self, FromOther};
 use super::{plan, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
@@ -19,8 +20,9 @@ use crate::archive::script::Script;
 use crate::archive::toc::{DumpId, Entry};
 use crate::engine::postgres::dump;
 use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::find;
 use crate::job::{Job, Keys};
-use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Table};
+use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Source, Table};
 use crate::seal::Algorithm;
 use crate::shelf::{Check, Copy, Shelf, Stock};
 use crate::{stored, verify};
@@ -32,8 +34,10 @@ pub enum Origin<'a> {
     Backup {
         /// The job.
         job: &'a Job,
-        /// `latest` or an id.
+        /// `latest`, an id, its beginning, or a label.
         id: &'a str,
+        /// Whether it may be one of another database than the job's.
+        from_other: FromOther<'a>,
     },
     /// A dump that pg_dump or another program made.
     File {
@@ -104,7 +108,7 @@ impl Content {
         let options = Arc::new(options.clone());
         let shared = Arc::clone(&options);
         let mut content = match origin {
-            Origin::Backup { job, id } => Content::of_backup(job, id, shared).await?,
+            Origin::Backup { job, id, from_other } => Content::of_backup(job, id, *from_other, shared).await?,
             Origin::File { place, database } => Content::of_file(place, *database, keys, shared).await?,
         };
         if options.encoding.is_some() && matches!(content.body, Body::Archive(_)) {
@@ -158,11 +162,21 @@ impl Content {
         &self.options
     }
 
-    async fn of_backup(job: &Job, id: &str, options: Arc<RestoreOptions>) -> Result<Content> {
+    async fn of_backup(
+        job: &Job,
+        id: &str,
+        from_other: FromOther<'_>,
+        options: Arc<RestoreOptions>,
+    ) -> Result<Content> {
         let stock = Stock::for_backup(job, id).await?;
         let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
-        let mut others = stock.find(id).await?;
+        let found = match find(&stock, job, id, from_other.name()).await {
+            Err(error) if exit_of(&error) == Exit::NotFound => other::elsewhere(job, id, from_other, error).await?,
+            found => found?,
+        };
+        warnings.extend(found.notes);
+        let mut others = found.copies;
         let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;
         let mut dump = job.dump.clone();
         dump.session.spelling.clone_from(&copy.manifest.spelling);
@@ -248,6 +262,15 @@ impl Content {
     pub fn backup(&self) -> Option<BackupId> {
         match &self.from {
             From::Backup { manifest, .. } => Some(manifest.id),
+            From::File { .. } => None,
+        }
+    }
+
+    /// The database that it was made of, where it is a backup.
+    #[must_use]
+    pub fn source(&self) -> Option<&Source> {
+        match &self.from {
+            From::Backup { manifest, .. } => Some(&manifest.source),
             From::File { .. } => None,
         }
     }

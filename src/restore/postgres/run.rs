@@ -2,7 +2,7 @@
 //! the live database is not touched.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
@@ -18,6 +18,7 @@ use super::marker::{self, Marker, State};
 use super::needs::Needs;
 use super::new_roles::{self, NewRole};
 use super::origin::{Body, Content, Expected, Origin, is_partial};
+use super::other::{self, FromOther};
 use super::outcome::Outcome;
 use super::plan::{Goal, Mode, Plan, Wishes};
 use super::prove::Proof;
@@ -32,6 +33,7 @@ use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
 use crate::engine::postgres::connect;
+use crate::engine::postgres::identity;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, InPlace, Kind};
@@ -55,6 +57,10 @@ pub struct Request<'a> {
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+    /// Whether it may be a backup of another database.
+    pub from_other: FromOther<'a>,
+    /// How long it waits for a run of the job that is under way.
+    pub wait: Duration,
     /// Connections of the load; `None` takes as many as the job's dumps.
     pub jobs: Option<usize>,
     /// The time.
@@ -173,6 +179,14 @@ impl<'a> Prepared<'a> {
         };
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
+        let mut here = identity::of_database(&client, &target.dsn(&database), &database).await?;
+        // A job may read a standby and restore to its primary.
+        if let Origin::Backup { job, .. } = &request.origin
+            && job.name == request.job.name
+        {
+            here.places.extend(job.source.identity().places);
+        }
+        other::note(&mut plan, &content, &here, request.from_other).await;
         plan.part = part;
         plan.changes = changes::told(&request.options);
         plan.obstacles
@@ -242,7 +256,10 @@ impl<'a> Prepared<'a> {
             let expected = self.check().await?;
             let safety = match &alone.live {
                 // It hears itself that it is cancelled, and clears away what it began.
-                Some(_) if !self.is_new() => self.back_up(None).await?,
+                Some(_) if !self.is_new() => {
+                    self.await_turn().await?;
+                    self.back_up(None).await?
+                }
                 _ => None,
             };
             let taken = live::names(&alone.client).await?;

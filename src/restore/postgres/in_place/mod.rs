@@ -77,6 +77,8 @@ impl Prepared<'_> {
         };
         let begun_with = unless(&cancel, begin).await;
         let (lock, expected, session) = begun_with.map_err(|error| explain(error, "nothing was changed"))?;
+        // Before writers are kept out: they shall not wait for a backup.
+        self.await_turn().await?;
         let replaced = match self.until(self.replace(&session, &expected, &lock)).await {
             Ok(replaced) => replaced,
             Err(error) => return Err(give_up(&session, error).await),
