@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::confirm::confirm;
 use super::output;
 use super::progress::Progress;
-use super::restore::{Go, go, watch};
+use super::restore::{Go, go, missing, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
@@ -37,6 +37,8 @@ pub struct Args {
     /// Do not ask
     #[arg(long, short = 'y')]
     yes: bool,
+    #[command(flatten)]
+    tolerance: missing::Failures,
     /// Stop for ever at a step: for tests, which kill the undo there
     #[arg(long, hide = true, value_name = "STEP")]
     pause_at: Option<Step>,
@@ -77,6 +79,8 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         back: true,
         safety: true,
         force: false,
+        tolerance: args.tolerance.tolerance(),
+        accept_missing: args.tolerance.accept_missing(),
         jobs: None,
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),

@@ -1,6 +1,7 @@
 //! `snapback restore`: shows the plan, asks, restores, and says how to undo it.
 
 mod choice;
+pub mod missing;
 mod plan;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ use crate::archive::selection::Selection;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::{Config, environment};
+use crate::engine::postgres::load::missing::Missing;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::restore::postgres::location::Location;
@@ -69,6 +71,8 @@ pub struct Args {
     /// Restore even if the server is older than the one that the backup was made on
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    tolerance: missing::Failures,
     /// Connections that load at the same time [default: as many as the job's backups use]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
@@ -99,6 +103,9 @@ struct Report<'a> {
     plan: &'a Plan,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a Outcome>,
+    /// Of a restore that failed because of it; else it is in the outcome.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    missing: &'a [Missing],
 }
 
 /// Runs the verb.
@@ -124,6 +131,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         back: false,
         safety: !args.no_safety,
         force: args.force,
+        tolerance: args.tolerance.tolerance(),
+        accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
@@ -169,8 +178,32 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
     cancel_by_signals(&how.cancel)?;
     let outcome = prepared.run().await;
     progress.end();
-    report(globals, &prepared.plan, &outcome?)?;
-    Ok(ExitCode::SUCCESS)
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            list_missing(globals, prepared)?;
+            return Err(error);
+        }
+    };
+    report(globals, &prepared.plan, &outcome)?;
+    match outcome.missing.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::from(Exit::Incomplete as u8)),
+    }
+}
+
+/// Lists what is missing where a restore failed for that.
+fn list_missing(globals: &Globals, prepared: &Prepared<'_>) -> Result<()> {
+    let (plan, missing) = (&prepared.plan, prepared.missing.as_slice());
+    match globals.json {
+        _ if missing.is_empty() => Ok(()),
+        true => output::json(&Report {
+            plan,
+            outcome: None,
+            missing,
+        }),
+        false => output::lines(&missing::text(missing)),
+    }
 }
 
 fn mode(args: &Args) -> Result<plan_of::Mode<'_>, Fail> {
@@ -305,7 +338,11 @@ fn eprint(text: &str) -> Result<()> {
 
 fn show(globals: &Globals, plan: &Plan) -> Result<()> {
     if globals.json {
-        return output::json(&Report { plan, outcome: None });
+        return output::json(&Report {
+            plan,
+            outcome: None,
+            missing: &[],
+        });
     }
     output::lines(plan::text(plan).trim_end())
 }
@@ -315,6 +352,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         return output::json(&Report {
             plan,
             outcome: Some(outcome),
+            missing: &[],
         });
     }
     let proof = &outcome.proof;
@@ -357,7 +395,10 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         ))?;
         output::line(&format!("to take it back: snapback undo {}", plan.job))?;
     }
-    Ok(())
+    match outcome.missing.is_empty() {
+        true => Ok(()),
+        false => output::lines(&missing::text(&outcome.missing)),
+    }
 }
 
 /// What of a script was run, and what was counted.
@@ -367,8 +408,12 @@ fn of_script(outcome: &Outcome) -> String {
         0 => String::new(),
         left_out => format!(", {left_out} were left out as asked"),
     };
+    let failed = match outcome.missing.is_empty() {
+        true => "without an error",
+        false => "of which those failed that are listed",
+    };
     format!(
-        "{} statements were run without an error{left_out}, and {} tables have the {} rows of the file",
+        "{} statements were run {failed}{left_out}, and {} tables have the {} rows of the file",
         proof.statements,
         proof.tables,
         output::count(proof.rows)

@@ -29,6 +29,8 @@ mod subject;
 pub mod survey;
 pub mod swap;
 pub mod target;
+mod tolerated;
+pub mod trial;
 pub mod undo;
 pub mod unpack;
 pub mod watch;

@@ -25,6 +25,7 @@ use super::selection::{choose, narrow, provable};
 use super::survey::survey;
 use super::swap::{Aside, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
+use super::trial::{self, Trial};
 use super::watch::{Step, Watch};
 use super::{changes, in_place, pooled, properties, recover};
 use crate::archive::options::RestoreOptions;
@@ -32,6 +33,7 @@ use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
 use crate::engine::postgres::connect;
+use crate::engine::postgres::load::missing::{Missing, Tolerance};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, InPlace, Kind};
@@ -55,6 +57,10 @@ pub struct Request<'a> {
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+    /// The failures that it goes past.
+    pub tolerance: Tolerance,
+    /// Whether what is live is replaced also where something of the backup is missing.
+    pub accept_missing: bool,
     /// Connections of the load; `None` takes as many as the job's dumps.
     pub jobs: Option<usize>,
     /// The time.
@@ -81,6 +87,8 @@ pub struct Prepared<'a> {
     merged: bool,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
+    /// What it went on without, also where it failed for that.
+    pub missing: Vec<Missing>,
     /// Taken while the safety snapshot is.
     safety: Mutex<()>,
 }
@@ -169,10 +177,13 @@ impl<'a> Prepared<'a> {
                 mode: request.mode,
                 safety: request.safety,
                 force: request.force,
+                keep_going: request.tolerance.keep_going,
             },
         };
         let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
         plan.warnings.extend(warnings);
+        plan.warnings.extend(content.warned());
+        plan.tolerate(request.tolerance, request.accept_missing, content.entries());
         plan.part = part;
         plan.changes = changes::told(&request.options);
         plan.obstacles
@@ -198,6 +209,22 @@ impl<'a> Prepared<'a> {
             Mode::Swap if is_partial(request.job) => plan.warnings.push(PARTIAL.to_owned()),
             Mode::Swap | Mode::New(_) => {}
         }
+        if request.mode != Mode::InPlace && plan.obstacles.is_empty() {
+            let trial = Trial {
+                target: &target,
+                database: &database,
+                live: survey.live.as_ref().map(|live| &live.database),
+                entries: chosen.as_deref().unwrap_or(content.entries()),
+                needs: &needs,
+                options: &request.options,
+                now: request.clock.now(),
+            };
+            plan.refused_extensions(
+                &trial::refused(&trial).await?,
+                request.mode,
+                request.tolerance.keep_going,
+            );
+        }
         Ok(Prepared {
             merged: request.options.role_map.merges(&content.named),
             request,
@@ -208,6 +235,7 @@ impl<'a> Prepared<'a> {
             chosen,
             part,
             new_tables,
+            missing: Vec::new(),
             safety: Mutex::new(()),
         })
     }
@@ -263,11 +291,12 @@ impl<'a> Prepared<'a> {
         };
         let build = async {
             self.create_roles(&client).await?;
-            let proof = self.build(&client, live.as_ref(), &new).await?;
+            let (proof, missing) = self.build(&client, live.as_ref(), &new).await?;
             lock.assert_held().await?;
-            Ok(proof)
+            Ok((proof, missing))
         };
         let built = self.until(build).await;
+        let built = built.and_then(|(proof, missing)| self.went_without(missing).map(|()| proof));
         let finished = match built {
             Ok(proof) => self
                 .swap_in(live.as_ref(), &incoming, &aside, safety)
@@ -282,7 +311,7 @@ impl<'a> Prepared<'a> {
             Err(error) => return Err(self.give_up(&incoming, error).await),
         };
         // A part proves nothing of the rest.
-        if self.chosen.is_none() {
+        if self.chosen.is_none() && self.missing.is_empty() {
             self.content.proved(self.request.clock.now()).await;
         }
         self.request.watch.step(Step::Done).await;
@@ -294,6 +323,7 @@ impl<'a> Prepared<'a> {
             away_ms: u64::try_from(swapped.away.as_millis()).unwrap_or(u64::MAX),
             ended: swapped.ended,
             proof,
+            missing: self.missing.clone(),
             created_roles: self.plan.created_roles(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
@@ -409,8 +439,8 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Creates, loads, analyses and proves the new database.
-    async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<Proof> {
+    /// Creates, loads, analyses and proves the new database. Tells also what it went on without.
+    async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<(Proof, Vec<Missing>)> {
         let watch = &self.request.watch;
         watch.step(Step::Create).await;
         let live = live.filter(|_| !self.is_new());
@@ -430,7 +460,7 @@ impl<'a> Prepared<'a> {
         }
 
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
-        let proof = match &self.content.body {
+        let proven = match &self.content.body {
             Body::Archive(reader) => self.load(reader, new, jobs).await?,
             Body::Script(script) => self.run_script(script, new.name, jobs).await?,
         };
@@ -439,7 +469,7 @@ impl<'a> Prepared<'a> {
             set_event_triggers(client, new.name, "RESET event_triggers").await?;
         }
         properties::apply(client, &properties.rest, watch).await?;
-        Ok(proof)
+        Ok(proven)
     }
 
     async fn swap_in(
