@@ -60,6 +60,7 @@ mod tests {
             rows,
             derived: false,
             entry: None,
+            owned: None,
         };
         let all = [
             missing("INDEX s.i", "CREATE INDEX i ON s.t (f(x));", false),

@@ -81,7 +81,11 @@ pub fn narrow(expected: Expected, chosen: &[Entry], all: &[Entry]) -> Expected {
 pub fn without(missing: &[Missing], expected: &Expected, entries: &[Entry]) -> (Expected, Vec<Entry>) {
     let gone: HashSet<DumpId> = missing.iter().filter_map(|it| it.entry).collect();
     let there = entries.iter().filter(|entry| !gone.contains(&entry.dump_id));
-    let there: Vec<Entry> = there.cloned().collect();
+    let mut there: Vec<Entry> = there.cloned().collect();
+    let others: HashSet<DumpId> = missing.iter().filter_map(|it| it.owned).collect();
+    for entry in there.iter_mut().filter(|entry| others.contains(&entry.dump_id)) {
+        entry.owner.clear();
+    }
     (narrow(expected.clone(), &there, entries), there)
 }
 

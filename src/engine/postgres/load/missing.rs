@@ -33,6 +33,9 @@ pub struct Missing {
     /// Its entry in the archive, which is not there.
     #[serde(skip)]
     pub entry: Option<DumpId>,
+    /// The entry in the archive that is there and belongs to another role.
+    #[serde(skip)]
+    pub owned: Option<DumpId>,
 }
 
 impl Missing {
@@ -45,6 +48,7 @@ impl Missing {
             rows: false,
             derived: is_derived(entry),
             entry: part.is_empty().then_some(entry.dump_id),
+            owned: (!part.is_empty()).then_some(entry.dump_id),
         }
     }
 
@@ -57,6 +61,7 @@ impl Missing {
             rows: true,
             derived: false,
             entry: Some(entry.dump_id),
+            owned: None,
         }
     }
 }

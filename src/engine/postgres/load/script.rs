@@ -493,6 +493,7 @@ fn missing(statement: &Statement, why: String) -> Missing {
         rows: false,
         derived: is_refresh(statement),
         entry: None,
+        owned: None,
     }
 }
 
