@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::collapse;
 use crate::engine::postgres::connect::{self, Dsn};
 use crate::engine::postgres::dump::{Dumped, dump, random_key};
+use crate::engine::postgres::foreseen;
 use crate::engine::postgres::globals;
 use crate::engine::postgres::session::Query;
 use crate::engine::postgres::snapshot::{self, SessionOptions};
@@ -335,6 +336,7 @@ async fn prepare(
     };
     let mut manifest = describe(request, id, times, dumped, files);
     manifest.warnings.extend(warnings);
+    manifest.warnings.extend(foresee(dsn).await);
     let collapsed = collapsed(job, &found, &manifest).await;
     manifest.warnings.extend(collapsed.iter().cloned());
     for warning in &mut manifest.warnings {
@@ -425,6 +427,15 @@ async fn store_globals(
     let write = |shelf: Shelf| async move { shelf.write(seal.parts().1, id, text.clone()).await };
     let files = copies.each(write).await?;
     Ok((File::agreed(files), globals.warnings))
+}
+
+/// What a restore will need help with. A backup is whole without knowing it.
+async fn foresee(dsn: &Dsn) -> Vec<String> {
+    let read = async { foreseen::read(&connect::connect(dsn).await?).await };
+    read.await.unwrap_or_else(|error| {
+        tracing::warn!("what a restore will need help with is not known: {error:#}");
+        Vec::new()
+    })
 }
 
 /// Writes the manifests: afterwards the backup exists.

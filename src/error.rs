@@ -30,7 +30,8 @@ pub enum Exit {
     Permission = 8,
     /// A backup is encrypted, and no secret key at hand opens it.
     NoKey = 9,
-    /// The backup exists, but not as it should: a store lacks its copy, or it collapsed and `--strict` was asked for.
+    /// The backup exists, but not as it should: a store lacks its copy, or it collapsed and `--strict` was asked for. Or
+    /// something of it is missing in what was restored, and listed.
     Incomplete = 10,
     /// A signal ended the run.
     Interrupted = 130,

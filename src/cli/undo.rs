@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::confirm::confirm;
 use super::output;
 use super::progress::Progress;
-use super::restore::{Go, WAIT, go, watch};
+use super::restore::{Go, WAIT, go, missing, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
@@ -43,6 +43,8 @@ pub struct Args {
     /// How long to wait for a backup of the job that is under way
     #[arg(long, value_name = "TIME", default_value = WAIT)]
     wait: Span,
+    #[command(flatten)]
+    tolerance: missing::Failures,
     /// Stop for ever at a step: for tests, which kill the undo there
     #[arg(long, hide = true, value_name = "STEP")]
     pause_at: Option<Step>,
@@ -89,6 +91,8 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         force: false,
         from_other: FromOther::Refused,
         wait: args.wait.duration(),
+        tolerance: args.tolerance.tolerance(),
+        accept_missing: args.tolerance.accept_missing(),
         jobs: None,
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),

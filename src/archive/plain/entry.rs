@@ -45,12 +45,30 @@ impl Script {
         self.take()
     }
 
+    /// The same in two parts, of which the second may fail for itself: what the entry is, and whose.
+    #[must_use]
+    pub fn definition_and_owner(&mut self, at: usize) -> (bytes::Bytes, bytes::Bytes) {
+        let entries = Arc::clone(&self.entries);
+        self.print_object(&entries[at], "");
+        let definition = self.take();
+        self.print_attributes(&entries[at]);
+        (definition, self.take())
+    }
+
     fn print_entry(&mut self, entry: &Entry, prefix: &str) {
+        self.print_object(entry, prefix);
+        self.print_attributes(entry);
+    }
+
+    fn print_object(&mut self, entry: &Entry, prefix: &str) {
         self.prepare(entry);
         if self.options.comments {
             self.print_comment(entry, prefix);
         }
         self.print_definition(entry);
+    }
+
+    fn print_attributes(&mut self, entry: &Entry) {
         self.print_owner(entry);
         if self.has_late_access_method(entry) {
             self.print_late_access_method(entry);

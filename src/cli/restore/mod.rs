@@ -1,6 +1,7 @@
 //! `snapback restore`: shows the plan, asks, restores, and says how to undo it.
 
 mod choice;
+pub mod missing;
 mod plan;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::value::Span;
 use crate::config::{Config, environment};
+use crate::engine::postgres::load::missing::Missing;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::restore::postgres::location::Location;
@@ -77,6 +79,8 @@ pub struct Args {
     /// How long to wait for a backup of the job that is under way
     #[arg(long, value_name = "TIME", default_value = WAIT)]
     wait: Span,
+    #[command(flatten)]
+    tolerance: missing::Failures,
     /// Connections that load at the same time [default: as many as the job's backups use]
     #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     jobs: Option<u8>,
@@ -110,6 +114,9 @@ struct Report<'a> {
     plan: &'a Plan,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a Outcome>,
+    /// Of a restore that failed because of it; else it is in the outcome.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    missing: &'a [Missing],
 }
 
 /// Runs the verb.
@@ -137,6 +144,8 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         force: args.force,
         from_other: from_other(&args),
         wait: args.wait.duration(),
+        tolerance: args.tolerance.tolerance(),
+        accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
         watch: watch(&progress, args.pause_at),
@@ -182,8 +191,32 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
     cancel_by_signals(&how.cancel)?;
     let outcome = prepared.run().await;
     progress.end();
-    report(globals, &prepared.plan, &outcome?)?;
-    Ok(ExitCode::SUCCESS)
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            list_missing(globals, prepared)?;
+            return Err(error);
+        }
+    };
+    report(globals, &prepared.plan, &outcome)?;
+    match outcome.missing.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::from(Exit::Incomplete as u8)),
+    }
+}
+
+/// Lists what is missing where a restore failed for that.
+fn list_missing(globals: &Globals, prepared: &Prepared<'_>) -> Result<()> {
+    let (plan, missing) = (&prepared.plan, prepared.missing.as_slice());
+    match globals.json {
+        _ if missing.is_empty() => Ok(()),
+        true => output::json(&Report {
+            plan,
+            outcome: None,
+            missing,
+        }),
+        false => output::lines(&missing::text(missing)),
+    }
 }
 
 fn from_other(args: &Args) -> FromOther<'_> {
@@ -327,7 +360,11 @@ fn eprint(text: &str) -> Result<()> {
 
 fn show(globals: &Globals, plan: &Plan) -> Result<()> {
     if globals.json {
-        return output::json(&Report { plan, outcome: None });
+        return output::json(&Report {
+            plan,
+            outcome: None,
+            missing: &[],
+        });
     }
     output::lines(plan::text(plan).trim_end())
 }
@@ -337,6 +374,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         return output::json(&Report {
             plan,
             outcome: Some(outcome),
+            missing: &[],
         });
     }
     let proof = &outcome.proof;
@@ -379,7 +417,10 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
         ))?;
         output::line(&format!("to take it back: snapback undo {}", plan.job))?;
     }
-    Ok(())
+    match outcome.missing.is_empty() {
+        true => Ok(()),
+        false => output::lines(&missing::text(&outcome.missing)),
+    }
 }
 
 /// What of a script was run, and what was counted.
@@ -389,8 +430,12 @@ fn of_script(outcome: &Outcome) -> String {
         0 => String::new(),
         left_out => format!(", {left_out} were left out as asked"),
     };
+    let failed = match outcome.missing.is_empty() {
+        true => "without an error",
+        false => "of which those failed that are listed",
+    };
     format!(
-        "{} statements were run without an error{left_out}, and {} tables have the {} rows of the file",
+        "{} statements were run {failed}{left_out}, and {} tables have the {} rows of the file",
         proof.statements,
         proof.tables,
         output::count(proof.rows)

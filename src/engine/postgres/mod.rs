@@ -5,6 +5,7 @@ pub mod any_text;
 pub mod catalog;
 pub mod connect;
 pub mod dump;
+pub mod foreseen;
 pub mod globals;
 pub mod identity;
 pub mod load;

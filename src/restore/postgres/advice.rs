@@ -3,6 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use crate::engine::postgres::connect::{BROKE, is_lost};
+use crate::engine::postgres::load::missing::{Failed, is_refused};
 use crate::error::{Exit, Fail, exit_of, hint_of};
 
 /// `error` with `message` in front, and with a hint where it has none and one can be given.
@@ -14,10 +15,19 @@ pub fn explain(error: anyhow::Error, message: impl Into<String>) -> anyhow::Erro
     let mut fail = Fail::new(exit, message);
     fail.hint = match hint_of(&error) {
         Some(hint) => Some(hint.to_owned()),
-        None => hint(&error).map(str::to_owned),
+        None => hint(&error).map(str::to_owned).or_else(|| keep_going(&error)),
     };
     error.context(fail)
 }
+
+/// What can be done where one statement failed and others need not.
+fn keep_going(error: &anyhow::Error) -> Option<String> {
+    let failed = error.downcast_ref::<Failed>().is_some() && is_refused(error);
+    failed.then(|| KEEP_GOING.to_owned())
+}
+
+const KEEP_GOING: &str = "with --keep-going the restore goes on after each statement that fails and lists what is missing, \
+    with its SQL; what is live is only replaced then with --accept-missing";
 
 fn hint(error: &anyhow::Error) -> Option<&'static str> {
     let mut causes = error.chain();
@@ -42,7 +52,8 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
         }
         &SqlState::CHECK_VIOLATION => Some(
             "a check refuses rows that were there: it may call a function that is another one now, or that reads what is not \
-             in the backup. pg_restore restores the archive by --section, so that the constraint can be dropped before the data",
+             in the backup. --keep-going restores all but these rows; pg_restore restores the archive by --section, so that \
+             the constraint can be dropped before the data",
         ),
         &SqlState::OUT_OF_MEMORY => Some("the server is out of memory: restore with fewer connections (-j)"),
         &SqlState::TOO_MANY_CONNECTIONS => {

@@ -86,6 +86,7 @@ enum From {
 }
 
 /// What the new database must hold.
+#[derive(Clone)]
 pub struct Expected {
     /// The rows of each table.
     pub tables: Vec<Table>,
@@ -300,6 +301,15 @@ impl Content {
             From::Backup { manifest, .. } => plan::Subject::Backup(plan::Backup::of(manifest)),
             From::File { place, bytes } => plan::Subject::File(self.body.describe(place, *bytes)),
         }
+    }
+
+    /// What was warned of when it was backed up.
+    pub fn warned(&self) -> impl Iterator<Item = String> {
+        let warnings = match &self.from {
+            From::Backup { manifest, .. } => manifest.warnings.as_slice(),
+            From::File { .. } => &[],
+        };
+        warnings.iter().map(|text| format!("the backup warned: {text}"))
     }
 
     /// The globals file of a backup, where there is one, or what a script has like it: it only helps to say what

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::prove::Proof;
+use crate::engine::postgres::load::missing::Missing;
 use crate::manifest::BackupId;
 
 /// How a restore went.
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub created_roles: Vec<String>,
     /// What was compared with the manifest.
     pub proof: Proof,
+    /// What of the backup is not in the database.
+    pub missing: Vec<Missing>,
     /// How long it all took, in seconds.
     pub seconds: f64,
     /// How long each step took.

@@ -109,6 +109,9 @@ pub struct Obstacle {
     /// Exit class of the refusal.
     #[serde(skip)]
     pub exit: Exit,
+    /// Whether a restore that goes on after statements that fail gets past it: something is missing then.
+    #[serde(skip)]
+    pub passable: bool,
 }
 
 impl Obstacle {
@@ -118,7 +121,15 @@ impl Obstacle {
             exit,
             what: what.into(),
             hint: hint.into(),
+            passable: false,
         }
+    }
+
+    /// The same, which `--keep-going` gets past.
+    #[must_use]
+    pub fn passable(mut self) -> Self {
+        self.passable = true;
+        self
     }
 }
 
@@ -167,6 +178,8 @@ pub struct Wishes<'a> {
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+    /// Whether it goes on after statements that fail.
+    pub keep_going: bool,
 }
 
 impl Wishes<'_> {
@@ -470,11 +483,14 @@ fn rights(survey: &Survey, wishes: Wishes<'_>) -> Vec<Obstacle> {
     }
     if !rights.superuser && !rights.foreign_owners.is_empty() {
         let owners = rights.foreign_owners.join(", ");
-        found.push(Obstacle::new(
-            Exit::Permission,
-            format!("role {:?} may not make objects belong to: {owners}", rights.role),
-            format!("grant it these roles, or restore as a superuser; or {WITHOUT_ROLES}"),
-        ));
+        found.push(
+            Obstacle::new(
+                Exit::Permission,
+                format!("role {:?} may not make objects belong to: {owners}", rights.role),
+                format!("grant it these roles, or restore as a superuser; or {WITHOUT_ROLES}"),
+            )
+            .passable(),
+        );
     }
     found
 }
@@ -493,7 +509,7 @@ fn lacks(survey: &Survey) -> Vec<Obstacle> {
         (
             &missing.extensions,
             "extensions",
-            "install their packages on the server".to_owned(),
+            "install their packages on the server; --keep-going restores what does not need them".to_owned(),
         ),
         (
             &missing.tablespaces,
@@ -504,11 +520,16 @@ fn lacks(survey: &Survey) -> Vec<Obstacle> {
     .into_iter()
     .filter(|(names, ..)| !names.is_empty())
     .map(|(names, what, hint)| {
-        Obstacle::new(
+        let obstacle = Obstacle::new(
             Exit::Failure,
             format!("the server lacks {what}: {}", names.join(", ")),
             hint,
-        )
+        );
+        // Nothing at all could be created in a tablespace that is not there.
+        Obstacle {
+            passable: what != "tablespaces",
+            ..obstacle
+        }
     })
     .collect()
 }

@@ -1,13 +1,14 @@
 //! What of an archive a restore is about, when it is not all of it: what is loaded, what the server must have for it,
 //! and what is proven.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::in_place::Name;
 use super::origin::{Body, Content, Expected};
 use crate::archive::options::RestoreOptions;
 use crate::archive::required::required;
-use crate::archive::toc::Entry;
+use crate::archive::toc::{DumpId, Entry};
+use crate::engine::postgres::load::missing::Missing;
 use crate::error::{Exit, Fail, Result};
 
 /// The entries that are restored, among them those of the database itself.
@@ -62,7 +63,7 @@ pub fn narrow(expected: Expected, chosen: &[Entry], all: &[Entry]) -> Expected {
             .iter()
             .any(|entry| entry.desc == "TABLE DATA" && entry.tag == name && entry.namespace.as_deref() == Some(schema))
     };
-    let objects = |entries: &[Entry]| entries.iter().filter(|entry| entry.is_large_objects()).count();
+    let objects = |entries: &[Entry]| entries.iter().filter(|entry| entry.desc.starts_with("BLOB")).count();
     Expected {
         tables: expected
             .tables
@@ -73,6 +74,19 @@ pub fn narrow(expected: Expected, chosen: &[Entry], all: &[Entry]) -> Expected {
         large_objects: expected.large_objects.filter(|_| objects(chosen) == objects(all)),
         hashes: expected.hashes,
     }
+}
+
+/// The same without what is `missing`: all else must be there.
+#[must_use]
+pub fn without(missing: &[Missing], expected: &Expected, entries: &[Entry]) -> (Expected, Vec<Entry>) {
+    let gone: HashSet<DumpId> = missing.iter().filter_map(|it| it.entry).collect();
+    let there = entries.iter().filter(|entry| !gone.contains(&entry.dump_id));
+    let mut there: Vec<Entry> = there.cloned().collect();
+    let others: HashSet<DumpId> = missing.iter().filter_map(|it| it.owned).collect();
+    for entry in there.iter_mut().filter(|entry| others.contains(&entry.dump_id)) {
+        entry.owner.clear();
+    }
+    (narrow(expected.clone(), &there, entries), there)
 }
 
 /// The entries that the proof looks for. Privileges that were granted by nobody's will but an owner's, who is another

@@ -3,12 +3,14 @@
 mod columns;
 mod encodings;
 mod event_triggers;
+mod extensions;
 mod failures;
 mod foreign;
 mod foreign_roles;
 mod from;
 mod in_place;
 mod in_place_tables;
+mod keep_going;
 mod kept;
 mod kills;
 mod late_rows;

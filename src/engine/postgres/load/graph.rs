@@ -40,11 +40,19 @@ struct Lock {
 }
 
 impl Graph {
-    /// A graph of the entries at `wanted`; every other one counts as done. `weight` says how much work an
-    /// entry's rows are.
+    /// A graph of the entries at `wanted`; every other one counts as done. `earlier` names the rows that those of an
+    /// entry need besides what it says itself, `weight` how much work an entry's rows are.
     #[must_use]
-    pub fn new(entries: &[Entry], wanted: &[usize], weight: impl Fn(usize) -> u64) -> Self {
-        let items = items(entries, wanted, weight);
+    pub fn new(
+        entries: &[Entry],
+        wanted: &[usize],
+        earlier: &HashMap<DumpId, Vec<DumpId>>,
+        weight: impl Fn(usize) -> u64,
+    ) -> Self {
+        let mut items = items(entries, wanted, weight);
+        for item in &mut items {
+            item.waits_for.extend(earlier.get(&item.id).into_iter().flatten());
+        }
         let mut dependents: HashMap<DumpId, Vec<usize>> = HashMap::new();
         let mut ready = BTreeSet::new();
         for (i, item) in items.iter().enumerate() {
@@ -212,7 +220,9 @@ mod tests {
     #[test]
     fn rows_come_first_heavy_ones_before_light_ones() {
         let entries = entries();
-        let mut graph = Graph::new(&entries, &[2, 3, 4, 5, 6, 7], |at| if at == 3 { 10 } else { 5 });
+        let mut graph = Graph::new(&entries, &[2, 3, 4, 5, 6, 7], &HashMap::new(), |at| {
+            if at == 3 { 10 } else { 5 }
+        });
         assert_eq!(graph.take(), Some(3));
         assert_eq!(graph.take(), Some(2));
         assert_eq!(graph.take(), None);
@@ -236,12 +246,23 @@ mod tests {
     }
 
     #[test]
+    fn rows_wait_for_those_that_a_foreign_key_names() {
+        let entries = entries();
+        let earlier = HashMap::from([(3, vec![4])]);
+        let mut graph = Graph::new(&entries, &[2, 3], &earlier, |at| if at == 2 { 10 } else { 5 });
+        assert_eq!(graph.take(), Some(3));
+        assert_eq!(graph.take(), None);
+        graph.done(3);
+        assert_eq!(graph.take(), Some(2));
+    }
+
+    #[test]
     fn what_depends_on_itself_is_seen() {
         let entries = [
             entry(1, "INDEX", Section::PostData, &[2]),
             entry(2, "INDEX", Section::PostData, &[1]),
         ];
-        let mut graph = Graph::new(&entries, &[0, 1], |_| 0);
+        let mut graph = Graph::new(&entries, &[0, 1], &HashMap::new(), |_| 0);
         assert_eq!(graph.take(), None);
         assert!(graph.is_idle() && !graph.is_finished());
     }

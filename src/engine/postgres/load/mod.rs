@@ -1,19 +1,23 @@
 //! An archive becomes a database again: definitions one after the other, then rows over several connections
 //! with indexes and constraints as soon as their tables are ready, then privileges.
 //!
-//! Every statement must succeed. The few whose failure loses nothing are named in `session` and told.
+//! Every statement must succeed. The few whose failure loses nothing are named in `session` and told; `missing` says
+//! what a load goes on without, and keeps a list of it.
 
 mod again;
 mod binary;
 mod encoding;
 pub mod graph;
 mod inserts;
+mod keys;
+pub mod missing;
 mod remove;
 mod rows;
 pub mod script;
 mod search_path;
 mod session;
 mod stream;
+mod trial;
 mod work;
 
 use std::collections::{HashMap, HashSet};
@@ -31,8 +35,11 @@ use crate::engine::postgres::spelling::Spelling;
 use crate::error::Result;
 pub use again::make_again;
 use graph::Graph;
+use keys::Keys;
+use missing::{List, Missing, SKIPPED, Tolerance};
 pub use remove::remove;
 use session::Loader;
+pub use trial::refused_extensions;
 use work::{Spread, Work};
 
 /// Hears how a load goes on; called from several tasks.
@@ -70,6 +77,12 @@ struct Archive {
     spelling: Option<Spelling>,
     /// The only session, when all is done in its transaction.
     within: Option<Arc<Session>>,
+    /// The failures that it goes past.
+    tolerance: Tolerance,
+    /// What it went on without.
+    missing: List,
+    /// Foreign keys that are there before the rows.
+    keys: Arc<Keys>,
 }
 
 impl Load {
@@ -103,6 +116,9 @@ impl Load {
                 progress,
                 spelling: None,
                 within: None,
+                tolerance: Tolerance::default(),
+                missing: List::default(),
+                keys: Arc::default(),
             },
         };
         load.sort_out();
@@ -114,6 +130,34 @@ impl Load {
     pub fn spelled(mut self, spelling: Option<Spelling>) -> Self {
         self.archive.spelling = spelling;
         self
+    }
+
+    /// Says what failures it goes past.
+    #[must_use]
+    pub fn tolerating(mut self, tolerance: Tolerance) -> Self {
+        self.archive.tolerance = tolerance;
+        if tolerance.skip_refresh {
+            let (entries, missing) = (Arc::clone(self.archive.reader.entries()), self.archive.missing.clone());
+            self.last.retain(|at| {
+                let refreshes = entries[*at].desc == "MATERIALIZED VIEW DATA";
+                if refreshes {
+                    missing.add(Missing::definition(
+                        &entries[*at],
+                        "",
+                        entries[*at].defn.as_bytes(),
+                        SKIPPED.to_owned(),
+                    ));
+                }
+                !refreshes
+            });
+        }
+        self
+    }
+
+    /// What it went on without, so far.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Missing> {
+        self.archive.missing.all()
     }
 
     /// Loads over this one session, inside the transaction that it is in, and leaves out what is there already.
@@ -180,21 +224,28 @@ impl Load {
     /// # Errors
     /// A statement failed, or the archive is damaged.
     pub async fn rows(&self) -> Result<()> {
+        let mut loader = Loader::open(&self.archive).await?;
+        let entries = self.archive.reader.entries();
+        let keys = Arc::new(Keys::read(&loader, entries, &self.parallel).await?);
+        loader.archive.keys = Arc::clone(&keys);
         if self.archive.within.is_some() {
-            self.rows_in_order().await?;
+            self.rows_in_order(loader).await?;
             return self.step_back().await;
         }
-        let entries = self.archive.reader.entries();
-        let graph = Graph::new(entries, &self.parallel, |at| self.weight(&entries[at]));
+        let graph = Graph::new(entries, &self.parallel, &keys.earlier, |at| self.weight(&entries[at]));
         let spread = Spread {
             jobs: self.archive.jobs as u64,
             total: self.weights.values().sum(),
-            minimal_wal: session::has_minimal_wal(&self.archive).await?,
+            minimal_wal: session::has_minimal_wal(loader.client()).await?,
+            // What one connection could not load is missing as a whole.
+            whole: self.archive.tolerance.keep_going,
         };
+        let archive = loader.archive.clone();
+        drop(loader);
         let work = Arc::new(Work::new(graph, spread, self.weights.clone()));
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..work.connections(self.parallel.len()) {
-            let (archive, work) = (self.archive.clone(), Arc::clone(&work));
+            let (archive, work) = (archive.clone(), Arc::clone(&work));
             workers.spawn(async move { work.run(&archive).await });
         }
         // The set ends the others when it is dropped at the first error.
@@ -209,15 +260,15 @@ impl Load {
     }
 
     /// One after the other, in the archive's order.
-    async fn rows_in_order(&self) -> Result<()> {
-        let mut loader = Loader::open(&self.archive).await?;
+    async fn rows_in_order(&self, mut loader: Loader) -> Result<()> {
         let mut late = Vec::new();
         for at in &self.parallel {
             let entry = &self.archive.reader.entries()[*at];
             if self.archive.required[*at].data && entry.has_data {
                 match loader.load(*at, self.weight(entry)).await {
                     Err(error) if loader.may_go_later(entry, &error) => late.push(*at),
-                    loaded => loaded?,
+                    Err(error) => loader.go_without_rows(*at, error)?,
+                    Ok(()) => {}
                 }
                 continue;
             }
@@ -232,21 +283,23 @@ impl Load {
     /// Loads rows that may need those of other tables, for as long as some go.
     async fn late_rows(&self, loader: &mut Loader, late: &mut Vec<usize>) -> Result<()> {
         while !late.is_empty() {
-            let (mut still, mut why) = (Vec::new(), None);
+            let mut still = Vec::new();
             for at in late.iter().copied() {
                 let entry = &self.archive.reader.entries()[at];
                 match loader.load(at, self.weight(entry)).await {
-                    Err(error) if loader.may_go_later(entry, &error) => {
-                        still.push(at);
-                        why.get_or_insert(error);
-                    }
-                    loaded => loaded?,
+                    Err(error) if loader.may_go_later(entry, &error) => still.push((at, error)),
+                    Err(error) => loader.go_without_rows(at, error)?,
+                    Ok(()) => {}
                 }
             }
-            if let Some(error) = why.filter(|_| still.len() == late.len()) {
-                return Err(error);
+            let hopeless = still.len() == late.len();
+            late.clear();
+            for (at, error) in still {
+                match hopeless {
+                    true => loader.go_without_rows(at, error)?,
+                    false => late.push(at),
+                }
             }
-            *late = still;
         }
         Ok(())
     }

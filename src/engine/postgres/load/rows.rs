@@ -10,6 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Column, CopyInSink};
 
 use super::binary::Columns;
+use super::missing::{Failed, Missing, is_refused, why};
 use super::name_of;
 use super::search_path;
 use super::session::Loader;
@@ -26,21 +27,73 @@ impl Loader {
     pub(super) async fn load(&mut self, at: usize, weight: u64) -> Result<()> {
         let entries = Arc::clone(self.archive.reader.entries());
         let entry = &entries[at];
-        let loaded = if entry.is_large_objects() {
+        let loaded = match self.archive.tolerance.keep_going {
+            true => self.all_or_nothing(&entries, entry, weight).await,
+            false => self.load_rows(&entries, entry, weight).await,
+        };
+        loaded.with_context(|| Failed(format!("restoring {}", name_of(entry))))
+    }
+
+    async fn load_rows(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
+        if entry.is_large_objects() {
             self.large_objects(entry.dump_id).await
         } else if entry.copy_stmt.is_empty() {
-            self.inserts(&entries, entry).await
+            self.inserts(entries, entry).await
         } else {
-            self.table(&entries, entry, weight).await
+            self.table(entries, entry, weight).await
+        }
+    }
+
+    /// The same so that a failure leaves no rows, and the session able to go on.
+    async fn all_or_nothing(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
+        let (begin, end, back) = match (&self.archive.within, entry.copy_stmt.is_empty()) {
+            (Some(_), _) => (
+                "SAVEPOINT entry",
+                "RELEASE SAVEPOINT entry",
+                "ROLLBACK TO SAVEPOINT entry; RELEASE SAVEPOINT entry",
+            ),
+            (None, true) if !entry.is_large_objects() => ("BEGIN", "COMMIT", "ROLLBACK"),
+            // They have a transaction of their own.
+            (None, _) => ("", "", "ROLLBACK"),
         };
-        loaded.with_context(|| format!("restoring {}", name_of(entry)))
+        if !begin.is_empty() {
+            self.client().batch_execute(begin).await?;
+        }
+        let tried = async {
+            if let Some(probe) = probe(&entry.copy_stmt) {
+                self.client().batch_execute(&probe).await?;
+            }
+            Ok(())
+        };
+        let loaded = match tried.await {
+            Ok(()) => self.load_rows(entries, entry, weight).await,
+            Err(error) => Err(error),
+        };
+        match &loaded {
+            Ok(()) if end.is_empty() => {}
+            Ok(()) => self.client().batch_execute(end).await?,
+            Err(_) if self.client().is_closed() => {}
+            Err(_) => self.client().batch_execute(back).await?,
+        }
+        loaded
+    }
+
+    /// Goes on without the rows of the entry at `at`, which failed with `error`, where that is allowed.
+    pub(super) fn go_without_rows(&self, at: usize, error: anyhow::Error) -> Result<()> {
+        if !self.archive.tolerance.keep_going || self.client().is_closed() || !is_refused(&error) {
+            return Err(error);
+        }
+        let entry = &self.archive.reader.entries()[at];
+        self.archive.missing.add(Missing::rows(entry, why(&error)));
+        Ok(())
     }
 
     async fn table(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
-        let worth = weight >= WORTH_PREPARING;
+        // Rows of a table that refer to each other must come as one statement: binary and then text would be two.
+        let worth = weight >= WORTH_PREPARING && !self.archive.keys.of_itself(entry);
         let columns = if worth { self.columns(entry).await? } else { None };
         let own = match worth && self.archive.within.is_none() {
-            true => own_table(entries, entry),
+            true => own_table(entries, entry).filter(|_| !self.archive.keys.concern(entry)),
             false => None,
         };
         let (begin, end, back) = match (&own, &self.archive.within) {
@@ -90,7 +143,8 @@ impl Loader {
         !entry.copy_stmt.is_empty()
             && !self.client().is_closed()
             && server.is_some_and(|it| {
-                *it.code() == SqlState::CHECK_VIOLATION || it.where_().is_some_and(|at| at.contains("function "))
+                matches!(*it.code(), SqlState::CHECK_VIOLATION | SqlState::FOREIGN_KEY_VIOLATION)
+                    || it.where_().is_some_and(|at| at.contains("function "))
             })
     }
 
@@ -121,7 +175,9 @@ impl Loader {
             let columns = self.columns(entry).await?;
             self.copy(entry, false, columns, rows).await
         };
-        shared.await.with_context(|| format!("restoring {}", name_of(entry)))
+        shared
+            .await
+            .with_context(|| Failed(format!("restoring {}", name_of(entry))))
     }
 
     /// What the rows of `entry` are made of, if they can be sent in binary. The driver knows columns by UTF-8 only.
@@ -170,7 +226,8 @@ impl Loader {
             sink.send(Columns::trailer()).await?;
             sink.as_mut().finish().await?;
         }
-        if next.is_none() {
+        // Where it goes on without tables that are not there, an empty one must show that too.
+        if next.is_none() && !self.archive.tolerance.keep_going {
             return Ok(());
         }
         let mut sink = self.copy_in(entry, freeze, false).await?;
@@ -233,6 +290,18 @@ fn own_table(entries: &[Entry], entry: &Entry) -> Option<String> {
     Some(target(entry)?.0.to_owned())
 }
 
+/// A query that fails where the COPY of a statement would fail at once, which leaves the driver out of step with the
+/// server: it takes one answer too many for that of the next statement.
+pub(super) fn probe(copy: &str) -> Option<String> {
+    let name = copy.strip_prefix("COPY ")?;
+    let (table, rest) = name.split_at(end_of_name(name)?);
+    let columns = rest.strip_prefix(" (").and_then(|rest| rest.rsplit_once(") FROM "));
+    Some(format!(
+        "SELECT {} FROM {table} LIMIT 0",
+        columns.map_or("", |(columns, _)| columns)
+    ))
+}
+
 /// The table and the columns of an entry's COPY statement, quoted; a table without columns has none.
 fn target(entry: &Entry) -> Option<(&str, &str)> {
     let name = entry.copy_stmt.strip_prefix("COPY ")?;
@@ -254,6 +323,20 @@ fn end_of_name(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::archive::toc::Section;
+
+    #[test]
+    fn what_a_copy_needs_is_asked_for_first() {
+        for (copy, query) in [
+            (
+                "COPY s.\"a b\" (x, \"y)\") FROM stdin;\n",
+                "SELECT x, \"y)\" FROM s.\"a b\" LIMIT 0",
+            ),
+            ("COPY s.t FROM stdin;\n", "SELECT  FROM s.t LIMIT 0"),
+        ] {
+            assert_eq!(probe(copy).as_deref(), Some(query));
+        }
+        assert_eq!(probe(""), None);
+    }
 
     #[test]
     fn only_a_table_of_this_archive_may_be_emptied() {

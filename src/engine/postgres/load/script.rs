@@ -13,6 +13,8 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Progress;
 use super::encoding::Encoding;
+use super::missing::{Failed, Missing, SKIPPED, Tolerance, is_refused, why};
+use super::rows::probe;
 use super::session::{SETTINGS, code, index_settings};
 use crate::archive::options::RestoreOptions;
 use crate::archive::script::{Adapted, CopyOptions, Kind, Piece, Script, Statement};
@@ -33,6 +35,8 @@ pub struct ScriptLoad {
     pub dsn: Dsn,
     /// Hears how it goes on.
     pub progress: Arc<dyn Progress>,
+    /// The failures that it goes past.
+    pub tolerance: Tolerance,
 }
 
 /// What was run.
@@ -44,6 +48,8 @@ pub struct Loaded {
     pub left_out: u64,
     /// Rows that the server took in, by the OID of the table.
     pub rows: BTreeMap<u32, u64>,
+    /// What it went on without.
+    pub missing: Vec<Missing>,
 }
 
 /// Pieces that wait for the server, at most.
@@ -71,7 +77,7 @@ impl ScriptLoad {
                 let _ = runtime.block_on(sender.send(Err(error)));
             }
         });
-        let mut session = Session::open(&self.dsn, role, self.progress).await?;
+        let mut session = Session::open(&self.dsn, role, self.progress, self.tolerance).await?;
         while let Some(piece) = pieces.recv().await {
             let (encoding, piece, _room) = piece?;
             match piece {
@@ -150,6 +156,7 @@ struct Session {
     /// The role that all is made as.
     role: Option<String>,
     progress: Arc<dyn Progress>,
+    tolerance: Tolerance,
     server_encoding: String,
     encoding: Encoding,
     loaded: Loaded,
@@ -161,10 +168,17 @@ struct Session {
     waiting: usize,
     /// The table that is being filled, by its name in the script.
     table: Option<(String, u32)>,
+    /// By the name of a table, the place in the list of what is missing of its first INSERT that failed, and how many did.
+    inserts_missing: BTreeMap<String, (usize, u64)>,
 }
 
 impl Session {
-    async fn open(dsn: &Dsn, role: Option<String>, progress: Arc<dyn Progress>) -> Result<Session> {
+    async fn open(
+        dsn: &Dsn,
+        role: Option<String>,
+        progress: Arc<dyn Progress>,
+        tolerance: Tolerance,
+    ) -> Result<Session> {
         let client = connect(dsn).await?.into_client();
         let row = client
             .query_one("SELECT pg_catalog.current_setting('server_encoding')", &[])
@@ -175,12 +189,14 @@ impl Session {
             client,
             role,
             progress,
+            tolerance,
             server_encoding,
             loaded: Loaded::default(),
             untouched: true,
             inserts: Vec::new(),
             waiting: 0,
             table: None,
+            inserts_missing: BTreeMap::new(),
         };
         session.prepare().await?;
         Ok(session)
@@ -232,8 +248,54 @@ impl Session {
         // A view that others need is made empty before it is dropped.
         let creates = |what: &[u8]| statement.text.starts_with(what);
         self.untouched &= !creates(b"CREATE ") || creates(b"CREATE OR REPLACE VIEW ");
+        if is_refresh(&statement) && self.tolerance.skip_refresh {
+            self.loaded.missing.push(missing(&statement, SKIPPED.to_owned()));
+            return Ok(());
+        }
         let outcome = self.send(&statement.text).await;
-        outcome.or_else(|error| self.pass_over(&statement, &kind, error))
+        match outcome.or_else(|error| self.pass_over(&statement, &kind, error)) {
+            Ok(()) => Ok(()),
+            Err(error) => self.go_without(&statement, error).await.map(drop),
+        }
+    }
+
+    /// Goes on without what `statement` makes, which failed with `error`, where that is allowed. Returns it.
+    async fn go_without(&mut self, statement: &Statement, error: anyhow::Error) -> Result<&mut Missing> {
+        let allowed = self.tolerance.keep_going || is_refresh(statement);
+        if !allowed || !is_refused(&error) {
+            return Err(error);
+        }
+        if self.client.batch_execute("SELECT 1").await.is_err() {
+            let message = "a statement failed in a transaction of the script, which loses all that came before in it";
+            let hint = "take the BEGIN and the COMMIT around it out of the script, then --keep-going passes it over";
+            return Err(error.context(Fail::new(Exit::Failure, message).hint(hint)));
+        }
+        let all = &mut self.loaded.missing;
+        all.push(missing(statement, why(&error)));
+        all.last_mut().context("nothing is missing")
+    }
+
+    /// The same of INSERTs, of which only the first into each table is kept.
+    async fn go_without_row(&mut self, insert: &Statement, table: &str, error: anyhow::Error) -> Result<()> {
+        let known = self.inserts_missing.get(table).copied();
+        let missing = self.go_without(insert, error).await?;
+        missing.what = format!("{}, rows of {table}", missing.what);
+        missing.rows = true;
+        match known {
+            None => {
+                let at = self.loaded.missing.len() - 1;
+                self.inserts_missing.insert(table.to_owned(), (at, 1));
+            }
+            Some((at, count)) => {
+                self.loaded.missing.pop();
+                self.inserts_missing.insert(table.to_owned(), (at, count + 1));
+                if let Some(first) = self.loaded.missing.get_mut(at) {
+                    let start = first.what.split(" (and ").next().unwrap_or_default().to_owned();
+                    first.what = format!("{start} (and {count} INSERTs more)");
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn send(&self, sql: &[u8]) -> Result<()> {
@@ -258,7 +320,7 @@ impl Session {
         let newer_setting = matches!(kind, Kind::Setting { .. }) && code == Some(&SqlState::UNDEFINED_OBJECT);
         let comment =
             statement.text.starts_with(b"COMMENT ON EXTENSION ") && code == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
-        let error = error.context(place(statement));
+        let error = error.context(Failed(place(statement)));
         if newer_setting || comment {
             self.progress.tolerated(format!("{error:#}"));
             return Ok(());
@@ -270,7 +332,11 @@ impl Session {
     async fn insert(&mut self, statement: Statement, table: String) -> Result<()> {
         if self.table.as_ref().is_none_or(|(name, _)| *name != table) {
             self.flush().await?;
-            self.find(&table).await.with_context(|| place(&statement))?;
+            self.table = None;
+            let found = self.find(&table).await.with_context(|| Failed(place(&statement)));
+            if let Err(error) = found {
+                return self.go_without_row(&statement, &table, error).await;
+            }
         }
         self.waiting += statement.text.len();
         self.inserts.push(statement);
@@ -314,13 +380,20 @@ impl Session {
             return Err(error);
         }
         // They failed and were rolled back as a whole: one by one it shows which it is.
+        let table = self.table.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
+        let mut failed = false;
         for insert in &waiting {
             if let Err(error) = self.send_inserts(&insert.text).await {
                 if code(&error) == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) {
                     break;
                 }
-                return Err(error.context(place(insert)));
+                let error = error.context(Failed(place(insert)));
+                self.go_without_row(insert, &table, error).await?;
+                failed = true;
             }
+        }
+        if failed {
+            return Ok(());
         }
         Err(error.context(format!("lines {} to {}", first.line, last.line)))
     }
@@ -350,9 +423,23 @@ impl Session {
         pieces: &mut mpsc::Receiver<Result<InEncoding>>,
     ) -> Result<()> {
         self.loaded.statements += 1;
-        let rows = self.copy_rows(statement, table, pieces).await;
-        let rows = rows.with_context(|| place(statement))?;
-        self.took(rows);
+        let mut ended = false;
+        let rows = self.copy_rows(statement, table, pieces, &mut ended).await;
+        match rows.with_context(|| Failed(place(statement))) {
+            Ok(rows) => self.took(rows),
+            Err(error) => {
+                self.table = None;
+                let missing = self.go_without(statement, error).await?;
+                missing.what = format!("{}, rows of {table}", missing.what);
+                missing.rows = true;
+                while !ended {
+                    ended = !matches!(
+                        pieces.recv().await.context("the script ended")??,
+                        (_, Piece::Rows(..), _)
+                    );
+                }
+            }
+        }
         Ok(())
     }
 
@@ -361,9 +448,15 @@ impl Session {
         statement: &Statement,
         table: &str,
         pieces: &mut mpsc::Receiver<Result<InEncoding>>,
+        ended: &mut bool,
     ) -> Result<u64> {
         self.find(table).await?;
         let sql = self.encoding.text(&self.client, &statement.text).await?;
+        if self.tolerance.keep_going
+            && let Some(probe) = probe(&sql)
+        {
+            self.client.batch_execute(&probe).await?;
+        }
         let copy = sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
         let options = CopyOptions::of(copy).context("it is no COPY from stdin")?;
         let copy = match self.encoding.name.as_str() {
@@ -378,6 +471,7 @@ impl Session {
             self.progress.loaded(text.len() as u64);
             sink.send(text).await?;
         }
+        *ended = true;
         let rows = sink.finish().await?;
         // With options a row may be several lines, or a line no row.
         if rows == sent || !options.none {
@@ -385,6 +479,23 @@ impl Session {
         }
         let message = format!("the server took {rows} rows of {sent}");
         Err(Fail::new(Exit::Damaged, message).into())
+    }
+}
+
+fn is_refresh(statement: &Statement) -> bool {
+    statement.text.starts_with(b"REFRESH MATERIALIZED VIEW ")
+}
+
+/// What a statement of a script would have made.
+fn missing(statement: &Statement, why: String) -> Missing {
+    Missing {
+        what: place(statement),
+        why,
+        sql: crate::raw_text::decode(&statement.text).trim().to_owned(),
+        rows: false,
+        derived: is_refresh(statement),
+        entry: None,
+        owned: None,
     }
 }
 

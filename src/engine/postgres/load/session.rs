@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::missing::{Failed, Missing, is_derived, is_refused, why};
 use super::{Archive, name_of, search_path};
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
@@ -53,8 +54,7 @@ pub(super) fn index_settings(jobs: usize) -> String {
 }
 
 /// Whether the server logs as little as it can.
-pub(super) async fn has_minimal_wal(archive: &Archive) -> Result<bool> {
-    let client = connect(&archive.dsn).await?.into_client();
+pub(super) async fn has_minimal_wal(client: &Client) -> Result<bool> {
     let row = client
         .query_one("SELECT pg_catalog.current_setting('wal_level')", &[])
         .await?;
@@ -159,7 +159,8 @@ impl Loader {
                     break;
                 }
                 if attempt == ATTEMPTS || code(&error) != Some(&SqlState::T_R_DEADLOCK_DETECTED) {
-                    return Err(error.context(format!("restoring {}", name_of(entry))));
+                    self.go_without(*at, error).await?;
+                    break;
                 }
                 attempt += 1;
             }
@@ -171,7 +172,12 @@ impl Loader {
         // Settings that the failed statement made were rolled back with it.
         self.script.reconnected();
         let sql = self.script.definition(at);
-        let ran = self.run(&sql).await;
+        self.run_somehow(at, &sql).await
+    }
+
+    /// Runs statements of the entry at `at`, where they need it under the search path of the database.
+    async fn run_somehow(&self, at: usize, sql: &[u8]) -> Result<()> {
+        let ran = self.run(sql).await;
         let Err(error) = ran else { return Ok(()) };
         if !search_path::is_lost(&error) || self.client().is_closed() {
             return Err(error);
@@ -179,7 +185,7 @@ impl Loader {
         let sql = [
             search_path::OF_DATABASE.as_bytes(),
             b";\n",
-            &sql,
+            sql,
             b";\n",
             search_path::NONE.as_bytes(),
         ]
@@ -189,6 +195,34 @@ impl Loader {
             return Err(error);
         }
         self.tell_search_path(&self.archive.reader.entries()[at], &error);
+        Ok(())
+    }
+
+    /// Goes on without the entry at `at`, whose statements failed with `error`, where that is allowed: without what is
+    /// only computed from the rows always, without all else when a person says so. As `pg_restore` does, the object is
+    /// made all the same when it only cannot be given to its owner.
+    async fn go_without(&mut self, at: usize, error: anyhow::Error) -> Result<()> {
+        let entries = Arc::clone(self.archive.reader.entries());
+        let entry = &entries[at];
+        let keep_going = self.archive.tolerance.keep_going;
+        let context = || Failed(format!("restoring {}", name_of(entry)));
+        if self.client().is_closed() || !is_refused(&error) || !(keep_going || is_derived(entry)) {
+            return Err(error.context(context()));
+        }
+        self.script.reconnected();
+        let (definition, owner) = self.script.definition_and_owner(at);
+        let missing = match keep_going && !owner.is_empty() {
+            false => Missing::definition(entry, "", &definition, why(&error)),
+            true => match self.run_somehow(at, &definition).await {
+                Err(error) => Missing::definition(entry, "", &[&definition[..], &owner].concat(), why(&error)),
+                Ok(()) => match self.run(&owner).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if !is_refused(&error) => return Err(error.context(context())),
+                    Err(error) => Missing::definition(entry, ", its owner", &owner, why(&error)),
+                },
+            },
+        };
+        self.archive.missing.add(missing);
         Ok(())
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Spread {
     pub(super) total: u64,
     /// The server logs nothing of a table that is emptied and filled in one transaction.
     pub(super) minimal_wal: bool,
+    /// Each table is loaded by one connection.
+    pub(super) whole: bool,
 }
 
 impl Spread {
@@ -34,7 +36,10 @@ impl Spread {
     /// while others have nothing to do is shared.
     fn shares(self, weight: u64) -> bool {
         let portions = if self.minimal_wal { 1 } else { 4 };
-        self.jobs > 1 && weight >= WORTH_SHARING && weight.saturating_mul(self.jobs * portions) > self.total * 2
+        !self.whole
+            && self.jobs > 1
+            && weight >= WORTH_SHARING
+            && weight.saturating_mul(self.jobs * portions) > self.total * 2
     }
 }
 
@@ -111,7 +116,8 @@ impl Work {
             return Ok(());
         }
         let weight = self.weights.get(&entry.dump_id).copied().unwrap_or(0);
-        if !entry.is_large_objects() && !entry.copy_stmt.is_empty() && self.spread.shares(weight) {
+        let shared = !entry.is_large_objects() && !entry.copy_stmt.is_empty() && self.spread.shares(weight);
+        if shared && !loader.archive.keys.of_itself(entry) {
             let rows = Arc::new(Stream::open(Arc::clone(&reader), entry.dump_id));
             self.open(at, Arc::clone(&rows));
             loader.share(at, &rows).await?;
@@ -123,7 +129,10 @@ impl Work {
             Err(error) if loader.may_go_later(entry, &error) && self.state().graph.postpone(at) => {
                 self.changed.notify_waiters();
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                loader.go_without_rows(at, error)?;
+                self.done(at);
+            }
         }
         Ok(())
     }
@@ -218,6 +227,7 @@ mod tests {
             jobs,
             total: 1000 * MIB,
             minimal_wal,
+            whole: false,
         };
         assert!(spread(2, false).shares(300 * MIB));
         assert!(!spread(2, false).shares(200 * MIB));

@@ -84,17 +84,26 @@ pub async fn clear(session: &Arc<Session>, dsn: &Dsn) -> Result<Kept> {
     Ok(kept)
 }
 
-/// Empties the tables in which extensions that stay keep what was configured.
+/// Empties the tables in which extensions that stay keep what was configured; those that others refer to come last.
 fn configuration(kept: &Kept) -> String {
     let names: Vec<String> = kept.extensions.iter().map(|name| literal(name)).collect();
     format!(
-        "DO $snapback$ DECLARE it record; BEGIN \
+        "DO $snapback$ DECLARE it record; todo oid[]; later oid[]; BEGIN \
+         SELECT pg_catalog.array_agg(u.config) INTO todo FROM pg_catalog.pg_extension e, \
+         pg_catalog.unnest(e.extconfig) AS u (config) \
+         JOIN pg_catalog.pg_class c ON c.oid = u.config AND c.relkind = 'r' \
+         WHERE e.extname = ANY (ARRAY[{}]::pg_catalog.text[]); \
+         WHILE todo IS NOT NULL LOOP later := NULL; \
          FOR it IN SELECT u.config, u.condition FROM pg_catalog.pg_extension e, \
          LATERAL ROWS FROM (pg_catalog.unnest(e.extconfig), pg_catalog.unnest(e.extcondition)) AS u (config, condition) \
-         JOIN pg_catalog.pg_class c ON c.oid = u.config AND c.relkind = 'r' \
-         WHERE e.extname = ANY (ARRAY[{}]::pg_catalog.text[]) LOOP \
-         EXECUTE pg_catalog.format('DELETE FROM %s %s', it.config::pg_catalog.regclass, it.condition); \
-         END LOOP; END $snapback$",
+         WHERE u.config = ANY (todo) LOOP \
+         BEGIN EXECUTE pg_catalog.format('DELETE FROM %s %s', it.config::pg_catalog.regclass, it.condition); \
+         EXCEPTION WHEN foreign_key_violation THEN \
+         IF pg_catalog.cardinality(todo) = 1 THEN RAISE; END IF; later := later || it.config; END; \
+         END LOOP; \
+         IF later = todo THEN RAISE foreign_key_violation USING MESSAGE = \
+         'rows of extensions that stay refer to each other: ' || later::pg_catalog.regclass[]::text; END IF; \
+         todo := later; END LOOP; END $snapback$",
         names.join(", ")
     )
 }

@@ -29,6 +29,7 @@ use super::outcome::Outcome;
 use super::plan::Obstacle;
 use super::prove::{Proof, prove_within};
 use super::run::{Prepared, unless};
+use super::selection::without;
 use super::target::run;
 use super::watch::Step;
 use crate::archive::options::RestoreOptions;
@@ -36,6 +37,7 @@ use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::engine::postgres::load::Load;
+use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::session::{NEVER_TIMED_OUT, Session};
 use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Fail, Result};
@@ -54,6 +56,7 @@ struct Replaced {
     transaction: u64,
     safety: Option<BackupId>,
     proof: Proof,
+    missing: Vec<Missing>,
     ended: usize,
     locked: Instant,
 }
@@ -79,7 +82,9 @@ impl Prepared<'_> {
         let (lock, expected, session) = begun_with.map_err(|error| explain(error, "nothing was changed"))?;
         // Before writers are kept out: they shall not wait for a backup.
         self.await_turn().await?;
-        let replaced = match self.until(self.replace(&session, &expected, &lock)).await {
+        let replaced = self.until(self.replace(&session, &expected, &lock)).await;
+        let replaced = replaced.and_then(|it| self.went_without(it.missing.clone()).map(|()| it));
+        let replaced = match replaced {
             Ok(replaced) => replaced,
             Err(error) => return Err(give_up(&session, error).await),
         };
@@ -96,6 +101,7 @@ impl Prepared<'_> {
             away_ms: u64::try_from(away.as_millis()).unwrap_or(u64::MAX),
             ended: replaced.ended,
             proof: replaced.proof,
+            missing: replaced.missing,
             created_roles: self.plan.created_roles(),
             seconds: begun.elapsed().as_secs_f64(),
             steps: self.request.watch.times(),
@@ -151,12 +157,13 @@ impl Prepared<'_> {
             worked.map_err(|error| triggers.explain(error))
         };
         let beside = self.target.session(&self.database).await?;
-        let (proof, ended) = waiting::bounded(client, &beside, watch, work).await?;
+        let ((proof, missing), ended) = waiting::bounded(client, &beside, watch, work).await?;
         lock.assert_held().await?;
         Ok(Replaced {
             transaction,
             safety,
             proof,
+            missing,
             ended: fence.ended + ended,
             locked,
         })
@@ -170,7 +177,7 @@ impl Prepared<'_> {
         reader: &Arc<Reader>,
         expected: &Expected,
         triggers: &mut EventTriggers,
-    ) -> Result<Proof> {
+    ) -> Result<(Proof, Vec<Missing>)> {
         let watch = &self.request.watch;
         triggers.switch_off(session.client()).await?;
         let kept = clear(session, dsn).await?;
@@ -178,16 +185,18 @@ impl Prepared<'_> {
             .load_of(reader, self.request.options.clone(), dsn, expected, 1)
             .within(session, &kept.there(reader.entries()));
         self.give_public(session.client()).await?;
-        self.load_all(&load).await?;
+        self.load_all(&load, session.client()).await?;
         triggers.switch_on(session.client()).await?;
         watch.step(Step::Prove).await;
-        let entries = self.provable(self.entries());
+        let missing = load.missing();
+        let (expected, entries) = without(&missing, expected, &self.provable(self.entries()));
         let dump = &self.content.dump;
-        let (proof, besides) = prove_within(session, dsn, expected, &entries, self.entries(), dump, watch).await?;
+        let (proof, mut besides) = prove_within(session, dsn, &expected, &entries, self.entries(), dump, watch).await?;
+        besides.retain(|what| !missing.iter().any(|it| it.what == *what));
         for what in besides {
             watch.warn(format!("still there, as this role may not take it away: {what}"));
         }
-        Ok(proof)
+        Ok((proof, missing))
     }
 
     /// Replaces single tables, in the way that their definitions allow now that nobody can change them.
@@ -198,7 +207,7 @@ impl Prepared<'_> {
         expected: &Expected,
         tables: &Tables,
         triggers: &mut EventTriggers,
-    ) -> Result<Proof> {
+    ) -> Result<(Proof, Vec<Missing>)> {
         let Body::Archive(reader) = &self.content.body else {
             anyhow::bail!("of plain SQL no part can be chosen");
         };
@@ -209,37 +218,35 @@ impl Prepared<'_> {
             self.load_of(reader, options, dsn, expected, 1)
                 .within(session, &HashSet::new())
         };
-        let entries = match way {
+        let (entries, missing) = match way {
             Way::Rows => {
-                self.refill(
-                    session,
-                    tables,
-                    load(refill::load_options(tables, &self.request.options)),
-                )
-                .await?;
+                let load = load(refill::load_options(tables, &self.request.options));
+                self.refill(session, tables, &load).await?;
                 triggers.switch_on(session.client()).await?;
-                refill::entries(tables)
+                (refill::entries(tables), load.missing())
             }
             Way::Whole(_, replacement) => {
                 let load = load(replacement.load_options(tables, &self.request.options));
-                self.exchange(session, tables, &replacement, load).await?;
+                let mut missing = self.exchange(session, tables, &replacement, &load).await?;
+                missing.extend(load.missing());
                 triggers.switch_on(session.client()).await?;
-                replacement.prove(session, dsn, tables).await?;
-                self.provable(&replacement.proven(tables))
+                replacement.prove(session, dsn, tables, &missing).await?;
+                (self.provable(&replacement.proven(tables)), missing)
             }
         };
         self.request.watch.step(Step::Prove).await;
         if tables.names().is_empty() {
-            return Ok(Proof::default());
+            return Ok((Proof::default(), missing));
         }
         let request = tables.dump(&self.content.dump);
         let watch = &self.request.watch;
-        let (proof, _) = prove_within(session, dsn, expected, &entries, &entries, &request, watch).await?;
-        Ok(proof)
+        let (expected, entries) = without(&missing, expected, &entries);
+        let (proof, _) = prove_within(session, dsn, &expected, &entries, &entries, &request, watch).await?;
+        Ok((proof, missing))
     }
 
     /// Replaces the rows of tables.
-    async fn refill(&self, session: &Session, tables: &Tables, load: Load) -> Result<()> {
+    async fn refill(&self, session: &Session, tables: &Tables, load: &Load) -> Result<()> {
         let client = session.client();
         let again = refill::clear(client, tables).await?;
         self.request.watch.step(Step::Data).await;
@@ -248,7 +255,13 @@ impl Prepared<'_> {
     }
 
     /// Replaces tables with all that belongs to them.
-    async fn exchange(&self, session: &Session, tables: &Tables, whole: &Replacement, load: Load) -> Result<()> {
+    async fn exchange(
+        &self,
+        session: &Session,
+        tables: &Tables,
+        whole: &Replacement,
+        load: &Load,
+    ) -> Result<Vec<Missing>> {
         let watch = &self.request.watch;
         let foreign_keys = whole.remove(session, tables).await?;
         watch.step(Step::PreData).await;
@@ -267,7 +280,7 @@ impl Prepared<'_> {
         if self.part {
             return watch.step(Step::Done).await;
         }
-        if self.chosen.is_none() {
+        if self.chosen.is_none() && self.missing.is_empty() {
             self.content.proved(self.request.clock.now()).await;
         }
         watch.step(Step::Analyse).await;

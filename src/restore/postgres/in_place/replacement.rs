@@ -16,6 +16,7 @@ use crate::archive::toc::{DumpId, Entry, Section};
 use crate::engine::postgres::any_text::{AnyText, texts};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::entries_within;
+use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::load::{make_again, remove};
 use crate::engine::postgres::session::Session;
 use crate::error::{Exit, Fail, Result};
@@ -156,21 +157,21 @@ impl Replacement {
     /// # Errors
     /// Something does not fit the tables as they are in the backup.
     pub async fn make_definitions(&self, session: &Session) -> Result<()> {
-        self.make(session, |entry| {
+        let made = self.make(session, |entry| {
             entry.section == Section::PreData || entry.desc == "STDSTRINGS"
-        })
-        .await
+        });
+        made.await.map(drop)
     }
 
-    /// Makes the rest again, and gathers statistics.
+    /// Makes the rest again, and gathers statistics. Returns the materialized views that could not be refreshed.
     ///
     /// # Errors
     /// Something does not fit the tables as they are in the backup, or a foreign key does not hold any more.
-    pub async fn finish(&self, session: &Session, tables: &Tables, foreign_keys: &[String]) -> Result<()> {
+    pub async fn finish(&self, session: &Session, tables: &Tables, foreign_keys: &[String]) -> Result<Vec<Missing>> {
         // A partition takes the indexes of its table when it joins that, unless it has equal ones by then.
         let joining: Vec<Entry> = tables.entries.iter().filter(|it| joins(it, tables)).cloned().collect();
         make_again(session, &joining, self.quote).await?;
-        self.make(session, |entry| entry.section != Section::PreData).await?;
+        let missing = self.make(session, |entry| entry.section != Section::PreData).await?;
         let client = session.client();
         for statement in foreign_keys {
             run(client, statement).await?;
@@ -182,7 +183,7 @@ impl Replacement {
             let (schema, name) = name_of(view);
             run(client, &format!("ANALYZE {}.{}", quoted(&schema), quoted(&name))).await?;
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// What the dump of the tables proves too; it has no statistics objects.
@@ -192,7 +193,7 @@ impl Replacement {
         shown.filter(|it| !it.tag.starts_with("STATISTICS ")).cloned().collect()
     }
 
-    async fn make(&self, session: &Session, wanted: impl Fn(&Entry) -> bool) -> Result<()> {
+    async fn make(&self, session: &Session, wanted: impl Fn(&Entry) -> bool) -> Result<Vec<Missing>> {
         let entries: Vec<Entry> = self.again.iter().filter(|it| wanted(it)).cloned().collect();
         make_again(session, &entries, self.quote).await.map_err(|error| {
             let message = "what others built on the tables does not fit them as they are in the backup";
@@ -203,18 +204,27 @@ impl Replacement {
         })
     }
 
-    /// Makes sure that the tables have what the backup has of them, and that all that is not theirs is as it was.
+    /// Makes sure that the tables have what the backup has of them, and that all that is not theirs is as it was; but for
+    /// what is known to be `missing`.
     ///
     /// # Errors
     /// [`Exit::Damaged`]: something is not.
-    pub async fn prove(&self, session: &Arc<Session>, dsn: &Dsn, tables: &Tables) -> Result<()> {
+    pub async fn prove(&self, session: &Arc<Session>, dsn: &Dsn, tables: &Tables, missing: &[Missing]) -> Result<()> {
         let (now, _) = entries_within(session, dsn).await?;
         let there: HashSet<_> = now.iter().map(|entry| (&entry.desc, name_of(entry))).collect();
-        let wanted = tables.entries.iter().filter(|it| !is_attached(it));
+        let known = |id| missing.iter().any(|it| it.entry == Some(id));
+        let wanted = tables
+            .entries
+            .iter()
+            .filter(|it| !is_attached(it) && !known(it.dump_id));
         let lacking = wanted.filter(|it| !there.contains(&(&it.desc, name_of(it))));
         let lacking = lacking.map(|it| format!("{} is missing", named(it)));
         let rest_now = rest(&now, &belonging(&tables.all().cloned().collect(), &now));
-        let gone = self.rest.difference(&rest_now);
+        let left = |thing: &&Thing| {
+            let name = format!("{} {}.{}", thing.0, thing.1, thing.2);
+            !missing.iter().any(|it| it.entry.is_none() && it.what == name)
+        };
+        let gone = self.rest.difference(&rest_now).filter(left);
         // Others may create something meanwhile, but nobody may get privileges by what was made again.
         let come = rest_now.difference(&self.rest).filter(|thing| thing.0 == "ACL");
         let changed = gone.chain(come);

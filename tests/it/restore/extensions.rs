@@ -1,0 +1,102 @@
+//! Extensions that ask something of a restore: their tables refer to each other, or they live in one database only.
+
+use super::Site;
+use super::in_place::{assert_same, dump};
+use crate::support::Server;
+
+const OBSTACLE: i32 = 1;
+
+/// Restores in all ways, each of them taken back, and compares what pg_dump says.
+#[track_caller]
+fn all_ways(setup: &str, change: &str) {
+    let site = Site::new(15, "app");
+    site.server.psql("app", setup);
+    let id = site.backup();
+    let before = dump(&site, "app");
+    site.server.psql("app", change);
+    let changed = dump(&site, "app");
+    assert_ne!(before, changed);
+    for how in [
+        &["--mode", "swap", "-j", "1"][..],
+        &["--mode", "swap", "-j", "4"],
+        &["--mode", "in-place"],
+    ] {
+        site.restore(&[&[id.as_str()], how].concat());
+        assert_same(&dump(&site, "app"), &before, how[1]);
+        site.run(&["undo", "app", "--yes"]).ok();
+        assert_same(&dump(&site, "app"), &changed, how[1]);
+    }
+    site.restore(&[&id, "--mode", "new", "--as", "beside", "-j", "4"]);
+    assert_same(&dump(&site, "beside"), &before, "new");
+}
+
+#[test]
+fn rows_of_an_extension_come_in_the_order_of_its_foreign_keys() {
+    all_ways(
+        "CREATE EXTENSION periods CASCADE; CREATE TABLE emp (id int, since date, till date);
+         SELECT periods.add_period('emp', 'p', 'since', 'till');
+         SELECT periods.add_unique_key('emp', ARRAY['id'], 'p', key_name => 'k');
+         CREATE TABLE task (emp int, since date, till date); SELECT periods.add_period('task', 'q', 'since', 'till');
+         SELECT periods.add_foreign_key('task', ARRAY['emp'], 'q', 'k'); SELECT periods.add_system_time_period('emp');
+         SELECT periods.add_system_versioning('emp'); INSERT INTO emp VALUES (1, '2020-01-01', '2021-01-01')",
+        "DELETE FROM emp",
+    );
+}
+
+#[test]
+fn queues_of_pgq_come_back() {
+    all_ways(
+        "CREATE EXTENSION pgq; SELECT pgq.create_queue('q'); SELECT pgq.create_queue('r');
+         SELECT pgq.register_consumer('q', 'c'); SELECT pgq.register_consumer('r', 'c'); SELECT pgq.register_consumer('r', 'd')",
+        "SELECT pgq.unregister_consumer('r', 'd')",
+    );
+}
+
+#[test]
+fn an_extension_of_one_database_only_is_known_before_anything_is_done() {
+    let server = Server::start_with(15, &["shared_preload_libraries=pg_cron", "cron.database_name=app"]);
+    let site = Site::on(server, "app", "postgres");
+    site.server.create_database("app");
+    site.server.psql(
+        "app",
+        "CREATE EXTENSION pg_cron; CREATE TABLE t (n int); INSERT INTO t VALUES (1);
+         SELECT cron.schedule('yearly', '0 0 1 1 *', 'SELECT 1')",
+    );
+    let warned = site.run(&["backup", "app"]).ok().stderr;
+    assert!(
+        warned.contains("the extension pg_cron") && warned.contains("cron.database_name"),
+        "{warned}"
+    );
+    let before = dump(&site, "app");
+    site.server
+        .psql("app", "DELETE FROM t; SELECT cron.unschedule('yearly')");
+    let databases = site.databases();
+    for args in [
+        &["--dry-run"][..],
+        &["--yes"],
+        &["--yes", "--mode", "new", "--as", "beside"],
+    ] {
+        let run = site.run(&[&["restore", "app"], args].concat()).code(OBSTACLE);
+        let said = run.stdout + &run.stderr;
+        let words =
+            "the extension pg_cron cannot be created in a new database: can only create extension in database app";
+        assert!(said.contains(words), "{said}");
+        let offers = if args.contains(&"new") {
+            "--keep-going"
+        } else {
+            "--mode in-place"
+        };
+        assert!(said.contains(offers), "{said}");
+        assert_eq!(site.databases(), databases);
+    }
+    let backups: serde_json::Value = serde_json::from_str(&site.run(&["list", "app", "--json"]).ok().stdout).unwrap();
+    assert!(!backups.to_string().contains("\"kind\":\"safety\""), "{backups}");
+    site.restore(&["--mode", "in-place"]);
+    assert_same(&dump(&site, "app"), &before, "in place");
+    site.run(&["undo", "app", "--yes"]).ok();
+    assert_eq!(
+        site.server
+            .psql("app", "SELECT count(*) FROM t; SELECT count(*) FROM cron.job"),
+        "0\n0"
+    );
+}
