@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::output;
 use crate::cli::Globals;
+use crate::config::Config;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::BackupId;
@@ -54,8 +55,8 @@ struct Report<'a> {
 ///
 /// # Errors
 /// There is no such backup, or a store fails.
-pub async fn pin(globals: &Globals, args: PinArgs) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn pin(globals: &Globals, mut args: PinArgs) -> Result<ExitCode> {
+    let config = configuration(globals, &mut args.which)?;
     let (job, copies) = find(&config, &args.which).await?;
     let mut in_force = None;
     for copy in &copies {
@@ -80,8 +81,8 @@ pub async fn pin(globals: &Globals, args: PinArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// There is no such backup, or a store fails.
-pub async fn unpin(globals: &Globals, args: UnpinArgs) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn unpin(globals: &Globals, mut args: UnpinArgs) -> Result<ExitCode> {
+    let config = configuration(globals, &mut args.which)?;
     let (job, copies) = find(&config, &args.which).await?;
     for copy in &copies {
         copy.shelf.unpin(copy.manifest.id).await?;
@@ -89,8 +90,15 @@ pub async fn unpin(globals: &Globals, args: UnpinArgs) -> Result<ExitCode> {
     report(globals, job, &copies, None)
 }
 
+fn configuration(globals: &Globals, which: &mut Which) -> Result<Config> {
+    let mut named = Some(std::mem::take(&mut which.job));
+    let config = globals.config_for(&mut named)?;
+    which.job = named.unwrap_or_default();
+    Ok(config)
+}
+
 /// The copies of the backup; those in stores that cannot be read would differ from the rest, so that is an error.
-async fn find<'a>(config: &'a crate::config::Config, which: &Which) -> Result<(&'a Job, Vec<Copy>)> {
+async fn find<'a>(config: &'a Config, which: &Which) -> Result<(&'a Job, Vec<Copy>)> {
     let (job, id) = config.job_and_backup(Some(&which.job), which.backup.as_deref())?;
     let mut stock = Stock::for_backup(job, id).await?;
     if let Some((_, error)) = stock.unreachable.pop() {

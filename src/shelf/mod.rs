@@ -68,7 +68,7 @@ impl Backup {
     /// What a manifest and the listing say of a backup. A pin is one whatever is left of its text.
     fn of(summary: Summary, pin: Option<Pin>, names: &Names) -> Self {
         let id = summary.id;
-        let (archive, _) = Part::files(summary.is_encrypted());
+        let archive = summary.archive_part();
         Backup {
             present: names.size(id, archive) == Some(summary.archive.bytes),
             pin: names
@@ -89,7 +89,7 @@ impl Backup {
     /// Whether a restore could rely on it, as far as is known.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.is_whole() && self.proven().is_some()
+        self.is_whole() && self.proven().is_some() && !self.summary.is_of_damaged()
     }
 
     /// The failure that makes it a damaged one: no later check that looked as thoroughly has passed.

@@ -258,14 +258,17 @@ impl Stock<Names> {
     }
 
     /// The copies of the backup that `which` means, those first that are whole as far as is known, the nearest first:
-    /// an id, or `latest`, which is the newest that is whole and was not taken by a restore of what it replaced.
+    /// an id, or `latest`, which is the newest that is whole, is of a database that was, and was not taken by a restore of
+    /// what it replaced.
     ///
     /// # Errors
     /// There is no such backup.
     pub async fn find(&self, which: &str) -> Result<Vec<Copy>> {
         let mut copies = match which {
             "latest" => {
-                let newest = self.newest(|backup| backup.is_whole() && backup.summary.kind != Kind::Safety);
+                let newest = self.newest(|backup| {
+                    backup.is_whole() && backup.summary.kind != Kind::Safety && !backup.summary.is_of_damaged()
+                });
                 let newest = newest.await?;
                 newest.ok_or_else(|| self.not_found("no backup that is whole"))?
             }

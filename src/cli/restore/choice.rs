@@ -126,6 +126,24 @@ enum Part {
 }
 
 impl Choice {
+    /// Whether anything is left out.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        let names = [
+            &self.schema,
+            &self.exclude_schema,
+            &self.table,
+            &self.index,
+            &self.function,
+            &self.trigger,
+        ];
+        names.iter().any(|names| !names.is_empty())
+            || self.use_list.is_some()
+            || !self.section.is_empty()
+            || self.data_only
+            || self.schema_only
+    }
+
     /// The options as the engine takes them.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::connect::Dsn;
 use super::session::{Query, Session};
 use crate::error::Result;
-use crate::manifest::Source;
+use crate::manifest::{Engine, Source};
 
 const WHERE_AM_I: &str = "\
 SELECT d.datname, d.oid,
@@ -34,6 +34,8 @@ pub async fn read(session: &Session, dsn: &Dsn) -> Result<Source> {
     };
     let host = dsn.hosts.first();
     Ok(Source {
+        engine: Engine::Postgres,
+        file: None,
         host: host.map(|host| host.name.clone()).unwrap_or_default(),
         port: host.map_or(0, |host| host.port),
         database: row.text("datname")?,

@@ -7,6 +7,7 @@ pub mod connect;
 pub mod dump;
 pub mod globals;
 pub mod identity;
+pub mod job_lock;
 pub mod load;
 pub mod options;
 pub mod order;

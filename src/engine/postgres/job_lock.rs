@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::engine::postgres::connect::{self, Dsn};
-use crate::engine::postgres::identity;
-use crate::engine::postgres::session::{NEVER_TIMED_OUT, Query, Session};
+use super::connect::{self, Dsn};
+use super::identity;
+use super::session::{NEVER_TIMED_OUT, Query, Session};
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::Source;
 

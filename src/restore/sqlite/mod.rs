@@ -1,0 +1,8 @@
+//! A database file takes the place of a live one, or becomes a new one: plan, unpack beside, prove, safety snapshot, put.
+
+pub mod file;
+pub mod origin;
+pub mod plan;
+pub mod run;
+pub mod undo;
+pub mod watch;
