@@ -41,10 +41,9 @@ impl RowHash {
     }
 
     /// Takes in a row of so many `bytes` that was hashed by its values.
-    pub fn add(&mut self, bytes: u64, hash: u128) {
-        self.rows += 1;
+    pub fn add_row(&mut self, bytes: u64, hash: u128) {
         self.bytes += bytes;
-        self.sum = self.sum.wrapping_add(hash);
+        self.add(hash);
     }
 
     /// What a manifest says of some rows; a hash that is none counts as that of no rows.

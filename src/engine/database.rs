@@ -89,6 +89,9 @@ impl Locked {
                 sqlite::check_version()?;
                 let found = sqlite::open::find(location.path())?;
                 let lock = sqlite::lock::JobLock::take(&found, &job.name)?;
+                for left in sqlite::scratch::tidy_beside(location) {
+                    tracing::warn!("removed {}, which a killed restore had left", left.display());
+                }
                 Ok(Locked {
                     source: sqlite::identity(&found),
                     held: Held::Sqlite { found, _lock: lock },

@@ -28,6 +28,10 @@ pub enum Part {
     Pin,
     /// The intent to delete the backup: what a killed deletion leaves is deleted later.
     Removal,
+    /// The restore that this safety snapshot was taken for has replaced what is in it.
+    Replaced,
+    /// That restore failed, and replaced nothing.
+    Unchanged,
 }
 
 impl Part {
@@ -86,6 +90,8 @@ impl Part {
             Part::Failure => "failed",
             Part::Pin => "pin",
             Part::Removal => "removal",
+            Part::Replaced => "replaced",
+            Part::Unchanged => "unchanged",
         }
     }
 

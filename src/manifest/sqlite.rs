@@ -47,6 +47,9 @@ pub struct SqliteFacts {
     pub journal_mode: String,
     /// 0 none, 1 full, 2 incremental.
     pub auto_vacuum: u8,
+    /// How often its definitions were changed; a restore counts as one change.
+    #[serde(default)]
+    pub schema_version: i64,
     /// What the application keeps in `user_version`.
     pub user_version: i64,
     /// `application_id`.

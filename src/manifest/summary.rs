@@ -197,9 +197,7 @@ impl From<&Manifest> for Summary {
                 details: details(encryption),
             }),
             compression: manifest.compression.clone(),
-            sqlite: manifest.sqlite.as_ref().map(|facts| Sqlite {
-                damaged: facts.damaged,
-            }),
+            sqlite: manifest.sqlite.as_ref().map(|facts| Sqlite { damaged: facts.damaged }),
             tables,
             verified: manifest.verified.clone(),
         }

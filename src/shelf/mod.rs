@@ -10,6 +10,7 @@ mod hold;
 mod names;
 mod reading;
 mod record;
+mod restored;
 mod stock;
 
 use std::collections::BTreeMap;
@@ -299,6 +300,9 @@ impl Shelf {
         }
         for hold in &names.holds {
             self.unhold(hold).await?;
+        }
+        for (id, part) in &names.restores {
+            self.store.delete(&self.path(*part, *id)).await?;
         }
         self.forget_checks(id, &names).await
     }

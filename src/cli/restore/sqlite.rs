@@ -47,7 +47,7 @@ impl<'a> Asked<'a> {
     /// # Errors
     /// There is none.
     pub async fn undo(job: &'a Job, location: &Location, named: Option<&str>) -> Result<Asked<'a>> {
-        let id = undo::safety(job, named).await?;
+        let id = undo::safety(job, location.path(), named).await?;
         Ok(Asked {
             origin: Origin::Backup {
                 job,

@@ -39,6 +39,7 @@ pub fn read(open: &Connection) -> rusqlite::Result<SqliteFacts> {
         encoding: text("encoding")?,
         journal_mode: journal_mode(&header),
         auto_vacuum: u8::try_from(number("auto_vacuum")?).unwrap_or_default(),
+        schema_version: number("schema_version")?,
         user_version: number("user_version")?,
         application_id: number("application_id")?,
         ..SqliteFacts::default()

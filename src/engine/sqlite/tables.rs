@@ -137,7 +137,7 @@ fn hash(open: &Connection, name: &str) -> rusqlite::Result<Table> {
         for column in 0..columns.len() {
             bytes += value(&mut hasher, row.get_ref(column)?);
         }
-        sum.add(bytes, hasher.digest128());
+        sum.add_row(bytes, hasher.digest128());
     }
     Ok(Table {
         schema: MAIN.to_owned(),

@@ -58,6 +58,19 @@ pub struct Prepared<'a> {
     content: Content,
 }
 
+/// What a restore has ready before its last step.
+struct Ready {
+    proven: Proven,
+    safety: Option<Safety>,
+}
+
+/// The safety snapshot of what is replaced.
+struct Safety {
+    id: BackupId,
+    /// Where it is.
+    shelves: Vec<Shelf>,
+}
+
 /// How a restore went.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
@@ -119,7 +132,7 @@ impl<'a> Prepared<'a> {
         if done.is_err() {
             release(holds).await;
         }
-        let (proven, safety) = done?;
+        let Ready { proven, safety } = done?;
         let (tables, rows) = (
             proven.tables().len() as u64,
             proven.tables().iter().map(|it| it.rows).sum(),
@@ -127,13 +140,15 @@ impl<'a> Prepared<'a> {
         let shelf = proven.shelf();
         // From here on nothing can be interrupted: the file is the old one or the new one.
         watch.step(Step::Put).await;
-        let (away, aside) = self.put(proven.scratch).await?;
+        let put = self.put(proven.scratch).await;
+        self.record(&safety, put.is_ok()).await;
+        let (away, aside) = put?;
         self.content.proved(shelf, self.request.clock.now()).await;
         watch.step(Step::Done).await;
         Ok(Outcome {
             path: path.to_owned(),
             backup: self.content.backup(),
-            safety,
+            safety: safety.map(|safety| safety.id),
             aside,
             tables,
             rows,
@@ -153,7 +168,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Everything before the live database is touched.
-    async fn work(&self, path: &Path, above: &Path) -> Result<(Proven, Option<BackupId>)> {
+    async fn work(&self, path: &Path, above: &Path) -> Result<Ready> {
         let watch = &self.request.watch;
         watch.step(Step::Unpack).await;
         watch.tell(Event::Total(self.content.archive_bytes()));
@@ -175,11 +190,25 @@ impl<'a> Prepared<'a> {
             true => Some(self.back_up(path).await.context("nothing was changed")?),
             false => None,
         };
-        Ok((proven, safety))
+        Ok(Ready { proven, safety })
+    }
+
+    /// Remembers beside the safety snapshot whether anything was replaced: an undo goes by that.
+    async fn record(&self, safety: &Option<Safety>, replaced: bool) {
+        let Some(safety) = safety else {
+            return;
+        };
+        for shelf in &safety.shelves {
+            if let Err(error) = shelf.record_restore(safety.id, replaced).await {
+                let how = if replaced { "completed" } else { "failed" };
+                let text = format!("that the restore {how} cannot be remembered in {shelf}: {error:#}");
+                self.request.watch.warn(text);
+            }
+        }
     }
 
     /// Backs up what is live, until nobody has written to it since.
-    async fn back_up(&self, path: &Path) -> Result<BackupId> {
+    async fn back_up(&self, path: &Path) -> Result<Safety> {
         let watch = &self.request.watch;
         watch.step(Step::Safety).await;
         let mut last = None;
@@ -204,12 +233,19 @@ impl<'a> Prepared<'a> {
                 ));
             }
             let until = self.request.clock.now() + self.request.job.keep_replaced;
+            let mut shelves = Vec::new();
             for store in report.stores() {
                 let shelf = Shelf::new(self.request.job, self.request.job.destination(store)?);
                 // It is also young; to hold it is a second belt.
                 let _ = shelf.hold(report.manifest.id, until).await;
+                shelves.push(shelf);
             }
-            last = Some(report.manifest.id);
+            // Somebody has written since the one before was taken, so nothing goes back to that.
+            self.record(&last, false).await;
+            last = Some(Safety {
+                id: report.manifest.id,
+                shelves,
+            });
             if before.is_still(path)? {
                 break;
             }

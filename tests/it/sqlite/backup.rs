@@ -102,7 +102,7 @@ fn one_database_url_is_enough_and_the_archive_may_be_packed_otherwise() {
     assert!(std::fs::read(plain).unwrap() == std::fs::read(site.path("app.db")).unwrap());
     run(&["verify", "--all", "--full"], "gzip").ok();
     let check = run(&["config", "check"], "gzip").ok().stdout;
-    assert!(check.contains("1 jobs"), "{check}");
+    assert!(check.contains("1 job"), "{check}");
 }
 
 #[test]
