@@ -126,22 +126,22 @@ enum Part {
 }
 
 impl Choice {
-    /// Whether anything is left out.
+    /// The tables that are named; `None` where something else says what is left out.
     #[must_use]
-    pub fn is_any(&self) -> bool {
-        let names = [
+    pub fn only_tables(&self) -> Option<&[String]> {
+        let others = [
             &self.schema,
             &self.exclude_schema,
-            &self.table,
             &self.index,
             &self.function,
             &self.trigger,
         ];
-        names.iter().any(|names| !names.is_empty())
+        let has_other = others.iter().any(|names| !names.is_empty())
             || self.use_list.is_some()
             || !self.section.is_empty()
             || self.data_only
-            || self.schema_only
+            || self.schema_only;
+        (!has_other).then_some(&self.table)
     }
 
     /// The options as the engine takes them.

@@ -36,6 +36,7 @@ pub struct Asked<'a> {
     job: Cow<'a, Job>,
     location: Location,
     mode: As,
+    tables: &'a [String],
     safety: bool,
     /// What `undo` goes back to.
     back: bool,
@@ -56,6 +57,7 @@ impl<'a> Asked<'a> {
             job: Cow::Borrowed(job),
             location: location.clone(),
             mode: As::Replace,
+            tables: &[],
             safety: true,
             back: true,
         })
@@ -79,7 +81,7 @@ pub fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>
     let SourceConfig::Sqlite(location) = &job.source else {
         return Ok(None);
     };
-    fits(args)?;
+    let tables = fits(args)?;
     let origin = match (from, &args.from) {
         (Some((job, id)), _) => Origin::Backup { job, id: id.to_owned() },
         (None, file) => Origin::File(DumpFile::find(Path::new(file.as_deref().unwrap_or_default()))?),
@@ -92,14 +94,15 @@ pub fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>
             (Mode::New, Some(path)) => As::New(path.into()),
             _ => As::Replace,
         },
+        tables,
         safety: !args.no_safety,
         back: false,
         job,
     }))
 }
 
-/// Refuses options that mean nothing for a file.
-fn fits(args: &Args) -> Result<(), Fail> {
+/// Refuses options that mean nothing for a file; returns the only tables that are restored.
+fn fits(args: &Args) -> Result<&[String], Fail> {
     let refuse = |what: &str, hint: &str| Err(Fail::new(Exit::Usage, what).hint(hint));
     if args.mode != Mode::New && args.as_new.is_some() {
         return refuse(
@@ -107,12 +110,12 @@ fn fits(args: &Args) -> Result<(), Fail> {
             "add --mode new",
         );
     }
-    if args.choice.is_any() {
+    let Some(tables) = args.choice.only_tables() else {
         return refuse(
-            "a backup of SQLite is restored as a whole",
-            "restore it beside with --mode new --as FILE, and copy from there what is missed",
+            "of a backup of SQLite single tables are restored, or all",
+            "name tables by --table, or restore it beside with --mode new --as FILE",
         );
-    }
+    };
     if args.database.is_some() {
         return refuse(
             "--database is for dumps of several PostgreSQL databases",
@@ -128,7 +131,7 @@ fn fits(args: &Args) -> Result<(), Fail> {
             "leave one of them out",
         );
     }
-    Ok(())
+    Ok(tables)
 }
 
 /// How a planned restore goes on.
@@ -179,6 +182,8 @@ pub async fn go(globals: &Globals, asked: Asked<'_>, how: How<'_>) -> Result<Exi
         job: &asked.job,
         location: &asked.location,
         mode: asked.mode.clone(),
+        tables: asked.tables.to_vec(),
+        back: asked.back,
         safety: asked.safety,
         wait,
         clock: Clock::system(),
@@ -262,6 +267,9 @@ fn text(plan: &Plan, back: bool) -> String {
         }
         Subject::File { name, bytes: size } => lines.push(format!("Restore the file {name} ({})", bytes(*size))),
     }
+    if !plan.tables.is_empty() {
+        lines.push(format!("Only the tables {}; all else stays", plan.tables.join(", ")));
+    }
     match &plan.replaces {
         None => lines.push(format!("as the new database {}", plan.path.display())),
         Some(live) => {
@@ -300,8 +308,9 @@ fn report(plan: &Plan, outcome: &Outcome) -> Result<()> {
         Subject::Backup(backup) => format!("the backup {}", backup.id),
         Subject::File { name, .. } => name.clone(),
     };
+    let is = if plan.tables.is_empty() { "is" } else { "has a part of" };
     output::line(&format!(
-        "{} is {what} now: {} tables with {} rows, checked page by page and row by row ({})",
+        "{} {is} {what} now: {} tables with {} rows, checked page by page and row by row ({})",
         outcome.path.display(),
         outcome.tables,
         count(outcome.rows),

@@ -11,6 +11,7 @@ pub mod open;
 mod pages;
 pub mod proof;
 pub mod put;
+pub mod put_tables;
 pub mod scratch;
 pub mod script;
 pub mod tables;

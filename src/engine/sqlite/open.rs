@@ -120,7 +120,7 @@ pub fn for_reading(found: &Found, wait: Duration) -> Result<Connection> {
 /// It cannot be opened.
 pub fn immutable(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let open = Connection::open_with_flags(uri(path, "immutable=1"), flags).map_err(|error| explain(error, path))?;
+    let open = Connection::open_with_flags(immutable_uri(path), flags).map_err(|error| explain(error, path))?;
     reader(&open, Duration::ZERO).map_err(|error| explain(error, path))?;
     Ok(open)
 }
@@ -143,7 +143,9 @@ pub fn for_writing(path: &Path) -> Result<Connection> {
     if access(folder(path), Access::WRITE_OK).is_err() {
         return Err(denied(&format!("the folder of {}", path.display())).into());
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // With URIs, so that another database may be attached by one; a path that begins with a slash is none.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let path = &std::path::absolute(path)?;
     let open = Connection::open_with_flags(path, flags).map_err(|error| explain(error, path))?;
     open.busy_timeout(Duration::ZERO)
         .map_err(|error| explain(error, path))?;
@@ -156,8 +158,9 @@ fn reader(open: &Connection, wait: Duration) -> rusqlite::Result<()> {
     open.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;")
 }
 
-/// A `file:` URI of a path.
-fn uri(path: &Path, query: &str) -> String {
+/// The `file:` URI of a file that nobody changes.
+#[must_use]
+pub fn immutable_uri(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {
@@ -166,6 +169,5 @@ fn uri(path: &Path, query: &str) -> String {
             byte => uri.push_str(&format!("%{byte:02X}")),
         }
     }
-    uri.push('?');
-    uri + query
+    uri + "?immutable=1"
 }

@@ -17,7 +17,7 @@ use crate::error::{Exit, Fail, Result};
 const STEP: i32 = 1024;
 
 /// How often a lock of somebody else is tried again.
-const AGAIN: Duration = Duration::from_millis(20);
+pub(super) const AGAIN: Duration = Duration::from_millis(20);
 
 /// Puts the database `from`, which nobody else has, into the live file `to`. Waits up to `wait` for the locks of others.
 /// Blocks: not for async tasks. Returns for how long nobody else could write; `done` hears of the bytes.
@@ -91,12 +91,12 @@ fn fit_page_size(from: &Connection, live: &Connection, to: &Path, until: Instant
     }
 }
 
-fn is_locked(error: &rusqlite::Error) -> bool {
+pub(super) fn is_locked(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
     matches!(failure::code(error), Some(DatabaseBusy | DatabaseLocked))
 }
 
-fn locked(to: &Path) -> Fail {
+pub(super) fn locked(to: &Path) -> Fail {
     let holders = users::holders(to);
     Fail::new(Exit::Unreachable, format!("{} is locked{}", to.display(), by(&holders)))
         .hint("nothing was changed; wait until that is done, or end it, and try again")

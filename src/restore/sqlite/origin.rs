@@ -146,6 +146,17 @@ impl Content {
         }
     }
 
+    /// The only tables that the restore replaced which this safety snapshot was taken for; none where it replaced all.
+    #[must_use]
+    pub fn replaced_tables(&self) -> Vec<String> {
+        let in_place = match self {
+            Content::Backup { manifest, .. } => manifest.in_place.as_ref(),
+            Content::File { .. } => None,
+        };
+        let tables = in_place.map(|it| it.tables.as_slice()).unwrap_or_default();
+        tables.iter().map(|(_, name)| name.clone()).collect()
+    }
+
     /// What people and programs read of it.
     #[must_use]
     pub fn describe(&self) -> Subject {

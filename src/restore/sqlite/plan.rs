@@ -34,6 +34,8 @@ pub struct Plan {
     pub path: PathBuf,
     /// What is restored.
     pub what: Subject,
+    /// The only tables of it that are restored; none where it is restored as a whole.
+    pub tables: Vec<String>,
     /// What is there now.
     pub replaces: Option<Live>,
     /// About how many bytes of room are needed beside it, and how many there are.
@@ -81,7 +83,14 @@ impl Plan {
     ///
     /// # Errors
     /// The folder cannot be looked at.
-    pub fn new(job: &str, content: &Content, path: &Path, mode: &Mode, safety: bool) -> Result<Plan> {
+    pub fn new(
+        job: &str,
+        content: &Content,
+        path: &Path,
+        mode: &Mode,
+        tables: Vec<String>,
+        safety: bool,
+    ) -> Result<Plan> {
         let target = match mode {
             Mode::Replace => path,
             Mode::New(path) => path,
@@ -98,6 +107,7 @@ impl Plan {
             needed: content.size(),
             free: unpack::room(folder(&path)).ok(),
             what: content.describe(),
+            tables,
             safety,
             warnings: Vec::new(),
             obstacles: Vec::new(),
@@ -134,6 +144,10 @@ impl Plan {
                 self.obstacle(Exit::Permission, what, "run as the user whose database it is");
             }
             let live = live(&path);
+            if !self.tables.is_empty() && live.broken.is_some() {
+                let what = format!("{} is no database any more, so no single table can be put into it", path.display());
+                self.obstacle(Exit::Damaged, what, "restore the backup as a whole: leave out --table");
+            }
             // What is replaced stays in a journal or a log until the new one is complete.
             self.needed += self.needed.max(live.bytes);
             if live.broken.is_some() && !live.open_by.is_empty() {
@@ -149,6 +163,9 @@ impl Plan {
                 );
             }
             self.replaces = Some(live);
+        } else if !self.tables.is_empty() && *mode == Mode::Replace {
+            let what = format!("there is no database {} that single tables could be put into", path.display());
+            self.obstacle(Exit::NotFound, what, "restore the backup as a whole, or add --mode new --as FILE");
         }
         if let Some(free) = self.free.filter(|free| *free < self.needed) {
             let what = format!(

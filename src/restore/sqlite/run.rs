@@ -1,28 +1,26 @@
 //! The restore from end to end. Until the last step the live database is not touched, and that step is one transaction.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::origin::{Content, Origin, Proven};
-use super::plan::{Mode, Plan, beside};
+use super::last_step::LastStep;
+use super::plan::{Mode, Plan};
 use super::watch::{Event, Step, Watch};
 use crate::backup;
 use crate::clock::Clock;
 use crate::engine::sqlite::failure::{explain, folder};
 use crate::engine::sqlite::location::Location;
-use crate::engine::sqlite::lock::JobLock;
-use crate::engine::sqlite::scratch::{self, Scratch};
-use crate::engine::sqlite::{open, put};
+use crate::engine::sqlite::tables::MAIN;
+use crate::engine::sqlite::{open, put_tables, scratch};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
-use crate::manifest::{BackupId, Kind};
+use crate::manifest::{BackupId, InPlace, Kind, Table};
 use crate::shelf::{Hold, Shelf};
 
 /// How often the safety snapshot is taken again, because somebody wrote to the database after it.
@@ -38,6 +36,10 @@ pub struct Request<'a> {
     pub location: &'a Location,
     /// How it becomes a database.
     pub mode: Mode,
+    /// The only tables of it that are restored; none of a whole one.
+    pub tables: Vec<String>,
+    /// Whether it takes a restore back.
+    pub back: bool,
     /// Whether the live database is backed up first.
     pub safety: bool,
     /// How long the locks of others are waited for.
@@ -61,6 +63,8 @@ pub struct Prepared<'a> {
 /// What a restore has ready before its last step.
 struct Ready {
     proven: Proven,
+    /// The only tables that are put; none of all.
+    names: Vec<String>,
     safety: Option<Safety>,
 }
 
@@ -102,11 +106,16 @@ impl<'a> Prepared<'a> {
     pub async fn new(request: Request<'a>) -> Result<Prepared<'a>> {
         crate::engine::sqlite::check_version()?;
         let (content, warnings) = Content::find(&request.origin, request.job).await?;
+        let tables = match request.back {
+            true => content.replaced_tables(),
+            false => request.tables.clone(),
+        };
         let mut plan = Plan::new(
             &request.job.name,
             &content,
             request.location.path(),
             &request.mode,
+            tables,
             request.safety,
         )?;
         plan.warnings.extend(warnings);
@@ -132,15 +141,14 @@ impl<'a> Prepared<'a> {
         if done.is_err() {
             release(holds).await;
         }
-        let Ready { proven, safety } = done?;
-        let (tables, rows) = (
-            proven.tables().len() as u64,
-            proven.tables().iter().map(|it| it.rows).sum(),
-        );
+        let Ready { proven, names, safety } = done?;
+        let is_put = |table: &&Table| names.is_empty() || names.contains(&table.name);
+        let tables = proven.tables().iter().filter(is_put);
+        let (tables, rows) = tables.fold((0, 0), |(tables, rows), it| (tables + 1, rows + it.rows));
         let shelf = proven.shelf();
         // From here on nothing can be interrupted: the file is the old one or the new one.
         watch.step(Step::Put).await;
-        let put = self.put(proven.scratch).await;
+        let put = self.put(proven, names).await;
         self.record(&safety, put.is_ok()).await;
         let (away, aside) = put?;
         self.content.proved(shelf, self.request.clock.now()).await;
@@ -181,16 +189,20 @@ impl<'a> Prepared<'a> {
             .await;
         let proven = unpacked.context("nothing was changed")?;
         watch.step(Step::Prove).await;
+        let names = match self.request.back {
+            true => self.plan.tables.clone(),
+            false => put_tables::check(proven.scratch.path(), &self.plan.tables).context("nothing was changed")?,
+        };
         let is_whole = self
             .plan
             .replaces
             .as_ref()
             .is_some_and(|live| live.broken.is_none() && live.bytes > 0);
         let safety = match is_whole && self.request.mode == Mode::Replace && self.request.safety {
-            true => Some(self.back_up(path).await.context("nothing was changed")?),
+            true => Some(self.back_up(path, &names).await.context("nothing was changed")?),
             false => None,
         };
-        Ok(Ready { proven, safety })
+        Ok(Ready { proven, names, safety })
     }
 
     /// Remembers beside the safety snapshot whether anything was replaced: an undo goes by that.
@@ -208,9 +220,12 @@ impl<'a> Prepared<'a> {
     }
 
     /// Backs up what is live, until nobody has written to it since.
-    async fn back_up(&self, path: &Path) -> Result<Safety> {
+    async fn back_up(&self, path: &Path, names: &[String]) -> Result<Safety> {
         let watch = &self.request.watch;
         watch.step(Step::Safety).await;
+        // An undo puts back the same tables, and leaves all others alone.
+        let tables: Vec<_> = names.iter().map(|name| (MAIN.to_owned(), name.clone())).collect();
+        let in_place = (!tables.is_empty()).then_some(InPlace { transaction: 0, tables });
         let mut last = None;
         for _ in 0..SNAPSHOTS {
             let before = Version::of(path)?;
@@ -220,6 +235,7 @@ impl<'a> Prepared<'a> {
             };
             let request = backup::Request {
                 label: Some(label),
+                in_place: in_place.clone(),
                 protect: self.content.backup().into_iter().collect::<BTreeSet<_>>(),
                 clock: self.request.clock.clone(),
                 cancel: self.request.cancel.clone(),
@@ -247,47 +263,29 @@ impl<'a> Prepared<'a> {
                 shelves,
             });
             if before.is_still(path)? {
-                break;
+                return last.context("no safety snapshot was taken");
             }
             tracing::info!("the database was written to while its safety snapshot was taken");
         }
+        watch.warn("others write to the database without a pause: what came after the safety snapshot was begun is not in it");
         last.context("no safety snapshot was taken")
     }
 
     /// The last step: the file becomes what was proven.
-    async fn put(&self, scratch: Scratch) -> Result<(Duration, Option<PathBuf>)> {
-        let (path, wait, watch) = (self.plan.path.clone(), self.request.wait, self.request.watch.clone());
-        let (rights, at) = (self.content.rights(), self.request.clock.now());
-        let (is_new, broken) = (
-            self.request.mode != Mode::Replace,
-            self.plan.replaces.as_ref().is_some_and(|live| live.broken.is_some()),
-        );
-        let job = self.request.job.name.clone();
-        let total = std::fs::metadata(scratch.path()).map_or(0, |file| file.len());
-        watch.tell(Event::Total(total));
-        tokio::task::spawn_blocking(move || {
-            if is_new || !path.exists() {
-                set_rights(&scratch, rights);
-                // A log that lies there is of a database that is gone: SQLite would take it for one of the new file.
-                let aside = set_aside(&path, at, &["-wal", "-shm", "-journal"])?;
-                scratch.become_new(&path)?;
-                return Ok((Duration::ZERO, aside));
-            }
-            if broken {
-                set_rights(&scratch, rights);
-                let aside = set_aside(&path, at, &["-wal", "-shm", "-journal", ""])?;
-                scratch.become_new(&path)?;
-                return Ok((Duration::ZERO, aside));
-            }
-            let _lock = match open::find(&path) {
-                Ok(found) => Some(JobLock::take(&found, &job)?),
-                // An empty file is no database yet.
-                Err(_) => None,
-            };
-            let away = put::into_live(scratch.path(), &path, wait, &|bytes| watch.tell(Event::Done(bytes)))?;
-            Ok((away, None))
-        })
-        .await?
+    async fn put(&self, proven: Proven, names: Vec<String>) -> Result<(Duration, Option<PathBuf>)> {
+        let last = LastStep {
+            path: self.plan.path.clone(),
+            rights: self.content.rights(),
+            at: self.request.clock.now(),
+            is_new: self.request.mode != Mode::Replace,
+            is_broken: self.plan.replaces.as_ref().is_some_and(|live| live.broken.is_some()),
+            job: self.request.job.name.clone(),
+            wait: self.request.wait,
+            names,
+            back: self.request.back,
+        };
+        let watch = self.request.watch.clone();
+        tokio::task::spawn_blocking(move || last.run(proven, &watch)).await?
     }
 }
 
@@ -296,35 +294,6 @@ async fn release(holds: Vec<(Shelf, Hold)>) {
         // Otherwise it ends by itself.
         let _ = shelf.unhold(&hold).await;
     }
-}
-
-/// Gives a new file the rights that the one had that was backed up, as far as this process may.
-fn set_rights(scratch: &Scratch, rights: Option<(u32, u32, u32)>) {
-    let (mode, owner) = match rights {
-        Some((mode, uid, gid)) => (mode, Some((uid, gid))),
-        None => (0o644, None),
-    };
-    if let Some((uid, gid)) = owner {
-        // Only root may give files away, and for others it is theirs.
-        let _ = std::os::unix::fs::fchown(scratch.file(), Some(uid), Some(gid));
-    }
-    if let Err(error) = scratch.file().set_permissions(std::fs::Permissions::from_mode(mode)) {
-        tracing::warn!("the new file is readable by nobody else: {error}");
-    }
-}
-
-/// Renames what lies at `path` with each of `endings`, the database itself last.
-fn set_aside(path: &Path, at: DateTime<Utc>, endings: &[&str]) -> Result<Option<PathBuf>> {
-    let aside = beside(path, &format!(".before-{}", at.format("%Y%m%dT%H%M%SZ")));
-    let mut moved = None;
-    for ending in endings {
-        let (from, to) = (beside(path, ending), beside(&aside, ending));
-        if from.exists() {
-            std::fs::rename(&from, &to).with_context(|| format!("setting {} aside", from.display()))?;
-            moved = Some(aside.clone());
-        }
-    }
-    Ok(moved)
 }
 
 /// The state of a database that somebody may write to: a connection that sees whether others did.

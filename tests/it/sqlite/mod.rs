@@ -1,11 +1,15 @@
 //! SQLite as a source: files that other programs write (Python's sqlite3, SQLite's own shell), backed up and restored.
 
 mod backup;
+mod full_disk;
 mod kills;
 mod restore;
+mod round_trip;
 mod scenario;
+mod stores;
+mod tables;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -55,6 +59,19 @@ impl Site {
     /// What SQLite's shell answers.
     pub fn shell(&self, name: &str, command: &str) -> String {
         shell(&self.path(name), command)
+    }
+
+    /// What SQLite's shell answers to several lines, its own commands among them.
+    pub fn shell_script(&self, name: &str, lines: &str) -> String {
+        let mut child = Command::new("sqlite3")
+            .arg(self.path(name))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
     /// The names in the folder, apart from the store.
@@ -121,6 +138,13 @@ print(int(longest * 1000), flush=True)
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
         child
     }
+}
+
+/// Waits until a command that pauses at `step` has come there.
+pub fn wait_until_paused(child: &mut Child, step: &str) {
+    let paused = format!("paused at {step}");
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains(&paused)), "{step}");
 }
 
 /// Ends a writer; what it printed last.

@@ -123,6 +123,23 @@ fn a_log_of_a_database_that_is_gone_is_not_replayed_into_the_new_one() {
     assert_eq!(site.shell("app.db", "SELECT count(*) FROM pair_a"), "0");
 }
 
+impl Site {
+    /// A process that reads `app.db` in one transaction until its input ends.
+    pub fn reader_that_stays(&self) -> std::process::Child {
+        const PROGRAM: &str = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\nc.execute('BEGIN')\n\
+            c.execute('SELECT * FROM pair_a').fetchall()\nprint('ready', flush=True)\nsys.stdin.read()\nprint('done')";
+        let mut reader = Command::new("python3")
+            .args(["-c", PROGRAM])
+            .arg(self.path("app.db"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
+        reader
+    }
+}
+
 #[test]
 fn locks_of_others_are_waited_for_and_then_named() {
     let site = Site::with(PAIRS);
@@ -132,16 +149,7 @@ fn locks_of_others_are_waited_for_and_then_named() {
     )
     .unwrap();
     site.snapback(&["backup"]).ok();
-    const PROGRAM: &str = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\nc.execute('BEGIN')\n\
-        c.execute('SELECT * FROM pair_a').fetchall()\nprint('ready', flush=True)\nsys.stdin.read()\nprint('done')";
-    let mut reader = Command::new("python3")
-        .args(["-c", PROGRAM])
-        .arg(site.path("app.db"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
+    let reader = site.reader_that_stays();
     let run = site.snapback(&["restore", "latest", "-y"]).code(4);
     assert!(run.stderr.contains("is locked by python3"), "{}", run.stderr);
     end(reader);
