@@ -10,7 +10,7 @@ use crate::engine::postgres::identity;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Identity, Kind, Source};
-use crate::shelf::{Copy, Names, Stock};
+use crate::shelf::{Backup, Copy, Names, Stock};
 
 /// The backup that was meant.
 pub struct Found {
@@ -28,6 +28,29 @@ impl Found {
             tracing::warn!("{note}");
         }
         self.copies
+    }
+}
+
+/// What a person said of backups of other databases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FromOther<'a> {
+    /// Nothing: only a backup of the same database is restored over it.
+    #[default]
+    Refused,
+    /// That it may be a backup of any.
+    Any,
+    /// That it is one of the database of this name.
+    Named(&'a str),
+}
+
+impl<'a> FromOther<'a> {
+    /// The database whose backups are looked for, where it was named.
+    #[must_use]
+    pub fn name(self) -> Option<&'a str> {
+        match self {
+            FromOther::Named(name) => Some(name),
+            FromOther::Refused | FromOther::Any => None,
+        }
     }
 }
 
@@ -196,7 +219,7 @@ async fn walk(stock: &Stock<Names>, here: &Identity) -> Result<Walk> {
             }
             let end = match here.difference(&first.source).is_none() {
                 false => End::Unclear,
-                true if copies.iter().any(|copy| copy.backup.is_whole()) => {
+                true if copies.iter().any(|copy| is_good(&copy.backup)) => {
                     copies.sort_by_key(|copy| !copy.backup.is_whole());
                     End::Whole(copies)
                 }
@@ -210,6 +233,11 @@ async fn walk(stock: &Stock<Names>, here: &Identity) -> Result<Walk> {
     }
     let end = End::Nothing;
     Ok(Walk { passed, end })
+}
+
+/// Whether it is whole, and of a database that was.
+fn is_good(backup: &Backup) -> bool {
+    backup.is_whole() && !backup.summary.is_of_damaged()
 }
 
 /// The backup that a word means by the names in the stores alone: a whole id, or the beginning of one.
@@ -252,7 +280,7 @@ fn candidates(stock: &Stock) -> Vec<Candidate<'_>> {
             kind: summary.kind,
             label: summary.label.as_deref(),
             source: &summary.source,
-            whole: copies.iter().any(|backup| backup.is_whole()),
+            whole: copies.iter().any(|backup| is_good(backup)),
         })
     };
     stock.ids().into_iter().filter_map(candidate).collect()
@@ -268,6 +296,9 @@ async fn here(job: &Job, candidates: &[Candidate<'_>], which: &str) -> Identity 
         by_url.difference(first.source).is_none() && meant.all(|it| it.source.same_database(first.source))
     });
     if is_plain {
+        return by_url;
+    }
+    if !job.source.engine().is_postgres() {
         return by_url;
     }
     let asked = async { identity::ask(&job.source.dsn()?).await };

@@ -13,8 +13,10 @@ use chrono_tz::Tz;
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
 use crate::engine::postgres::identity;
+use crate::engine::sqlite;
+use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::manifest::Identity;
+use crate::manifest::{Engine, Identity};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::secret::Secret;
@@ -114,9 +116,18 @@ impl fmt::Display for Destination {
     }
 }
 
-/// How to reach the database.
+/// How to reach the database. The set of engines is closed.
 #[derive(Clone, Debug)]
-pub struct SourceConfig {
+pub enum SourceConfig {
+    /// A database of a PostgreSQL server.
+    Postgres(Box<Connection>),
+    /// A file of SQLite.
+    Sqlite(Location),
+}
+
+/// How to reach a PostgreSQL server.
+#[derive(Clone, Debug)]
+pub struct Connection {
     /// As the URL has it.
     pub url: Dsn,
     /// The password, where it is not in the URL.
@@ -135,12 +146,47 @@ pub enum Password {
 }
 
 impl SourceConfig {
-    /// The database, as far as its URL tells.
+    /// The database, as far as its URL tells, or its file.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        identity::named(&self.url)
+        match self {
+            SourceConfig::Postgres(connection) => identity::named(&connection.url),
+            SourceConfig::Sqlite(location) => sqlite::named(location),
+        }
     }
 
+    /// Which engine it is of.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self {
+            SourceConfig::Postgres(_) => Engine::Postgres,
+            SourceConfig::Sqlite(_) => Engine::Sqlite,
+        }
+    }
+
+    /// Says in the log what was left out of the connection string of `job`.
+    pub fn log_notes(&self, job: &str) {
+        if let SourceConfig::Postgres(connection) = self {
+            connection.url.notes.iter().for_each(|note| note.log(job));
+        }
+    }
+
+    /// What to connect to PostgreSQL with.
+    ///
+    /// # Errors
+    /// It is none, or the password's file cannot be read or is empty.
+    pub fn dsn(&self) -> Result<Dsn> {
+        match self {
+            SourceConfig::Postgres(connection) => connection.dsn(),
+            SourceConfig::Sqlite(location) => {
+                let message = format!("{location} is an SQLite database, and this is for PostgreSQL");
+                Err(Fail::new(Exit::Usage, message).into())
+            }
+        }
+    }
+}
+
+impl Connection {
     /// What to connect with, the configured password in it.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Kind, Summary};
+use crate::manifest::{BackupId, Engine, Kind, Summary};
 use crate::restore::postgres::kept::{self, Databases};
 use crate::retention::{self, Candidate, Situation, Verdict};
 use crate::shelf::{Backup, Inventory, Shelf};
@@ -123,9 +123,13 @@ impl<'a> Pruning<'a> {
             dry_run: self.wishes.dry_run,
             only_copies: self.wishes.only_copies,
         };
-        let (databases, server) = match kept::prune(self.job, self.clock.now(), wishes).await {
-            Ok(databases) => (databases, None),
-            Err(error) => (Databases::default(), Some(error)),
+        let (databases, server) = match self.job.source.engine() {
+            // A restore of a file keeps no database beside it.
+            Engine::Sqlite => (Databases::default(), None),
+            Engine::Postgres => match kept::prune(self.job, self.clock.now(), wishes).await {
+                Ok(databases) => (databases, None),
+                Err(error) => (Databases::default(), Some(error)),
+            },
         };
         let kept: BTreeSet<BackupId> = databases.snapshots().collect();
         let mut stores = Vec::new();
@@ -239,7 +243,7 @@ fn candidate(backup: &Backup) -> Candidate {
         id: summary.id,
         kind: summary.kind,
         pinned: backup.pin.is_some(),
-        of_replaced: summary.kind == Kind::Safety && summary.in_place.is_none(),
+        of_replaced: summary.kind == Kind::Safety && summary.in_place.is_none() && summary.source.engine.is_postgres(),
         good: backup.is_good(),
         source: summary.source.clone(),
     }

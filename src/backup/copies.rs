@@ -9,8 +9,7 @@ use serde::Serialize;
 use super::Watch;
 use crate::error::{Result, hint_of};
 use crate::job::{Destination, Job};
-use crate::manifest::Written;
-use crate::manifest::{BackupId, File, Source};
+use crate::manifest::{BackupId, File, Source, Written};
 use crate::shelf::{Claim, Failure, Shelf, this_process};
 use crate::store::{FanOut, ObjectMeta, Outcomes, Upload, is_full};
 

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
+use crate::engine::sqlite::scratch;
 use crate::error::Result;
-use crate::job::Job;
-use crate::manifest::{BackupId, Kind, Source};
+use crate::job::{Job, SourceConfig};
+use crate::manifest::{BackupId, Engine, Kind, Source};
 use crate::restore::postgres::kept::{self, Remains};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
@@ -63,6 +64,7 @@ struct Row<'a> {
     pinned: bool,
     /// Whether it is whole in some store, as far as can be seen.
     present: bool,
+    engine: Engine,
     database: &'a str,
     /// All that tells it apart.
     source: &'a Source,
@@ -99,6 +101,7 @@ impl<'a> Row<'a> {
             label: summary.label.as_deref(),
             pinned: copies.iter().any(|(_, backup)| backup.pin.is_some()),
             present: copies.iter().any(|(_, backup)| backup.present),
+            engine: summary.source.engine,
             database: &summary.source.database,
             source: &summary.source,
             server_version: &summary.source.server_version,
@@ -140,8 +143,8 @@ fn best_proof(copies: &[(&Shelf, &Backup)]) -> Option<Proven> {
 ///
 /// # Errors
 /// The job does not exist or none of its stores can be read.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
     let jobs: Vec<&Job> = match (&args.job, config.jobs.len()) {
         (None, 2..) => config.jobs.iter().collect(),
         (name, _) => vec![config.job(name.as_deref())?],
@@ -307,6 +310,12 @@ fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
 
 /// What restores have on the server. The backups are in the store, so a server that is away is no failure.
 async fn remains(job: &Job) -> Option<Remains> {
+    if let SourceConfig::Sqlite(location) = &job.source {
+        for left in scratch::tidy_beside(location) {
+            tracing::warn!("removed {}, which a killed restore had left", left.display());
+        }
+        return None;
+    }
     match kept::look(job).await {
         Ok(remains) => Some(remains),
         Err(error) => {
@@ -394,6 +403,9 @@ fn state(copies: &[(&Shelf, &Backup)], now: DateTime<Utc>) -> String {
         })
     };
     let mut state: Vec<String> = copies.iter().filter_map(damage).collect();
+    if copies.iter().any(|(_, backup)| backup.summary.is_of_damaged()) {
+        state.push("OF A DAMAGED DATABASE".to_owned());
+    }
     match best_proof(copies) {
         Some(proven) if proven.how == "written" => state.push("verified (written)".to_owned()),
         Some(proven) => state.push(format!("verified ({}, {})", proven.how, output::ago(proven.at, now))),

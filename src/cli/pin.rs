@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::job_and_backup::JobAndBackup;
 use super::output;
 use crate::cli::Globals;
+use crate::config::Config;
 use crate::error::{Exit, Fail, Result};
 use crate::find::find as find_backup;
 use crate::job::Job;
@@ -46,8 +47,8 @@ struct Report<'a> {
 ///
 /// # Errors
 /// There is no such backup, or a store fails.
-pub async fn pin(globals: &Globals, args: PinArgs) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn pin(globals: &Globals, mut args: PinArgs) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
     let (job, copies) = find(&config, &args.which).await?;
     let mut in_force = None;
     for copy in &copies {
@@ -72,8 +73,8 @@ pub async fn pin(globals: &Globals, args: PinArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// There is no such backup, or a store fails.
-pub async fn unpin(globals: &Globals, args: UnpinArgs) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn unpin(globals: &Globals, mut args: UnpinArgs) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
     let (job, copies) = find(&config, &args.which).await?;
     for copy in &copies {
         copy.shelf.unpin(copy.manifest.id).await?;
@@ -82,7 +83,7 @@ pub async fn unpin(globals: &Globals, args: UnpinArgs) -> Result<ExitCode> {
 }
 
 /// The copies of the backup; those in stores that cannot be read would differ from the rest, so that is an error.
-async fn find<'a>(config: &'a crate::config::Config, which: &'a JobAndBackup) -> Result<(&'a Job, Vec<Copy>)> {
+async fn find<'a>(config: &'a Config, which: &'a JobAndBackup) -> Result<(&'a Job, Vec<Copy>)> {
     let (job, id) = which.find(config)?;
     let mut stock = Stock::for_backup(job, id).await?;
     if let Some((_, error)) = stock.unreachable.pop() {

@@ -48,8 +48,8 @@ struct Report<'a> {
 ///
 /// # Errors
 /// It was not confirmed, or a store fails: the first failure, after all stores had their turn.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
     let jobs: Vec<&Job> = match &args.job {
         None => config.jobs.iter().collect(),
         Some(name) => vec![config.job(Some(name))?],

@@ -8,22 +8,21 @@ use tokio_util::sync::CancellationToken;
 use super::confirm::confirm;
 use super::output;
 use super::progress::Progress;
-use super::restore::{Go, WAIT, go, missing, watch};
+use super::restore::{Go, WAIT, go, missing, pause_at, sqlite, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::value::Span;
 use crate::error::Result;
-use crate::job::Job;
+use crate::find::FromOther;
+use crate::job::{Job, SourceConfig};
 use crate::restore::postgres::kept::Kept;
 use crate::restore::postgres::origin::Origin;
-use crate::restore::postgres::other::FromOther;
 use crate::restore::postgres::plan::Mode;
 use crate::restore::postgres::run::{Prepared, Request};
 use crate::restore::postgres::target::Target;
 use crate::restore::postgres::turn;
 use crate::restore::postgres::undo::{self, Way};
-use crate::restore::postgres::watch::Step;
 
 /// Options of `snapback undo`.
 #[derive(Debug, clap::Args)]
@@ -47,16 +46,26 @@ pub struct Args {
     tolerance: missing::Failures,
     /// Stop for ever at a step: for tests, which kill the undo there
     #[arg(long, hide = true, value_name = "STEP")]
-    pause_at: Option<Step>,
+    pause_at: Option<String>,
 }
 
 /// Runs the verb.
 ///
 /// # Errors
 /// There is nothing to take back, it was not confirmed, or the swap failed.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
     let job = &*config.job(args.job.as_deref())?.for_restores();
+    if let SourceConfig::Sqlite(location) = &job.source {
+        let asked = sqlite::Asked::undo(job, location, args.kept.as_deref()).await?;
+        let how = sqlite::How {
+            dry_run: args.dry_run,
+            yes: args.yes,
+            verb: "undo",
+            pause_at: args.pause_at.as_deref(),
+        };
+        return sqlite::go(globals, asked, how).await;
+    }
     let dsn = job.source.dsn()?;
     let database = dsn.database.clone();
     let target = Target::new(dsn);
@@ -95,7 +104,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         accept_missing: args.tolerance.accept_missing(),
         jobs: None,
         clock: Clock::system(),
-        watch: watch(&progress, args.pause_at),
+        watch: watch(&progress, pause_at(args.pause_at.as_deref())?),
         cancel: cancel.clone(),
     };
     let mut prepared = Prepared::new(request).await?;
@@ -134,7 +143,7 @@ async fn swap(
     if !args.yes {
         confirm(&progress, database, "undo")?;
     }
-    let watch = watch(&progress, args.pause_at);
+    let watch = watch(&progress, pause_at(args.pause_at.as_deref())?);
     turn::wait(job, args.wait.duration(), &|text| progress.warn(&text)).await?;
     let undone = undo::undo(target, database, &kept.name, Utc::now(), &watch).await;
     progress.end();

@@ -57,8 +57,8 @@ struct Looked<'a> {
 ///
 /// # Errors
 /// A backup is damaged, or cannot be read: after all that were asked for had their turn.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
     let (job, which) = args.which.find(&config)?;
     let mut stock = match args.all || args.sample.is_some() {
         true => Stock::names(job).await?,

@@ -1,8 +1,11 @@
 use super::*;
+use crate::manifest::Engine;
 use crate::manifest::Place;
 
 fn source(host: &str, database: &str, system: Option<u64>) -> Source {
     Source {
+        engine: Engine::Postgres,
+        file: None,
         host: host.to_owned(),
         port: 5432,
         database: database.to_owned(),
@@ -27,6 +30,8 @@ fn backup<'a>(hour: u8, source: &'a Source) -> Candidate<'a> {
 fn here(host: &str, database: &str, system: Option<u64>) -> Identity {
     let host = host.to_owned();
     Identity {
+        engine: Engine::Postgres,
+        file: None,
         places: vec![Place { host, port: 5432 }],
         database: database.to_owned(),
         system_identifier: system,

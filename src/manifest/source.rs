@@ -4,9 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{DatabaseFile, Engine};
+
 /// The identity of a source: two databases never have the same, whatever they are called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
+    /// Of which kind it is.
+    #[serde(default, skip_serializing_if = "Engine::is_postgres")]
+    pub engine: Engine,
+    /// Of an SQLite database: its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DatabaseFile>,
     /// Host name, socket folder or address.
     pub host: String,
     /// Port.
@@ -35,6 +43,10 @@ pub struct Place {
 /// A database that backups are looked for, or restored to: what its URL says, and what its server says where it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
+    /// Of which kind it is.
+    pub engine: Engine,
+    /// Of an SQLite database: its file, where it is there.
+    pub file: Option<DatabaseFile>,
     /// Where the server may be: a URL can name several hosts.
     pub places: Vec<Place>,
     /// Name of the database.
@@ -52,7 +64,8 @@ pub struct Difference {
     pub database: bool,
     /// It is on another server.
     pub server: bool,
-    /// The server has the same system identifier and another address: a standby, or a copy of the server.
+    /// The server has the same system identifier and another address: a standby, or a copy of the server. Of SQLite: it is
+    /// another file at the same path.
     pub address: bool,
 }
 
@@ -71,7 +84,9 @@ impl Source {
     #[must_use]
     pub fn same_database(&self, other: &Source) -> bool {
         let difference = Identity::of(other).difference(self);
-        !difference.database && !difference.server
+        // Another file under the same path is another database.
+        let other_file = self.file.is_some() && difference.address;
+        !difference.database && !difference.server && !other_file
     }
 
     /// Where its server was reached.
@@ -86,7 +101,10 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.database, self.place())
+        match &self.file {
+            Some(file) => write!(f, "{} on {}", file.path.display(), self.host),
+            None => write!(f, "{} on {}", self.database, self.place()),
+        }
     }
 }
 
@@ -95,6 +113,8 @@ impl Identity {
     #[must_use]
     pub fn of(source: &Source) -> Identity {
         Identity {
+            engine: source.engine,
+            file: source.file.clone(),
             places: vec![source.place()],
             database: source.database.clone(),
             system_identifier: source.system_identifier,
@@ -105,6 +125,22 @@ impl Identity {
     /// How the database that `source` tells of is another one.
     #[must_use]
     pub fn difference(&self, source: &Source) -> Difference {
+        if self.engine != source.engine {
+            return Difference {
+                database: true,
+                server: true,
+                address: false,
+            };
+        }
+        if let (Some(ours), Some(theirs)) = (&self.file, &source.file) {
+            let same_path = ours.path == theirs.path && self.places.iter().any(|ours| ours.host == source.host);
+            let same_file = ours.is_same(theirs);
+            return Difference {
+                database: !same_file && !same_path,
+                server: false,
+                address: !same_file && same_path,
+            };
+        }
         let place = source.place();
         let (server, address) = match (self.system_identifier, source.system_identifier) {
             (Some(ours), Some(theirs)) => {
@@ -124,6 +160,12 @@ impl Identity {
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.engine == Engine::Sqlite {
+            return match &self.file {
+                Some(file) => write!(f, "{}", file.path.display()),
+                None => f.write_str(&self.database),
+            };
+        }
         let places: Vec<String> = self.places.iter().map(Place::to_string).collect();
         write!(f, "{} on {}", self.database, places.join(" or "))
     }
@@ -187,6 +229,8 @@ mod tests {
 
     fn source(host: &str, database: &str, system: Option<u64>, oid: u32) -> Source {
         Source {
+            engine: Engine::Postgres,
+            file: None,
             host: host.to_owned(),
             port: 5432,
             database: database.to_owned(),
@@ -236,6 +280,8 @@ mod tests {
     #[test]
     fn a_url_of_several_hosts_is_any_of_them() {
         let here = Identity {
+            engine: Engine::Postgres,
+            file: None,
             places: ["one", "two"]
                 .map(|host| Place {
                     host: host.to_owned(),

@@ -10,6 +10,7 @@ mod hold;
 mod names;
 mod reading;
 mod record;
+mod restored;
 mod stock;
 
 use std::collections::BTreeMap;
@@ -70,7 +71,7 @@ impl Backup {
     /// What a manifest and the listing say of a backup. A pin is one whatever is left of its text.
     fn of(summary: Summary, pin: Option<Pin>, names: &Names) -> Self {
         let id = summary.id;
-        let (archive, _) = Part::files(summary.is_encrypted());
+        let archive = summary.archive_part();
         Backup {
             present: names.size(id, archive) == Some(summary.archive.bytes),
             pin: names
@@ -91,7 +92,7 @@ impl Backup {
     /// Whether a restore could rely on it, as far as is known.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.is_whole() && self.proven().is_some()
+        self.is_whole() && self.proven().is_some() && !self.summary.is_of_damaged()
     }
 
     /// The failure that makes it a damaged one: no later check that looked as thoroughly has passed.
@@ -334,6 +335,9 @@ impl Shelf {
         }
         for hold in &names.holds {
             self.unhold(hold).await?;
+        }
+        for (id, part) in &names.restores {
+            self.store.delete(&self.path(*part, *id)).await?;
         }
         self.forget_checks(id, &names).await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::restored::RESTORE_ENDS;
 use super::{Hold, Mark, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Part};
@@ -22,6 +23,8 @@ pub struct Names {
     pub(super) pins: BTreeMap<BackupId, u64>,
     /// Backups that somebody began to delete.
     pub(super) removals: BTreeSet<BackupId>,
+    /// How the restores ended that safety snapshots were taken for.
+    pub(super) restores: BTreeSet<(BackupId, Part)>,
     /// Backups that somebody needs for a while.
     pub(super) holds: Vec<Hold>,
     /// How each backup did whenever it was looked at, the newest last.
@@ -54,6 +57,8 @@ impl Names {
             self.pins.insert(id, size);
         } else if let Some(id) = parse(Part::Removal) {
             self.removals.insert(id);
+        } else if let Some((id, part)) = RESTORE_ENDS.into_iter().find_map(|part| Some((parse(part)?, part))) {
+            self.restores.insert((id, part));
         } else if let Some((id, part)) = Part::FILES.into_iter().find_map(|part| Some((parse(part)?, part))) {
             self.files.insert((id, part), size);
         } else if let Some(hold) = Hold::parse(job, name) {

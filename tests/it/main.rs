@@ -28,6 +28,7 @@ mod retention_random;
 mod s3;
 mod scenarios;
 mod sealed;
+mod sqlite;
 mod standby;
 mod store;
 mod stores;

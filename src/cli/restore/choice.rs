@@ -135,6 +135,24 @@ enum Part {
 }
 
 impl Choice {
+    /// The tables that are named; `None` where something else says what is left out.
+    #[must_use]
+    pub fn only_tables(&self) -> Option<&[String]> {
+        let others = [
+            &self.schema,
+            &self.exclude_schema,
+            &self.index,
+            &self.function,
+            &self.trigger,
+        ];
+        let has_other = others.iter().any(|names| !names.is_empty())
+            || self.use_list.is_some()
+            || !self.section.is_empty()
+            || self.data_only
+            || self.schema_only;
+        (!has_other).then_some(&self.table)
+    }
+
     /// The options as the engine takes them.
     ///
     /// # Errors

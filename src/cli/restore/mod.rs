@@ -3,6 +3,7 @@
 mod choice;
 pub mod missing;
 mod plan;
+pub mod sqlite;
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -28,10 +29,10 @@ use crate::config::value::Span;
 use crate::config::{Config, environment};
 use crate::engine::postgres::load::missing::Missing;
 use crate::error::{Exit, Fail, Result};
+use crate::find::FromOther;
 use crate::job::Job;
 use crate::restore::postgres::location::Location;
 use crate::restore::postgres::origin::Origin;
-use crate::restore::postgres::other::FromOther;
 use crate::restore::postgres::outcome::Outcome;
 use crate::restore::postgres::plan::{self as plan_of, Plan, Subject};
 use crate::restore::postgres::run::{Prepared, Request};
@@ -86,7 +87,7 @@ pub struct Args {
     jobs: Option<u8>,
     /// Stop for ever at a step: for tests, which kill the restore there
     #[arg(long, hide = true, value_name = "STEP")]
-    pause_at: Option<Step>,
+    pause_at: Option<String>,
     #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
@@ -123,10 +124,13 @@ struct Report<'a> {
 ///
 /// # Errors
 /// The restore cannot be done, was not confirmed, or failed.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
+    if let Some(asked) = sqlite::asked(&config, &args)? {
+        return sqlite::run(globals, &args, asked).await;
+    }
     let options = args.changes.options(args.choice.options()?)?;
     fits(&args, &options)?;
-    let config = globals.config()?;
     let mut asked = asked(&config, &args)?;
     if let Origin::File { place, .. } = &mut asked.origin {
         *place = place.clone().unpacked(args.member.as_deref()).await?;
@@ -148,7 +152,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
-        watch: watch(&progress, args.pause_at),
+        watch: watch(&progress, pause_at(args.pause_at.as_deref())?),
         cancel: cancel.clone(),
     })
     .await?;
@@ -332,6 +336,14 @@ fn location(config: &Config, from: &str) -> Result<Location> {
             .hint("write s3://BUCKET/KEY")
             .into()),
     }
+}
+
+/// The step to stop at, of whichever engine.
+///
+/// # Errors
+/// It has no such step.
+pub fn pause_at<S: std::str::FromStr<Err = Fail>>(step: Option<&str>) -> Result<Option<S>> {
+    Ok(step.map(str::parse).transpose()?)
 }
 
 /// Shows steps and bytes as a bar, warnings above it.

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::connect::{Dsn, Host, connect};
 use super::session::{Query, Session};
 use crate::error::{Exit, Result, exit_of};
-use crate::manifest::{Identity, Place, Source};
+use crate::manifest::{Engine, Identity, Place, Source};
 
 /// How long a server may take to answer that is only asked on the side.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +42,8 @@ pub async fn read(session: &Session) -> Result<Source> {
     };
     let host = session.canceller().host();
     Ok(Source {
+        engine: Engine::Postgres,
+        file: None,
         host: host.name.clone(),
         port: host.port,
         database: row.text("datname")?,
@@ -60,6 +62,8 @@ pub fn named(dsn: &Dsn) -> Identity {
         port: host.port,
     };
     Identity {
+        engine: Engine::Postgres,
+        file: None,
         places: dsn.hosts.iter().map(place).collect(),
         database: dsn.database.clone(),
         system_identifier: None,

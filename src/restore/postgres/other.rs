@@ -7,33 +7,10 @@ use super::origin::Content;
 use super::plan::{Obstacle, Plan, Subject};
 use crate::engine::postgres::identity;
 use crate::error::{Exit, Fail, Result};
-use crate::find::{Found, find};
+use crate::find::{Found, FromOther, find};
 use crate::job::{Job, name_of};
 use crate::manifest::{Difference, Identity, Source};
 use crate::shelf::Stock;
-
-/// What a person said of backups of other databases.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FromOther<'a> {
-    /// Nothing: only a backup of the same database is restored over it.
-    #[default]
-    Refused,
-    /// That it may be a backup of any.
-    Any,
-    /// That it is one of the database of this name.
-    Named(&'a str),
-}
-
-impl<'a> FromOther<'a> {
-    /// The database whose backups are looked for, where it was named.
-    #[must_use]
-    pub fn name(self) -> Option<&'a str> {
-        match self {
-            FromOther::Named(name) => Some(name),
-            FromOther::Refused | FromOther::Any => None,
-        }
-    }
-}
 
 /// That what is restored is of another database.
 #[derive(Clone, Debug, Serialize)]

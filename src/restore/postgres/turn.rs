@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::run::Prepared;
-use crate::backup::JobLock;
+use crate::engine::postgres::job_lock::JobLock;
 use crate::error::{Exit, Result, exit_of};
 use crate::job::Job;
 

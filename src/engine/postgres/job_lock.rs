@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::value::Span;
-use crate::engine::postgres::connect::{self, Dsn};
-use crate::engine::postgres::identity;
-use crate::engine::postgres::session::{NEVER_TIMED_OUT, Query, Session};
+use super::connect::{self, Dsn};
+use super::identity;
+use super::session::{NEVER_TIMED_OUT, Query, Session};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::manifest::Source;
 
@@ -72,8 +71,7 @@ impl JobLock {
                 }
                 Err(error) if exit_of(&error) == Exit::Busy && begun.elapsed() < limit => {
                     if !told {
-                        let limit = Span::seconds(limit.as_secs());
-                        tell(format!("{error:#}: waiting until it has ended, for {limit} at most"));
+                        tell(format!("{error:#}: waiting until it has ended, for {limit:?} at most"));
                         told = true;
                     }
                     tokio::time::sleep(POLL.min(limit.saturating_sub(begun.elapsed()))).await;
