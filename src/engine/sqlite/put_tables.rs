@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::failure::explain;
-use super::put::{AGAIN, is_locked, locked};
-use super::tables::{self, Unread, quoted};
+use super::put::patiently;
+use super::tables::{self, MAIN, Unread, quoted};
 use super::{integrity, open};
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{SqliteFacts, Table};
@@ -57,19 +57,26 @@ impl Tables<'_> {
     fn put(&self, live: &Connection, to: &Path, until: Instant) -> Result<Duration> {
         let failed = |error| explain(error, to);
         // Rules are looked at when all tables are there; a row that broke one in the backup comes back as it was.
-        live.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; PRAGMA temp_store = MEMORY")
-            .map_err(failed)?;
+        live.execute_batch(
+            "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; PRAGMA temp_store = MEMORY",
+        )
+        .map_err(failed)?;
         let uri = open::immutable_uri(self.from);
         live.execute(&format!("ATTACH ?1 AS {BACKUP}"), [uri])
             .map_err(|error| match encodings_differ(&error) {
-                true => Fail::new(Exit::Usage, format!("{} has another text encoding than the backup", to.display()))
-                    .hint("restore the backup as a whole, or beside it with --mode new --as FILE")
-                    .into(),
+                true => Fail::new(
+                    Exit::Usage,
+                    format!("{} has another text encoding than the backup", to.display()),
+                )
+                .hint("restore the backup as a whole, or beside it with --mode new --as FILE")
+                .into(),
                 false => failed(error),
             })?;
         patiently(to, until, || live.execute_batch("BEGIN IMMEDIATE"))?;
         let begun = Instant::now();
-        let replaced = self.replace(live, to).and_then(|()| patiently(to, until, || live.execute_batch("COMMIT")));
+        let replaced = self
+            .replace(live, to)
+            .and_then(|()| patiently(to, until, || live.execute_batch("COMMIT")));
         if let Err(error) = replaced {
             // Where even this fails, closing the connection does it.
             let _ = live.execute_batch("ROLLBACK");
@@ -80,7 +87,7 @@ impl Tables<'_> {
 
     /// What happens within the transaction.
     fn replace(&self, live: &Connection, to: &Path) -> Result<()> {
-        let before = broken_references(live);
+        let before = [MAIN, BACKUP].map(|schema| broken_references(live, schema));
         for name in self.names {
             self.one(live, name).map_err(|error| {
                 let error = error.context(format!("table {name}"));
@@ -90,9 +97,10 @@ impl Tables<'_> {
                 }
             })?;
         }
-        let after = broken_references(live);
-        for (what, count) in &after {
-            if before.get(what).is_none_or(|before| before < count) {
+        for (what, count) in broken_references(live, MAIN) {
+            // What was broken before, here or in the backup, may stay so.
+            let most = before.iter().filter_map(|before| before.get(&what)).max();
+            if most.is_none_or(|most| *most < count) {
                 let message = format!("{what}: {count}; nothing was changed");
                 return Err(Fail::new(Exit::Failure, message)
                     .hint("name the other table too (-t may be repeated), or restore the backup as a whole")
@@ -166,9 +174,12 @@ pub fn check(from: &Path, names: &[String]) -> Result<Vec<String>> {
                 "virtual" => "is a virtual table",
                 _ => "is a view",
             };
-            return Err(Fail::new(Exit::Usage, format!("{wanted} {what}, and is restored only with the whole backup"))
-                .hint("restore it beside with --mode new --as FILE, and copy from there what is missed")
-                .into());
+            return Err(Fail::new(
+                Exit::Usage,
+                format!("{wanted} {what}, and is restored only with the whole backup"),
+            )
+            .hint("restore it beside with --mode new --as FILE, and copy from there what is missed")
+            .into());
         }
         if !found.contains(&name) {
             found.push(name);
@@ -192,7 +203,9 @@ fn definitions(open: &Connection, name: &str) -> rusqlite::Result<Vec<(String, S
          ORDER BY type = 'trigger', type = 'index', rowid"
     );
     let mut statement = open.prepare(&sql)?;
-    statement.query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    statement
+        .query_map([name], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 fn copy_rows(open: &Connection, name: &str, has_rowid: bool) -> rusqlite::Result<()> {
@@ -203,39 +216,31 @@ fn copy_rows(open: &Connection, name: &str, has_rowid: bool) -> rusqlite::Result
     let mut columns = names.collect::<rusqlite::Result<Vec<String>>>()?;
     // Others may refer to the numbers of rows, so they stay what they were.
     let is_free = |alias: &&str| !columns.iter().any(|column| column.eq_ignore_ascii_case(alias));
-    let rowid = ["rowid", "_rowid_", "oid"].into_iter().find(is_free).filter(|_| has_rowid);
+    let rowid = ["rowid", "_rowid_", "oid"]
+        .into_iter()
+        .find(is_free)
+        .filter(|_| has_rowid);
     columns = columns.iter().map(|column| quoted(column)).collect();
     columns.extend(rowid.map(str::to_owned));
     let (list, table) = (columns.join(", "), quoted(name));
-    open.execute_batch(&format!("INSERT INTO main.{table} ({list}) SELECT {list} FROM {BACKUP}.{table} NOT INDEXED"))?;
+    open.execute_batch(&format!(
+        "INSERT INTO main.{table} ({list}) SELECT {list} FROM {BACKUP}.{table} NOT INDEXED"
+    ))?;
     // The highest number that AUTOINCREMENT has ever given.
     if kind(open, BACKUP, "sqlite_sequence")?.is_some() && kind(open, "main", "sqlite_sequence")?.is_some() {
         open.execute("DELETE FROM main.sqlite_sequence WHERE name = ?1", [name])?;
-        let sql = format!(
-            "INSERT INTO main.sqlite_sequence SELECT name, seq FROM {BACKUP}.sqlite_sequence WHERE name = ?1"
-        );
+        let sql =
+            format!("INSERT INTO main.sqlite_sequence SELECT name, seq FROM {BACKUP}.sqlite_sequence WHERE name = ?1");
         open.execute(&sql, [name])?;
     }
     Ok(())
 }
 
 /// What `foreign_key_check` says, as sentences with a count.
-fn broken_references(open: &Connection) -> BTreeMap<String, u64> {
-    integrity::broken_references(open).unwrap_or_else(|error| BTreeMap::from([(error.to_string(), 1)]))
+fn broken_references(open: &Connection, schema: &str) -> BTreeMap<String, u64> {
+    integrity::broken_references(open, schema).unwrap_or_else(|error| BTreeMap::from([(error.to_string(), 1)]))
 }
 
 fn encodings_differ(error: &rusqlite::Error) -> bool {
     error.to_string().contains("same text encoding")
-}
-
-/// Tries again while others have locks.
-fn patiently(to: &Path, until: Instant, run: impl Fn() -> rusqlite::Result<()>) -> Result<()> {
-    loop {
-        match run() {
-            Err(error) if !is_locked(&error) => return Err(explain(error, to)),
-            Err(_) if Instant::now() >= until => return Err(locked(to).into()),
-            Err(_) => std::thread::sleep(AGAIN),
-            Ok(()) => return Ok(()),
-        }
-    }
 }

@@ -67,7 +67,9 @@ impl LastStep {
             true => {
                 let total = std::fs::metadata(proven.scratch.path()).map_or(0, |file| file.len());
                 watch.tell(Event::Total(total));
-                put::into_live(proven.scratch.path(), path, self.wait, &|bytes| watch.tell(Event::Done(bytes)))?
+                put::into_live(proven.scratch.path(), path, self.wait, &|bytes| {
+                    watch.tell(Event::Done(bytes))
+                })?
             }
         };
         Ok((away, None))

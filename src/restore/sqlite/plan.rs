@@ -145,7 +145,10 @@ impl Plan {
             }
             let live = live(&path);
             if !self.tables.is_empty() && live.broken.is_some() {
-                let what = format!("{} is no database any more, so no single table can be put into it", path.display());
+                let what = format!(
+                    "{} is no database any more, so no single table can be put into it",
+                    path.display()
+                );
                 self.obstacle(Exit::Damaged, what, "restore the backup as a whole: leave out --table");
             }
             // What is replaced stays in a journal or a log until the new one is complete.
@@ -164,8 +167,15 @@ impl Plan {
             }
             self.replaces = Some(live);
         } else if !self.tables.is_empty() && *mode == Mode::Replace {
-            let what = format!("there is no database {} that single tables could be put into", path.display());
-            self.obstacle(Exit::NotFound, what, "restore the backup as a whole, or add --mode new --as FILE");
+            let what = format!(
+                "there is no database {} that single tables could be put into",
+                path.display()
+            );
+            self.obstacle(
+                Exit::NotFound,
+                what,
+                "restore the backup as a whole, or add --mode new --as FILE",
+            );
         }
         if let Some(free) = self.free.filter(|free| *free < self.needed) {
             let what = format!(

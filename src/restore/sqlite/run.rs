@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::origin::{Content, Origin, Proven};
 use super::last_step::LastStep;
+use super::origin::{Content, Origin, Proven};
 use super::plan::{Mode, Plan};
 use super::watch::{Event, Step, Watch};
 use crate::backup;
@@ -267,7 +267,9 @@ impl<'a> Prepared<'a> {
             }
             tracing::info!("the database was written to while its safety snapshot was taken");
         }
-        watch.warn("others write to the database without a pause: what came after the safety snapshot was begun is not in it");
+        watch.warn(
+            "others write to the database without a pause: what came after the safety snapshot was begun is not in it",
+        );
         last.context("no safety snapshot was taken")
     }
 

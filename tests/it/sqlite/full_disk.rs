@@ -30,7 +30,9 @@ fn run(disk: &SmallDisk, program: &str, arguments: &[&str]) -> Run {
 /// What is on the disk, but for what fills it.
 fn files(disk: &SmallDisk) -> Vec<String> {
     let entries = fs::read_dir(disk.path()).unwrap();
-    let mut names: Vec<String> = entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = entries
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.retain(|name| name != "filling");
     names.sort();
     names
@@ -41,7 +43,12 @@ fn a_restore_onto_a_full_disk_leaves_the_old_database_or_the_new_one() {
     let program = env!("CARGO_BIN_EXE_snapback");
     for mode in ["WAL", "DELETE"] {
         let site = Site::with(&format!("PRAGMA journal_mode = {mode}; {FLAT}"));
-        let packed = Command::new("gzip").arg("-c").arg(site.path("app.db")).output().unwrap().stdout;
+        let packed = Command::new("gzip")
+            .arg("-c")
+            .arg(site.path("app.db"))
+            .output()
+            .unwrap()
+            .stdout;
         fs::write(site.path("whole.db.gz"), packed).unwrap();
         site.python("app.db", "DELETE FROM t WHERE n > 250; UPDATE t SET a = a || 'y'");
         let old = fs::read(site.path("app.db")).unwrap();
@@ -54,7 +61,14 @@ fn a_restore_onto_a_full_disk_leaves_the_old_database_or_the_new_one() {
             fs::write(disk.path().join("app.db"), &old).unwrap();
             fill(disk.path(), free);
             let from = site.path("whole.db.gz");
-            let arguments = ["restore", "app.db", "--from", from.to_str().unwrap(), "-y", "--no-safety"];
+            let arguments = [
+                "restore",
+                "app.db",
+                "--from",
+                from.to_str().unwrap(),
+                "-y",
+                "--no-safety",
+            ];
             let done = run(&disk, program, &arguments);
             let size = match done.code {
                 Some(0) => {
@@ -64,7 +78,11 @@ fn a_restore_onto_a_full_disk_leaves_the_old_database_or_the_new_one() {
                 _ => {
                     failed += 1;
                     let told = ["is full", "No space left", "bytes are needed"];
-                    assert!(told.iter().any(|told| done.stderr.contains(told)), "{mode} {free}: {}", done.stderr);
+                    assert!(
+                        told.iter().any(|told| done.stderr.contains(told)),
+                        "{mode} {free}: {}",
+                        done.stderr
+                    );
                     "250\n3001"
                 }
             };
@@ -74,7 +92,10 @@ fn a_restore_onto_a_full_disk_leaves_the_old_database_or_the_new_one() {
             assert_eq!(state.trim(), format!("ok\n{size}"), "{mode}, {free} KiB free");
             assert_eq!(files(&disk), ["app.db"], "{mode}, {free} KiB free");
         }
-        assert!(failed >= 3 && restored >= 1, "{mode}: {failed} failed, {restored} were done");
+        assert!(
+            failed >= 3 && restored >= 1,
+            "{mode}: {failed} failed, {restored} were done"
+        );
     }
 }
 

@@ -135,6 +135,10 @@ fn killed_at_any_moment_under_a_writer_and_a_reader_it_is_one_whole_state() {
         assert_eq!(site.files(), ["app.db"], "{mode}");
         site.snapback(&["verify", "app.db", "--all"]).ok();
         let archives = site.archives(".db.gz").len();
-        assert_eq!((archives, site.archives(".run").len()), (site.archives(".json").len(), 0), "{mode}");
+        assert_eq!(
+            (archives, site.archives(".run").len()),
+            (site.archives(".json").len(), 0),
+            "{mode}"
+        );
     }
 }

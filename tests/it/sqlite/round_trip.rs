@@ -34,7 +34,11 @@ fn equal(site: &Site, original: &str, restored: &str, what: &str) {
         assert_eq!(said.trim(), "", "{what}");
     }
     let definitions = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY 1, 2";
-    assert_eq!(super::shell(&original, definitions), super::shell(&restored, definitions), "{what}");
+    assert_eq!(
+        super::shell(&original, definitions),
+        super::shell(&restored, definitions),
+        "{what}"
+    );
 }
 
 #[test]
@@ -51,20 +55,27 @@ fn page_sizes_encodings_and_all_kinds_of_objects_come_back() {
         let site = Site::with(&format!("{settings} {ALL_KINDS} {MORE}"));
         fs::copy(site.path("app.db"), site.path("original.db")).unwrap();
         site.snapback(&["backup", "app.db"]).ok();
-        assert!(site.gunzipped() == fs::read(site.path("original.db")).unwrap(), "{settings}");
+        assert!(
+            site.gunzipped() == fs::read(site.path("original.db")).unwrap(),
+            "{settings}"
+        );
         site.python(
             "app.db",
             "UPDATE documents SET body = 'lost'; DROP TABLE wide; DELETE FROM people; CREATE TABLE other (x); DROP VIEW adults",
         );
         site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
         equal(&site, "original.db", "app.db", &settings);
-        site.snapback(&["restore", "app.db", "latest", "--mode", "new", "--as", "new.db"]).ok();
+        site.snapback(&["restore", "app.db", "latest", "--mode", "new", "--as", "new.db", "-y"])
+            .ok();
         assert!(
             fs::read(site.path("new.db")).unwrap() == fs::read(site.path("original.db")).unwrap(),
             "a new file is the old one, byte for byte"
         );
         assert_eq!(
-            site.shell("app.db", "SELECT body FROM found WHERE found MATCH 'running'; SELECT id FROM places WHERE x1 > 3"),
+            site.shell(
+                "app.db",
+                "SELECT body FROM found WHERE found MATCH 'running'; SELECT id FROM places WHERE x1 > 3"
+            ),
             "running\n1"
         );
         assert_eq!(site.shell("app.db", "PRAGMA integrity_check"), "ok", "{settings}");
@@ -77,7 +88,12 @@ fn reserved_bytes_and_files_of_old_versions_stay_what_they_are() {
     // Bytes that an extension keeps at the end of each page.
     let made = Command::new("sqlite3")
         .arg(site.path("app.db"))
-        .args([".filectrl reserve_bytes 24", "CREATE TABLE t (a)", "INSERT INTO t VALUES ('kept')", "VACUUM"])
+        .args([
+            ".filectrl reserve_bytes 24",
+            "CREATE TABLE t (a)",
+            "INSERT INTO t VALUES ('kept')",
+            "VACUUM",
+        ])
         .output()
         .unwrap();
     let original = fs::read(site.path("app.db")).unwrap();
@@ -88,7 +104,10 @@ fn reserved_bytes_and_files_of_old_versions_stay_what_they_are() {
     site.python("app.db", "CREATE TABLE other (a)");
     site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
     assert_eq!(fs::read(site.path("app.db")).unwrap()[20], 24);
-    assert_eq!(site.shell("app.db", "SELECT a FROM t; PRAGMA integrity_check"), "kept\nok");
+    assert_eq!(
+        site.shell("app.db", "SELECT a FROM t; PRAGMA integrity_check"),
+        "kept\nok"
+    );
 
     // What SQLite wrote before 3.7.0: the oldest format of a schema, and a header that does not count the pages.
     let old = Site::new();
@@ -112,33 +131,61 @@ fn reserved_bytes_and_files_of_old_versions_stay_what_they_are() {
 
 #[test]
 fn what_a_killed_application_left_is_rolled_back_and_not_saved() {
-    let site = Site::with("CREATE TABLE t (a); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
-        INSERT INTO t SELECT printf('%.300c', 'o') FROM n;");
+    let site = Site::with(
+        "CREATE TABLE t (a); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+        INSERT INTO t SELECT printf('%.300c', 'o') FROM n;",
+    );
     const PROGRAM: &str = "import sqlite3, sys, os, signal\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
         c.execute('PRAGMA cache_size = 5')\nc.execute('BEGIN')\nc.execute(\"UPDATE t SET a = printf('%.300c', 'n')\")\n\
         os.kill(os.getpid(), signal.SIGKILL)";
-    let killed = Command::new("python3").args(["-c", PROGRAM]).arg(site.path("app.db")).status().unwrap();
+    let killed = Command::new("python3")
+        .args(["-c", PROGRAM])
+        .arg(site.path("app.db"))
+        .status()
+        .unwrap();
     assert!(!killed.success());
-    assert!(fs::metadata(site.path("app.db-journal")).unwrap().len() > 0, "there is a hot journal");
+    assert!(
+        fs::metadata(site.path("app.db-journal")).unwrap().len() > 0,
+        "there is a hot journal"
+    );
     // Who may only read cannot roll it back, and is told so.
     let store = tempfile::tempdir().unwrap();
     let nobody = Some(65534);
-    for path in [site.dir.path().to_owned(), site.path("app.db"), site.path("app.db-journal")] {
+    for path in [
+        site.dir.path().to_owned(),
+        site.path("app.db"),
+        site.path("app.db-journal"),
+    ] {
         std::os::unix::fs::chown(&path, nobody, nobody).unwrap();
         let mode = if path.is_dir() { 0o755 } else { 0o644 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
     let mut powerless = Command::new("setpriv");
-    powerless.args(["--bounding-set=-all", "--inh-caps=-all", env!("CARGO_BIN_EXE_snapback"), "backup"]);
+    powerless.args([
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+        env!("CARGO_BIN_EXE_snapback"),
+        "backup",
+    ]);
     let run = Run::of(
         powerless
             .arg(site.path("app.db"))
             .env("SNAPBACK__STORES__DEFAULT__PATH", store.path()),
     )
     .code(8);
-    assert!(run.stderr.contains("must be written to before it can be read"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("must be written to before it can be read"),
+        "{}",
+        run.stderr
+    );
     assert!(site.path("app.db-journal").exists());
     site.snapback(&["backup", "app.db"]).ok();
     fs::write(site.path("copy.db"), site.gunzipped()).unwrap();
-    assert_eq!(site.shell("copy.db", "PRAGMA integrity_check; SELECT count(*) FROM t WHERE a LIKE 'o%'"), "ok\n2000");
+    assert_eq!(
+        site.shell(
+            "copy.db",
+            "PRAGMA integrity_check; SELECT count(*) FROM t WHERE a LIKE 'o%'"
+        ),
+        "ok\n2000"
+    );
 }

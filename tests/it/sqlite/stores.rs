@@ -49,7 +49,10 @@ fn encrypted_backups_lie_in_a_bucket_and_give_nothing_away() {
     let id = site.backup();
     let folder = server.bucket().join("some/prefix/app");
     let manifest = fs::read_to_string(folder.join(format!("app_{id}.json"))).unwrap();
-    assert!(!manifest.contains("people") && !manifest.contains("words"), "{manifest}");
+    assert!(
+        !manifest.contains("people") && !manifest.contains("words"),
+        "{manifest}"
+    );
     // The stock tools open it.
     let sealed = folder.join(format!("app_{id}.db.gz.age"));
     let opened = Command::new("sh")
@@ -102,7 +105,11 @@ fn each_store_has_a_copy_and_one_that_is_damaged_is_passed_over() {
     assert!(run.stderr.contains("is passed over"), "{}", run.stderr);
     assert_eq!(site.shell("app.db", ".dump"), before);
     let verify = site.snapback(&["verify", "app", &id, "--full"]).code(6);
-    assert!(verify.stdout.contains("near") || verify.stderr.contains("near"), "{}", verify.stdout);
+    assert!(
+        verify.stdout.contains("near") || verify.stderr.contains("near"),
+        "{}",
+        verify.stdout
+    );
 }
 
 #[test]
@@ -121,7 +128,12 @@ fn a_schedule_makes_backups_and_keeps_the_newest() {
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     let history = || fs::read_to_string(site.path("history")).unwrap_or_default();
-    while history().matches("\"backed_up\"").count().max(history().lines().count()) < 4 {
+    while history()
+        .matches("\"backed_up\"")
+        .count()
+        .max(history().lines().count())
+        < 4
+    {
         assert!(Instant::now() < deadline, "no four runs: {}", history());
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -136,7 +148,10 @@ fn a_schedule_makes_backups_and_keeps_the_newest() {
 #[test]
 fn another_file_under_the_same_path_is_another_database() {
     let site = Site::with(MANY);
-    site.configure("[stores.default]\npath = \"backups\"", "retention.keep_last = 1\nprune = false");
+    site.configure(
+        "[stores.default]\npath = \"backups\"",
+        "retention.keep_last = 1\nprune = false",
+    );
     let old = [site.backup(), site.backup()];
     // Somebody deletes the file, and the application makes a new one. The old inode may be given again only when it is free.
     fs::rename(site.path("app.db"), site.path("old.db")).unwrap();
@@ -159,7 +174,8 @@ fn a_collapse_is_told_and_pins_keep_what_they_should() {
     let site = Site::with(MANY);
     site.configure("[stores.default]\npath = \"backups\"", "retention.keep_last = 1");
     let full = site.backup();
-    site.snapback(&["pin", "app", &full, "--reason", "before the clean-up"]).ok();
+    site.snapback(&["pin", "app", &full, "--reason", "before the clean-up"])
+        .ok();
     site.python("app.db", "DELETE FROM t");
     let run = site.snapback(&["backup", "--json"]).ok();
     assert!(run.stdout.contains("\"collapsed\""), "{}", run.stdout);

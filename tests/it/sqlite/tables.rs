@@ -47,11 +47,23 @@ fn single_tables_come_back_and_all_else_stays() {
         assert!(run.stdout.contains("has a part of the backup"), "{}", run.stdout);
         assert_eq!(names.map(|name| table(&site, "app.db", name)), before, "{mode}");
         // The trigger did not fire for rows that came back, and what is not named is what it was.
-        assert_eq!(site.shell("app.db", "SELECT group_concat(what) FROM log"), "graded,graded,graded,kept");
-        assert_eq!(site.shell("app.db", "SELECT * FROM later; SELECT seq FROM sqlite_sequence"), "1\n3");
-        assert_eq!(site.shell("app.db", "SELECT rowid FROM words WHERE words MATCH 'words'"), "9");
+        assert_eq!(
+            site.shell("app.db", "SELECT group_concat(what) FROM log"),
+            "graded,graded,graded,kept"
+        );
+        assert_eq!(
+            site.shell("app.db", "SELECT * FROM later; SELECT seq FROM sqlite_sequence"),
+            "1\n3"
+        );
+        assert_eq!(
+            site.shell("app.db", "SELECT rowid FROM words WHERE words MATCH 'words'"),
+            "9"
+        );
         assert_eq!(site.shell("app.db", "SELECT name FROM best ORDER BY 1"), "Ada\nGrace");
-        assert_eq!(site.shell("app.db", "PRAGMA integrity_check; PRAGMA foreign_key_check"), "ok");
+        assert_eq!(
+            site.shell("app.db", "PRAGMA integrity_check; PRAGMA foreign_key_check"),
+            "ok"
+        );
         // An undo takes back these tables, and leaves alone what came since.
         site.python("app.db", "INSERT INTO later VALUES (2)");
         site.snapback(&["undo", "app.db", "-y"]).ok();
@@ -76,7 +88,11 @@ fn what_cannot_come_back_alone_is_refused_and_nothing_is_changed() {
     );
     let changed = site.shell("app.db", ".dump");
     for (table, code, why) in [
-        ("grades", 1, "rows of grades refer to rows of students that are not there: 2"),
+        (
+            "grades",
+            1,
+            "rows of grades refer to rows of students that are not there: 2",
+        ),
         ("words", 2, "is a virtual table"),
         ("words_data", 2, "belongs to a virtual table"),
         ("best", 2, "is a view"),
@@ -84,23 +100,37 @@ fn what_cannot_come_back_alone_is_refused_and_nothing_is_changed() {
         ("sqlite_sequence", 3, "has no table sqlite_sequence"),
         ("student", 3, "has no table student"),
     ] {
-        let run = site.snapback(&["restore", "app.db", "latest", "-y", "-t", table]).code(code);
+        let run = site
+            .snapback(&["restore", "app.db", "latest", "-y", "-t", table])
+            .code(code);
         assert!(run.stderr.contains(why), "{table}: {}", run.stderr);
         assert_eq!(site.shell("app.db", ".dump"), changed, "{table}");
     }
     let run = site.snapback(&["restore", "app.db", "latest", "-y", "-s"]).code(2);
-    assert!(run.stderr.contains("single tables are restored, or all"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("single tables are restored, or all"),
+        "{}",
+        run.stderr
+    );
     // Beside it they make a database of their own.
     site.snapback(&[
         "restore", "app.db", "latest", "-y", "-t", "students", "-t", "grades", "--mode", "new", "--as", "part.db",
     ])
     .ok();
-    assert_eq!(site.shell("part.db", "SELECT count(*) FROM grades; PRAGMA integrity_check"), "3\nok");
     assert_eq!(
-        site.shell("part.db", "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"),
+        site.shell("part.db", "SELECT count(*) FROM grades; PRAGMA integrity_check"),
+        "3\nok"
+    );
+    assert_eq!(
+        site.shell(
+            "part.db",
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        ),
         "2"
     );
-    let gone = site.snapback(&["restore", "app.db", "latest", "-y", "-t", "grades", "--to", "none.db"]).code(3);
+    let gone = site
+        .snapback(&["restore", "app.db", "latest", "-y", "-t", "grades", "--to", "none.db"])
+        .code(3);
     assert!(gone.stderr.contains("could be put into"), "{}", gone.stderr);
     assert_eq!(site.files(), ["app.db", "part.db"]);
 }
@@ -110,7 +140,7 @@ fn an_undo_goes_by_the_last_restore_that_replaced_anything() {
     let site = Site::with(ALL_KINDS);
     std::fs::write(
         site.path("snapback.toml"),
-        "[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"sqlite:///app.db\"\ndump.lock_wait_timeout = \"200ms\"\n",
+        "[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"sqlite:///app.db\"\ndump.lock_wait_timeout = \"1s\"\n",
     )
     .unwrap();
     let none = site.snapback(&["undo", "app", "-y"]).code(3);
@@ -141,8 +171,23 @@ fn an_undo_goes_by_the_last_restore_that_replaced_anything() {
     assert_eq!(marks.len(), 2);
     std::fs::remove_file(marks.last().unwrap()).unwrap();
     let unknown = site.snapback(&["undo", "app", "-y"]).code(3);
-    assert!(unknown.stderr.contains("is not known: the restore was killed"), "{}", unknown.stderr);
-    let id = unknown.stderr.split("--kept ").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    assert!(
+        unknown.stderr.contains("is not known: the restore was killed"),
+        "{}",
+        unknown.stderr
+    );
+    let id = unknown
+        .stderr
+        .split("--kept ")
+        .nth(1)
+        .unwrap()
+        .split('`')
+        .next()
+        .unwrap()
+        .to_owned();
     site.snapback(&["undo", "app", "-y", "--kept", &id]).ok();
-    assert_eq!(site.shell("app.db", "SELECT count(*) FROM strict_one; SELECT count(*) FROM tags"), "4\n3");
+    assert_eq!(
+        site.shell("app.db", "SELECT count(*) FROM strict_one; SELECT count(*) FROM tags"),
+        "4\n3"
+    );
 }
