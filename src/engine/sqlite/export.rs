@@ -13,9 +13,10 @@ use rusqlite::{Connection, InterruptHandle};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::failure::{self, explain, is_damage};
-use super::open::{self, Found};
+use super::failure::{explain, is_damage};
+use super::open::Found;
 use super::pages::{Coming, GivenUp, Pages};
+use super::snapshot::Snapshot;
 use super::tables::{self, Definitions, Unread};
 use super::{facts, give_way, integrity};
 use crate::error::Result;
@@ -88,13 +89,12 @@ pub async fn export(
 }
 
 /// Ends what SQLite does when nobody waits for it any more.
-struct Interrupt(Option<InterruptHandle>);
+#[derive(Default)]
+struct Interrupt(Vec<InterruptHandle>);
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        if let Some(handle) = &self.0 {
-            handle.interrupt();
-        }
+        self.0.iter().for_each(InterruptHandle::interrupt);
     }
 }
 
@@ -117,8 +117,7 @@ async fn run(
         move || read(&found, wait, pages, begun, progress.as_ref())
     });
     // Where it never began, the thread says why.
-    let (size, interrupt) = begins.await.unwrap_or((0, None));
-    let interrupt = Interrupt(interrupt);
+    let (size, interrupt) = begins.await.unwrap_or_default();
     upload.expect(0, size);
     let work = async {
         let written = pump(segments, codec, upload).await;
@@ -223,56 +222,40 @@ fn read(
     found: &Found,
     wait: Duration,
     pages: Pages,
-    begun: oneshot::Sender<(u64, Option<InterruptHandle>)>,
+    begun: oneshot::Sender<(u64, Interrupt)>,
     progress: &dyn Progress,
 ) -> Result<Contents> {
-    let open = open::for_reading(found, wait)?;
-    begin(&open, found)?;
-    open.execute_batch("PRAGMA cache_size = -8192")?;
-    let facts = facts::read(&open)?;
+    let snapshot = Snapshot::begin(found, wait)?;
+    let facts = facts::read(&snapshot.pages)?;
     let size = facts.pages * u64::from(facts.page_size);
     progress.expect(size);
     // Nobody waits for it any more where the run was given up.
-    let _ = begun.send((size, Some(open.get_interrupt_handle())));
-    pages.read(&open, facts.page_size, facts.pages, &|bytes| progress.read(bytes))?;
-    let contents = contents(&open, facts)?;
-    // Nothing was written; and where damage was found, SQLite refuses to commit even that.
-    open.execute_batch("ROLLBACK")?;
-    Ok(contents)
+    let _ = begun.send((size, Interrupt(snapshot.interrupts())));
+    let (page_size, count) = (facts.page_size, facts.pages);
+    snapshot.read(
+        |open| {
+            pages
+                .read(open, page_size, count, &|bytes| progress.read(bytes))
+                .map(|_| ())
+        },
+        move |rows, checks| contents(rows, checks, facts),
+    )
 }
 
-/// Begins the transaction that everything is read in.
-fn begin(open: &Connection, found: &Found) -> Result<()> {
-    let first = "SELECT count(*) FROM sqlite_schema";
-    open.execute_batch("BEGIN")?;
-    let Err(error) = open.query_row(first, [], |_| Ok(())) else {
-        return Ok(());
-    };
-    if !is_damage(&error) || failure::code(&error) == Some(rusqlite::ErrorCode::NotADatabase) {
-        return Err(explain(error, &found.path));
-    }
-    if let Some(cut) = failure::truncated(&found.path) {
-        return Err(cut.into());
-    }
-    // Definitions that make no sense keep nobody from reading the pages.
-    open.execute_batch("ROLLBACK; PRAGMA writable_schema = ON; BEGIN")?;
-    open.query_row(first, [], |_| Ok(()))
-        .map_err(|error| explain(error, &found.path))
-}
-
-/// Everything that is to be known of a database beside its pages, within the transaction that `open` is in.
+/// Everything that is to be known of a database beside its pages, within the transaction that `rows` is in. The checks run at
+/// the same time where there is another connection for them, which sees the same.
 ///
 /// # Errors
 /// SQLite's; what is about damage, or about something that is missing here, is among the facts.
-pub fn contents(open: &Connection, mut facts: SqliteFacts) -> Result<Contents> {
-    let definitions = match tables::definitions(open) {
+pub fn contents(rows: &Connection, checks: Option<&mut Connection>, mut facts: SqliteFacts) -> Result<Contents> {
+    let definitions = match tables::definitions(rows) {
         Err(error) if is_damage(&error) => {
             facts.damage.push(format!("the definitions cannot be read: {error}"));
             Definitions::default()
         }
         read => read?,
     };
-    let modules = tables::modules(open)?;
+    let modules = tables::modules(rows)?;
     for (name, module) in &definitions.virtual_tables {
         if !modules.iter().any(|known| known.eq_ignore_ascii_case(module)) {
             facts
@@ -280,16 +263,22 @@ pub fn contents(open: &Connection, mut facts: SqliteFacts) -> Result<Contents> {
                 .push(format!("{name}: there is no module {module} here"));
         }
     }
-    let mut read = Vec::new();
-    for name in &definitions.tables {
-        match tables::table(open, name) {
-            Ok(table) => read.push(table),
-            Err(Unread::Damaged(why)) => facts.damage.push(why),
-            Err(Unread::NotProvable(why)) => facts.not_provable.push(why),
-            Err(Unread::Failed(error)) => return Err(error.into()),
-        }
-    }
-    let found = integrity::check(open, &definitions.tables)?;
+    let names = &definitions.tables;
+    let (tables, found) = match checks {
+        None => (hashes(rows, names, &mut facts), integrity::check(rows, names)),
+        Some(checks) => std::thread::scope(|scope| {
+            let stop = checks.get_interrupt_handle();
+            // A unique reference, for a connection is of one thread at a time.
+            let checking = scope.spawn(move || integrity::check(checks, names));
+            let tables = hashes(rows, names, &mut facts);
+            if tables.is_err() {
+                stop.interrupt();
+            }
+            let ended = checking.join().unwrap_or(Err(rusqlite::Error::InvalidQuery));
+            (tables, ended)
+        }),
+    };
+    let (tables, found) = (tables?, found?);
     facts.damage.extend(found.damage);
     facts.violations.extend(found.violations);
     facts.not_provable.extend(found.not_provable);
@@ -297,9 +286,23 @@ pub fn contents(open: &Connection, mut facts: SqliteFacts) -> Result<Contents> {
     Ok(Contents {
         facts,
         entries: definitions.entries,
-        tables: read,
+        tables,
         schema_hash: definitions.hash,
     })
+}
+
+/// Counts and hashes the rows of all tables.
+fn hashes(open: &Connection, names: &[String], facts: &mut SqliteFacts) -> Result<Vec<Table>> {
+    let mut read = Vec::new();
+    for name in names {
+        match tables::table(open, name) {
+            Ok(table) => read.push(table),
+            Err(Unread::Damaged(why)) => facts.damage.push(why),
+            Err(Unread::NotProvable(why)) => facts.not_provable.push(why),
+            Err(Unread::Failed(error)) => return Err(error.into()),
+        }
+    }
+    Ok(read)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::failure::is_damage;
-use super::tables::quoted;
+use super::tables::{MAIN, quoted};
 
 /// How many findings are listed.
 const MOST: usize = 50;
@@ -91,19 +91,19 @@ fn is_violation(line: &str) -> bool {
 }
 
 fn foreign_keys(open: &Connection, found: &mut Findings) -> rusqlite::Result<()> {
-    let broken = broken_references(open)?;
+    let broken = broken_references(open, MAIN)?;
     found
         .violations
         .extend(broken.iter().map(|(what, count)| format!("{what}: {count}")));
     Ok(())
 }
 
-/// Which tables have rows that refer to rows that are not there, and how many.
+/// Which tables of a schema have rows that refer to rows that are not there, and how many.
 ///
 /// # Errors
 /// SQLite's.
-pub fn broken_references(open: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let mut statement = open.prepare("PRAGMA main.foreign_key_check")?;
+pub fn broken_references(open: &Connection, schema: &str) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let mut statement = open.prepare(&format!("PRAGMA {schema}.foreign_key_check"))?;
     let mut rows = statement.query([])?;
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     while let Some(row) = rows.next()? {

@@ -14,6 +14,7 @@ pub mod put;
 pub mod put_tables;
 pub mod scratch;
 pub mod script;
+mod snapshot;
 pub mod tables;
 pub mod unpack;
 pub mod users;

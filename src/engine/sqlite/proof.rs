@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rusqlite::Connection;
+
 use super::export::{Contents, contents};
 use super::failure::{explain, is_damage};
 use super::scratch::{self, Scratch};
@@ -26,17 +28,12 @@ pub struct Found {
 /// # Errors
 /// It is no database ([`Exit::Damaged`]), or cannot be read.
 pub fn read(path: &Path) -> Result<Found> {
-    let open = open::immutable(path)?;
-    let read = || -> Result<Contents> {
-        open.execute_batch("BEGIN")?;
-        if let Err(error) = open.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
-            if !is_damage(&error) {
-                return Err(error.into());
-            }
-            open.execute_batch("ROLLBACK; PRAGMA writable_schema = ON; BEGIN")?;
-        }
+    let (open, mut checks) = (open::immutable(path)?, open::immutable(path)?);
+    let mut read = || -> Result<Contents> {
+        begin(&open)?;
+        begin(&checks)?;
         let facts = facts::read(&open)?;
-        contents(&open, facts)
+        contents(&open, Some(&mut checks), facts)
     };
     let contents = read().map_err(|error| match error.downcast::<rusqlite::Error>() {
         Ok(error) if is_damage(&error) => Fail::new(
@@ -49,6 +46,15 @@ pub fn read(path: &Path) -> Result<Found> {
     })?;
     let rows = contents.tables.iter().map(|table| table.rows).sum();
     Ok(Found { contents, rows })
+}
+
+fn begin(open: &Connection) -> rusqlite::Result<()> {
+    open.execute_batch("PRAGMA cache_size = -8192; BEGIN")?;
+    match open.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
+        // Definitions that make no sense keep nobody from reading the rest.
+        Err(error) if is_damage(&error) => open.execute_batch("ROLLBACK; PRAGMA writable_schema = ON; BEGIN"),
+        begun => begun,
+    }
 }
 
 /// Unpacks the archive of `manifest` where temporary files go, and reads it.

@@ -17,7 +17,7 @@ use crate::error::{Exit, Fail, Result};
 const STEP: i32 = 1024;
 
 /// How often a lock of somebody else is tried again.
-pub(super) const AGAIN: Duration = Duration::from_millis(20);
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Puts the database `from`, which nobody else has, into the live file `to`. Waits up to `wait` for the locks of others.
 /// Blocks: not for async tasks. Returns for how long nobody else could write; `done` hears of the bytes.
@@ -66,8 +66,8 @@ fn fit_page_size(from: &Connection, live: &Connection, to: &Path, until: Instant
     let size = |open: &Connection| open.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0));
     let mode = |sql: &str| live.query_row(sql, [], |row| row.get::<_, String>(0));
     // A file that is no database any more says so here.
-    let current = mode("PRAGMA journal_mode").map_err(|error| explain(error, to))?;
-    let (ours, theirs) = (size(from)?, size(live).map_err(|error| explain(error, to))?);
+    let current = patiently(to, until, || mode("PRAGMA journal_mode"))?;
+    let (ours, theirs) = (size(from)?, patiently(to, until, || size(live))?);
     if ours == theirs || current != "wal" {
         return Ok(());
     }
@@ -91,12 +91,24 @@ fn fit_page_size(from: &Connection, live: &Connection, to: &Path, until: Instant
     }
 }
 
-pub(super) fn is_locked(error: &rusqlite::Error) -> bool {
+/// Runs something again and again while others have locks, but not for longer than `until`.
+pub(super) fn patiently<T>(to: &Path, until: Instant, run: impl Fn() -> rusqlite::Result<T>) -> Result<T> {
+    loop {
+        match run() {
+            Err(error) if !is_locked(&error) => return Err(explain(error, to)),
+            Err(_) if Instant::now() >= until => return Err(locked(to).into()),
+            Err(_) => std::thread::sleep(AGAIN),
+            Ok(done) => return Ok(done),
+        }
+    }
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
     matches!(failure::code(error), Some(DatabaseBusy | DatabaseLocked))
 }
 
-pub(super) fn locked(to: &Path) -> Fail {
+fn locked(to: &Path) -> Fail {
     let holders = users::holders(to);
     Fail::new(Exit::Unreachable, format!("{} is locked{}", to.display(), by(&holders)))
         .hint("nothing was changed; wait until that is done, or end it, and try again")

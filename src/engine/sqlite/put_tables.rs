@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::failure::explain;
-use super::put::{AGAIN, is_locked, locked};
-use super::tables::{self, Unread, quoted};
+use super::put::patiently;
+use super::tables::{self, MAIN, Unread, quoted};
 use super::{integrity, open};
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{SqliteFacts, Table};
@@ -87,7 +87,7 @@ impl Tables<'_> {
 
     /// What happens within the transaction.
     fn replace(&self, live: &Connection, to: &Path) -> Result<()> {
-        let before = broken_references(live);
+        let before = [MAIN, BACKUP].map(|schema| broken_references(live, schema));
         for name in self.names {
             self.one(live, name).map_err(|error| {
                 let error = error.context(format!("table {name}"));
@@ -97,9 +97,10 @@ impl Tables<'_> {
                 }
             })?;
         }
-        let after = broken_references(live);
-        for (what, count) in &after {
-            if before.get(what).is_none_or(|before| before < count) {
+        for (what, count) in broken_references(live, MAIN) {
+            // What was broken before, here or in the backup, may stay so.
+            let most = before.iter().filter_map(|before| before.get(&what)).max();
+            if most.is_none_or(|most| *most < count) {
                 let message = format!("{what}: {count}; nothing was changed");
                 return Err(Fail::new(Exit::Failure, message)
                     .hint("name the other table too (-t may be repeated), or restore the backup as a whole")
@@ -236,22 +237,10 @@ fn copy_rows(open: &Connection, name: &str, has_rowid: bool) -> rusqlite::Result
 }
 
 /// What `foreign_key_check` says, as sentences with a count.
-fn broken_references(open: &Connection) -> BTreeMap<String, u64> {
-    integrity::broken_references(open).unwrap_or_else(|error| BTreeMap::from([(error.to_string(), 1)]))
+fn broken_references(open: &Connection, schema: &str) -> BTreeMap<String, u64> {
+    integrity::broken_references(open, schema).unwrap_or_else(|error| BTreeMap::from([(error.to_string(), 1)]))
 }
 
 fn encodings_differ(error: &rusqlite::Error) -> bool {
     error.to_string().contains("same text encoding")
-}
-
-/// Tries again while others have locks.
-fn patiently(to: &Path, until: Instant, run: impl Fn() -> rusqlite::Result<()>) -> Result<()> {
-    loop {
-        match run() {
-            Err(error) if !is_locked(&error) => return Err(explain(error, to)),
-            Err(_) if Instant::now() >= until => return Err(locked(to).into()),
-            Err(_) => std::thread::sleep(AGAIN),
-            Ok(()) => return Ok(()),
-        }
-    }
 }

@@ -127,7 +127,7 @@ impl Site {
     /// A process that reads `app.db` in one transaction until its input ends.
     pub fn reader_that_stays(&self) -> std::process::Child {
         const PROGRAM: &str = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\nc.execute('BEGIN')\n\
-            c.execute('SELECT * FROM pair_a').fetchall()\nprint('ready', flush=True)\nsys.stdin.read()\nprint('done')";
+            c.execute('SELECT * FROM sqlite_schema').fetchall()\nprint('ready', flush=True)\nsys.stdin.read()\nprint('done')";
         let mut reader = Command::new("python3")
             .args(["-c", PROGRAM])
             .arg(self.path("app.db"))

@@ -65,7 +65,7 @@ fn page_sizes_encodings_and_all_kinds_of_objects_come_back() {
         );
         site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
         equal(&site, "original.db", "app.db", &settings);
-        site.snapback(&["restore", "app.db", "latest", "--mode", "new", "--as", "new.db"])
+        site.snapback(&["restore", "app.db", "latest", "--mode", "new", "--as", "new.db", "-y"])
             .ok();
         assert!(
             fs::read(site.path("new.db")).unwrap() == fs::read(site.path("original.db")).unwrap(),

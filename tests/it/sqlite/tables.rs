@@ -140,7 +140,7 @@ fn an_undo_goes_by_the_last_restore_that_replaced_anything() {
     let site = Site::with(ALL_KINDS);
     std::fs::write(
         site.path("snapback.toml"),
-        "[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"sqlite:///app.db\"\ndump.lock_wait_timeout = \"200ms\"\n",
+        "[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"sqlite:///app.db\"\ndump.lock_wait_timeout = \"1s\"\n",
     )
     .unwrap();
     let none = site.snapback(&["undo", "app", "-y"]).code(3);

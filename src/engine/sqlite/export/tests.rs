@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::archive::source::Source;
 use crate::engine::sqlite::scratch::Scratch;
-use crate::engine::sqlite::{proof, put, unpack};
+use crate::engine::sqlite::{open, proof, put, unpack};
 use crate::seal::Algorithm;
 use crate::store::{Local, Store as _};
 
