@@ -186,7 +186,10 @@ impl<'a> Prepared<'a> {
         {
             here.places.extend(job.source.identity().places);
         }
-        other::note(&mut plan, &content, &here, request.from_other).await;
+        // Nothing on a standby is ever replaced: what is in the way is only that.
+        if !survey.in_recovery {
+            other::note(&mut plan, &content, &here, request.from_other).await;
+        }
         plan.part = part;
         plan.changes = changes::told(&request.options);
         plan.obstacles
