@@ -148,6 +148,12 @@ fn without_a_configuration_the_job_is_called_after_its_database() {
     assert!(folder.path().join(format!("backups/app/app_{new}.dump")).is_file());
     let listed = run("app", &["list"]).ok().stdout;
     assert!(listed.contains(&new) && listed.contains(&old), "{listed}");
+    let pruned = run("app", &["prune"]).ok().stdout;
+    assert!(
+        pruned.contains("left alone: 1 backup from when the job was called default"),
+        "{pruned}"
+    );
+    assert!(run("app", &["list"]).ok().stdout.contains(&old));
     assert!(run("app", &["show", "--json"]).ok().stdout.contains(&new));
     let odd = run("My.App", &["backup"]).ok().stdout.trim().to_owned();
     assert!(
