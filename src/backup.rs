@@ -260,7 +260,7 @@ async fn prepare(
     };
     let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
 
-    let id = copies.claim(source, started).await?;
+    let id = copies.claim(source, started, &found).await?;
     watch.step(Step::Claim).await;
 
     watch.step(Step::Dump).await;

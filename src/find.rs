@@ -10,7 +10,7 @@ use crate::engine::postgres::identity;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Identity, Kind, Source};
-use crate::shelf::{Backup, Copy, Names, Stock};
+use crate::shelf::{Backup, Copy, Names, Spot, Stock};
 
 /// The backup that was meant.
 pub struct Found {
@@ -134,42 +134,65 @@ pub async fn find(stock: &Stock<Names>, job: &Job, which: &str, of: Option<&str>
     }
 }
 
+/// Backups to look at.
+#[derive(Default)]
+pub struct ToLookAt {
+    /// Which.
+    pub ids: Vec<BackupId>,
+    /// Copies of them that were opened to find them.
+    opened: Vec<Copy>,
+}
+
+impl ToLookAt {
+    fn of(passed: Vec<BackupId>, copies: Vec<Copy>) -> ToLookAt {
+        let mut ids = passed;
+        ids.extend(copies.first().map(|copy| copy.backup.summary.id));
+        ToLookAt { ids, opened: copies }
+    }
+
+    /// The copy there, where it was opened already.
+    pub fn take(&mut self, spot: &Spot) -> Option<Copy> {
+        let is_it = |copy: &Copy| copy.shelf.place() == spot.store && copy.backup.summary.id == spot.id;
+        let at = self.opened.iter().position(is_it)?;
+        Some(self.opened.swap_remove(at))
+    }
+}
+
 /// What is to be looked at for `which`: the backup that it means, and where that is `latest`, also the newer ones that it passes over
 /// as damaged. Whoever is told by an exit code shall not believe that all is well because the one before is good, and one that
 /// was mended is good again.
 ///
 /// # Errors
 /// As [`find`], but damage keeps none from being found.
-pub async fn find_to_look_at(stock: &Stock<Names>, job: &Job, which: &str) -> Result<Vec<BackupId>> {
+pub async fn find_to_look_at(stock: &Stock<Names>, job: &Job, which: &str) -> Result<ToLookAt> {
     if let Some(id) = by_name(stock, which) {
         return match stock.ids().contains(&id) {
-            true => Ok(vec![id]),
+            true => Ok(ToLookAt::of(vec![id], Vec::new())),
             false => Err(stock.not_found(&format!("no backup {id}"))),
         };
     }
     if which != "latest" {
-        let copies = find(stock, job, which, None).await?.warned();
-        return Ok(copies.first().map(|copy| copy.backup.summary.id).into_iter().collect());
+        let found = find(stock, job, which, None).await?;
+        return Ok(ToLookAt::of(Vec::new(), found.warned()));
     }
     let walk = walk(stock, &job.source.identity()).await?;
-    let mut ids = walk.passed;
     match walk.end {
-        End::Whole(copies) => ids.extend(copies.first().map(|copy| copy.backup.summary.id)),
-        End::Nothing if ids.is_empty() => return Err(stock.not_found(NONE_WHOLE)),
-        End::Nothing => {}
+        End::Whole(copies) => Ok(ToLookAt::of(walk.passed, copies)),
+        End::Nothing if walk.passed.is_empty() => Err(stock.not_found(NONE_WHOLE)),
+        End::Nothing => Ok(ToLookAt::of(walk.passed, Vec::new())),
         End::Unclear => {
             let opened = stock.opened().await?;
             let candidates = candidates(&opened);
             let here = here(job, &candidates, which).await;
             let near = nearest(&candidates, which, &here, None);
             let whole = near.iter().position(|it| it.whole).unwrap_or(near.len());
-            ids = near.iter().take(whole + 1).map(|it| it.id).collect();
             if let Some(note) = near.first().and_then(|it| elsewhere(&here, it)) {
                 tracing::warn!("{note}");
             }
+            let ids = near.iter().take(whole + 1).map(|it| it.id).collect();
+            Ok(ToLookAt::of(ids, Vec::new()))
         }
     }
-    Ok(ids)
 }
 
 /// What `latest` has not found.

@@ -67,6 +67,10 @@ pub struct InStore {
     /// What was done.
     #[serde(flatten)]
     pub pruned: Pruned,
+    /// How many backups lie under the former name of the job. Retention leaves them alone: a job that is configured may have
+    /// that name, and rules of its own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub former: u64,
     /// Why the newest run failed, where that keeps backups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
@@ -196,6 +200,7 @@ impl InOneStore<'_> {
             store: self.destination.name.clone(),
             verdicts: Vec::new(),
             pruned: Pruned::default(),
+            former: 0,
             last_failure: None,
             failed: None,
         };
@@ -207,6 +212,9 @@ impl InOneStore<'_> {
         let shelf = Shelf::new(self.job, self.destination);
         let inventory = shelf.inventory_knowing(known).await?;
         (done.verdicts, done.last_failure) = self.plan(&inventory)?;
+        if let Some(former) = Shelf::former(self.job, self.destination) {
+            done.former = former.names().await?.ids().count() as u64;
+        }
         if dry_run {
             return Ok(());
         }
@@ -247,4 +255,9 @@ fn candidate(backup: &Backup) -> Candidate {
         good: backup.is_good(),
         source: summary.source.clone(),
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

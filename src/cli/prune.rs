@@ -165,6 +165,12 @@ fn print_store(job: &Job, done: &InStore, dry_run: bool) -> Result<()> {
         let deleted = done.pruned.deleted.len();
         output::line(&format!("{title}: {deleted} of {all} backups deleted{}", staying(done)))?;
     }
+    if let Some(former) = job.former.as_ref().filter(|_| done.former > 0) {
+        output::line(&format!(
+            "left alone: {} from when the job was called {former}; delete by hand what is not needed any more",
+            output::plural(done.former, "backup")
+        ))?;
+    }
     for held in &done.pruned.locked {
         output::line(&held.to_string())?;
     }

@@ -12,10 +12,12 @@ use super::restore::{Go, WAIT, go, missing, pause_at, sqlite, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
+use crate::config::environment;
 use crate::config::value::Span;
 use crate::error::Result;
 use crate::find::FromOther;
 use crate::job::{Job, SourceConfig};
+use crate::redact;
 use crate::restore::postgres::kept::Kept;
 use crate::restore::postgres::origin::Origin;
 use crate::restore::postgres::plan::Mode;
@@ -30,6 +32,9 @@ pub struct Args {
     /// Job whose restore to undo; may be left out when there is only one
     #[arg(value_name = "JOB")]
     job: Option<String>,
+    /// Undo a restore that went to another database: the same connection string or job as in its own --to
+    #[arg(long, value_name = "URL|JOB")]
+    to: Option<String>,
     /// The kept database to take back [default: the newest]
     #[arg(long, value_name = "DATABASE")]
     kept: Option<String>,
@@ -55,7 +60,15 @@ pub struct Args {
 /// There is nothing to take back, it was not confirmed, or the swap failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.job)?;
-    let job = &*config.job(args.job.as_deref())?.for_restores();
+    let named = args.job.as_deref();
+    let job = match &args.to {
+        Some(to) => {
+            let beside = named.map(|name| config.job(Some(name))).transpose()?;
+            config.destination(to, beside, &environment(), Utc::now())?
+        }
+        None => config.job(named)?.for_restores(),
+    };
+    let job = &*job;
     if let SourceConfig::Sqlite(location) = &job.source {
         let asked = sqlite::Asked::undo(job, location, args.kept.as_deref()).await?;
         let how = sqlite::How {
@@ -72,6 +85,28 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     match undo::way(&target, job, &database, args.kept.as_deref()).await? {
         Way::Swap(kept) => swap(globals, &args, (job, &target), &database, kept).await,
         Way::InPlace(safety) => in_place(globals, &args, job, &safety.to_string()).await,
+    }
+}
+
+/// The command that takes back a restore of a backup of `job`, or of a file, that went `to` a connection string or to the job
+/// itself. A password is not repeated: who has it writes it again.
+pub fn command(job: Option<&str>, to: Option<&str>) -> String {
+    let mut command = "snapback undo".to_owned();
+    if let Some(job) = job {
+        command.push_str(&format!(" {job}"));
+    }
+    if let Some(to) = to {
+        command.push_str(&format!(" --to {}", word(&redact::secrets(to))));
+    }
+    command
+}
+
+/// `text` as one word of a shell.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
+    match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
@@ -112,6 +147,10 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         dry_run: args.dry_run,
         confirm: (!args.yes).then_some("undo"),
         cancel,
+        back: command(
+            args.job.as_deref().or(args.to.is_none().then_some(&job.name)),
+            args.to.as_deref(),
+        ),
     };
     go(globals, &mut prepared, &progress, how).await
 }
@@ -162,4 +201,33 @@ async fn swap(
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_one_that_a_shell_reads_and_has_no_password() {
+        for (job, to, expected) in [
+            (Some("app"), None, "snapback undo app"),
+            (
+                Some("app"),
+                Some("postgres://u@h/d"),
+                "snapback undo app --to postgres://u@h/d",
+            ),
+            (
+                None,
+                Some("postgres://u:secret@h/d?sslmode=require"),
+                "snapback undo --to 'postgres://u:********@h/d?sslmode=require'",
+            ),
+            (
+                None,
+                Some("host=h dbname='d'"),
+                r"snapback undo --to 'host=h dbname='\''d'\'''",
+            ),
+        ] {
+            assert_eq!(command(job, to), expected);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result, exit_of};
-use crate::find::find_to_look_at;
+use crate::find::{ToLookAt, find_to_look_at};
 use crate::job::Keys;
 use crate::manifest::{Depth, Manifest};
 use crate::shelf::{Check, Copy, Stock};
@@ -68,13 +68,14 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         stock = stock.only(job.destination(store)?);
     }
     let depth = if args.full { Depth::Full } else { Depth::Quick };
+    let mut found = ToLookAt::default();
     let spots = match args.sample {
         Some(percent) => sample(stock.spots(), percent, depth),
         None if args.all => stock.spots(),
         None => {
-            let ids = find_to_look_at(&stock, job, which).await?;
+            found = find_to_look_at(&stock, job, which).await?;
             let mut spots = stock.spots();
-            spots.retain(|spot| ids.contains(&spot.id));
+            spots.retain(|spot| found.ids.contains(&spot.id));
             spots
         }
     };
@@ -86,7 +87,11 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let mut looked = Vec::new();
     for spot in &spots {
         // One after the other: all manifests of a long history would need much memory.
-        let copy = match stock.open(spot).await {
+        let copy = match found.take(spot) {
+            Some(copy) => Ok(Some(copy)),
+            None => stock.open(spot).await,
+        };
+        let copy = match copy {
             Ok(Some(copy)) => copy,
             Ok(None) => continue,
             Err(error) => {

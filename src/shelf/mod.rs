@@ -13,7 +13,7 @@ mod record;
 mod restored;
 mod stock;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Manifest, Part, Source, Summary};
+use crate::retention::CLOCK_TOLERANCE;
 use crate::store::{Missing, Store, Taken, is_full};
 
 pub use check::{Check, Mark};
@@ -144,6 +145,8 @@ pub struct Inventory {
     pub unreadable: Vec<String>,
     /// Backups that somebody began to delete.
     removals: Vec<BackupId>,
+    /// Ids that something has: a backup, also one that cannot be read, a failed run, or one that is under way.
+    taken: BTreeSet<BackupId>,
 }
 
 impl Inventory {
@@ -152,6 +155,15 @@ impl Inventory {
     pub fn last_failure(&self) -> Option<&Failure> {
         let newest = self.backups.first().map(|backup| backup.summary.id);
         self.failures.first().filter(|failure| Some(failure.id) > newest)
+    }
+
+    /// The newest id that something has, and that no wrong clock gave it, as it seems at `now`.
+    #[must_use]
+    pub fn newest_id(&self, now: DateTime<Utc>) -> Option<BackupId> {
+        self.taken
+            .range(..=BackupId::at(now + CLOCK_TOLERANCE))
+            .next_back()
+            .copied()
     }
 
     /// The backup of this id.
@@ -369,5 +381,24 @@ impl Shelf {
             self.store.delete(&self.path(Part::Removal, id)).await?;
         }
         Ok((cleaned, inventory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_a_little_ahead_of_the_clock_is_the_newest_and_one_of_a_wrong_clock_is_not() {
+        let id = |text: &str| text.parse::<BackupId>().unwrap();
+        let inventory = Inventory {
+            taken: ["20261120T020000Z", "20261120T020003Z", "20991231T000000Z"]
+                .map(id)
+                .into(),
+            ..Inventory::default()
+        };
+        let now = "2026-11-20T02:00:01.5Z".parse().unwrap();
+        assert_eq!(inventory.newest_id(now), Some(id("20261120T020003Z")));
+        assert_eq!(Inventory::default().newest_id(now), None);
     }
 }

@@ -80,6 +80,13 @@ impl Names {
         backup.max(self.failures.keys().next_back().copied())
     }
 
+    /// All ids that a backup, a failed run or a run that is under way has.
+    pub(super) fn taken(&self) -> BTreeSet<BackupId> {
+        let files = self.files.keys().map(|(id, _)| id);
+        let others = [&self.manifests, &self.failures, &self.claims].map(BTreeMap::keys);
+        files.chain(others.into_iter().flatten()).copied().collect()
+    }
+
     /// The size of a file of a backup, where it is there.
     #[must_use]
     pub fn size(&self, id: BackupId, part: Part) -> Option<u64> {

@@ -41,6 +41,7 @@ impl Shelf {
             claims: self.records(Part::Claim, &names.claims).await?,
             holds: names.holds.clone(),
             removals: names.removals.iter().copied().collect(),
+            taken: names.taken(),
             ..Inventory::default()
         };
         let pins = self.records::<Pin>(Part::Pin, &names.pins).await?;

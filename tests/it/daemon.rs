@@ -277,7 +277,8 @@ fn somebody_is_told_of_trouble_and_of_its_end() {
     let backups = || daemon.log().matches("backed up").count();
     daemon.wait_for("two backups", || backups() >= 2);
     assert_eq!(told(), "");
-    house.server.psql("app", "TRUNCATE customer");
+    // A run that meets a TRUNCATE fails, and what is told then is another story.
+    house.server.psql("app", "DELETE FROM customer");
     is_told("by app collapsed: app: backed up as ");
     let line = told();
     assert!(

@@ -148,6 +148,12 @@ fn without_a_configuration_the_job_is_called_after_its_database() {
     assert!(folder.path().join(format!("backups/app/app_{new}.dump")).is_file());
     let listed = run("app", &["list"]).ok().stdout;
     assert!(listed.contains(&new) && listed.contains(&old), "{listed}");
+    let pruned = run("app", &["prune"]).ok().stdout;
+    assert!(
+        pruned.contains("left alone: 1 backup from when the job was called default"),
+        "{pruned}"
+    );
+    assert!(run("app", &["list"]).ok().stdout.contains(&old));
     assert!(run("app", &["show", "--json"]).ok().stdout.contains(&new));
     let odd = run("My.App", &["backup"]).ok().stdout.trim().to_owned();
     assert!(
@@ -304,9 +310,30 @@ fn another_server_is_another_database_until_somebody_says_that_it_moved() {
     new.psql("postgres", "CREATE DATABASE elsewhere");
     let to = new.url("elsewhere");
     site.run(&["restore", "app", "--to", &to, "--yes"]).code(7);
-    site.run(&["restore", "app", "--to", &to, "--yes", "--from-other=app"])
-        .ok();
-    assert_eq!(who(&new, "elsewhere"), "app");
+    new.psql("elsewhere", "CREATE TABLE who AS SELECT 'elsewhere'::text AS name");
+    for mode in ["swap", "in-place"] {
+        let args = [
+            "restore",
+            "app",
+            "--to",
+            &to,
+            "--yes",
+            "--from-other=app",
+            "--mode",
+            mode,
+        ];
+        let said = site.run(&args).ok().stdout;
+        assert_eq!(who(&new, "elsewhere"), "app");
+        // The command that is offered does it, in a shell.
+        let back = said
+            .lines()
+            .find_map(|line| line.strip_prefix("to take it back: snapback "));
+        let line = format!("exec \"$0\" {} --yes", back.unwrap());
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line, env!("CARGO_BIN_EXE_snapback")]);
+        Run::of(shell.current_dir(site.folder()).env_clear()).ok();
+        assert_eq!(who(&new, "elsewhere"), "elsewhere");
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::confirm::confirm;
 use super::job_and_backup::JobAndBackup;
 use super::output;
 use super::progress::Progress;
+use super::undo;
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::cli::Globals;
@@ -160,6 +161,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         dry_run: args.dry_run,
         confirm: (!args.yes).then_some("restore"),
         cancel,
+        back: asked.back,
     };
     go(globals, &mut prepared, &progress, how).await
 }
@@ -172,6 +174,8 @@ pub struct Go {
     pub confirm: Option<&'static str>,
     /// What signals cancel from the confirmation on. Before, they end the program as ever: nothing was begun.
     pub cancel: CancellationToken,
+    /// The command that takes the restore back.
+    pub back: String,
 }
 
 /// Shows the plan of a restore, asks, does it and reports.
@@ -202,7 +206,7 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
             return Err(error);
         }
     };
-    report(globals, &prepared.plan, &outcome)?;
+    report(globals, &prepared.plan, &outcome, &how.back)?;
     match outcome.missing.is_empty() {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::from(Exit::Incomplete as u8)),
@@ -284,6 +288,8 @@ struct Asked<'a> {
     origin: Origin<'a>,
     /// Whose database it becomes.
     job: Cow<'a, Job>,
+    /// The command that takes it back.
+    back: String,
 }
 
 fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
@@ -292,11 +298,11 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
         let (job, id) = args.which.find(config)?;
         let from_other = from_other(args);
         let origin = Origin::Backup { job, id, from_other };
-        let job = match to {
-            Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
-            None => job.for_restores(),
+        let (job, back) = match to {
+            Some(to) => destination(config, to, Some(job))?,
+            None => itself(job),
         };
-        return Ok(Asked { origin, job });
+        return Ok(Asked { origin, job, back });
     };
     let unused = args
         .which
@@ -309,9 +315,9 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
             .hint("with --from only the job is named, or the target by --to")
             .into());
     }
-    let job = match to {
-        Some(to) => config.destination(to, None, &environment(), Utc::now())?,
-        None => config.job(args.which.job.as_deref())?.for_restores(),
+    let (job, back) = match to {
+        Some(to) => destination(config, to, None)?,
+        None => itself(config.job(args.which.job.as_deref())?),
     };
     Ok(Asked {
         origin: Origin::File {
@@ -319,7 +325,23 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
             database: args.database.as_deref(),
         },
         job,
+        back,
     })
+}
+
+/// What `--to` names, and the command that takes a restore to there back; `beside` is the job of the backup.
+fn destination<'a>(config: &'a Config, to: &str, beside: Option<&'a Job>) -> Result<(Cow<'a, Job>, String)> {
+    let job = config.destination(to, beside, &environment(), Utc::now())?;
+    let back = match &job {
+        Cow::Borrowed(job) => undo::command(Some(&job.name), None),
+        Cow::Owned(_) => undo::command(beside.map(|job| job.name.as_str()), Some(to)),
+    };
+    Ok((job, back))
+}
+
+/// The database of `job` itself, and the command that takes a restore of it back.
+fn itself(job: &Job) -> (Cow<'_, Job>, String) {
+    (job.for_restores(), undo::command(Some(&job.name), None))
 }
 
 /// Where `--from` says that the file is.
@@ -381,7 +403,7 @@ fn show(globals: &Globals, plan: &Plan) -> Result<()> {
     output::lines(plan::text(plan).trim_end())
 }
 
-fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
+fn report(globals: &Globals, plan: &Plan, outcome: &Outcome, back: &str) -> Result<()> {
     if globals.json {
         return output::json(&Report {
             plan,
@@ -419,7 +441,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
             outcome.away_ms, outcome.ended
         ))?;
         if outcome.safety.is_some() {
-            output::line(&format!("to take it back: snapback undo {}", plan.job))?;
+            output::line(&format!("to take it back: {back}"))?;
         }
     }
     if let Some(kept) = &outcome.kept {
@@ -427,7 +449,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
             "replaced in {} ms, {} sessions ended; what was live is kept as {kept}",
             outcome.away_ms, outcome.ended
         ))?;
-        output::line(&format!("to take it back: snapback undo {}", plan.job))?;
+        output::line(&format!("to take it back: {back}"))?;
     }
     match outcome.missing.is_empty() {
         true => Ok(()),

@@ -104,7 +104,10 @@ impl<'a> Prepared<'a> {
         {
             here.places.extend(job.source.identity().places);
         }
-        other::note(&mut plan, &content, &here, request.from_other).await;
+        // Nothing on a standby is ever replaced: what is in the way is only that.
+        if !survey.in_recovery {
+            other::note(&mut plan, &content, &here, request.from_other).await;
+        }
         plan.warnings.extend(content.warned());
         plan.tolerate(request.tolerance, request.accept_missing, content.entries());
         plan.part = part;
