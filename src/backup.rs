@@ -7,6 +7,7 @@
 mod afterwards;
 mod attempts;
 mod copies;
+mod database;
 mod seal;
 mod watch;
 
@@ -20,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::collapse;
-use crate::engine::database::{self, Exported, Locked};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, Encryption, File, InPlace, Kind, Manifest, Verification};
@@ -32,6 +32,7 @@ pub use attempts::run;
 use attempts::{Failed, Temporary};
 use copies::Copies;
 pub use copies::Made;
+use database::{Exported, Locked};
 use seal::Seal;
 pub use watch::{Event, Step, Watch};
 

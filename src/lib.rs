@@ -27,6 +27,7 @@ pub mod printable;
 pub mod prune;
 pub mod raw_text;
 pub mod redact;
+pub mod replaced;
 pub mod restore;
 pub mod retention;
 pub mod row_hash;

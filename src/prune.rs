@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Engine, Kind, Summary};
-use crate::restore::postgres::kept::{self, Databases};
+use crate::replaced::{self, Databases};
 use crate::retention::{self, Candidate, Situation, Verdict};
 use crate::shelf::{Backup, Inventory, Shelf};
 use crate::store::Locked;
@@ -123,14 +123,14 @@ impl<'a> Pruning<'a> {
     /// Applies retention; what some manifests say is `known`. A store that fails keeps no other from its turn, and a server
     /// that is away keeps only safety snapshots.
     pub async fn run(&self, mut known: Known) -> Outcome {
-        let wishes = kept::Wishes {
+        let wishes = replaced::Wishes {
             dry_run: self.wishes.dry_run,
             only_copies: self.wishes.only_copies,
         };
         let (databases, server) = match self.job.source.engine() {
             // A restore of a file keeps no database beside it.
             Engine::Sqlite => (Databases::default(), None),
-            Engine::Postgres => match kept::prune(self.job, self.clock.now(), wishes).await {
+            Engine::Postgres => match replaced::prune(self.job, self.clock.now(), wishes).await {
                 Ok(databases) => (databases, None),
                 Err(error) => (Databases::default(), Some(error)),
             },

@@ -8,6 +8,7 @@ pub mod data;
 pub mod directory;
 pub mod list;
 pub mod options;
+mod output;
 pub mod plain;
 pub mod reader;
 pub mod required;
@@ -22,8 +23,9 @@ pub mod wire;
 pub mod writer;
 
 pub use options::RestoreOptions;
+pub use output::Output;
 pub use reader::Reader;
-pub use writer::{Output, Writer};
+pub use writer::Writer;
 
 /// What the start of an archive says about the dump as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

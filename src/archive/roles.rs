@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::script::{Form, NamedRole, roles};
 use super::toc::Entry;
 use crate::error::{Exit, Fail};
 use crate::sql::quote::Quote;
+use crate::sql::roles::{Form, NamedRole, roles};
 
 /// Which role is named instead of which.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

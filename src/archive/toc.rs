@@ -1,6 +1,6 @@
 //! The table of contents: the entries of an archive, as pg_dump names and orders them.
 
-use super::script::{Token, Tokens};
+use crate::sql::tokens::{Token, Tokens};
 
 /// Number of an entry within its archive, unique there; dependencies name it.
 pub type DumpId = i32;

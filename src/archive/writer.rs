@@ -23,35 +23,14 @@ use bytes::Bytes;
 use chrono::NaiveDateTime;
 
 use super::options::RestoreOptions;
+use super::output::Output;
 use super::required::required;
+use super::tar::Pending;
 use super::toc::{DumpId, Entry};
 use super::{Format, Header, custom, directory, plain, tar};
 use crate::error::{Exit, Fail, Result};
 use crate::seal::{Chunks, Codec, Compression, Frame, Joiner, SegmentCompressor, SegmentEnd};
 use crate::sql::quote::Quote;
-
-/// What a [`Writer`] wants to be carried away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Bytes to append; never empty.
-    Bytes(Bytes),
-    /// What follows goes into a new file of this name (only the directory format).
-    File(String),
-}
-
-/// Output that waits to be taken.
-pub(super) enum Pending {
-    /// To hand out as it is.
-    Ready(Output),
-    /// To read back from a temporary file.
-    Spooled(tar::Spooled),
-}
-
-impl From<Output> for Pending {
-    fn from(output: Output) -> Self {
-        Pending::Ready(output)
-    }
-}
 
 /// An archive that is being written.
 pub struct Writer {

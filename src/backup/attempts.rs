@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use super::{Report, Request};
 use crate::engine::postgres::connect;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 
 /// How long is waited before the second attempt; before each later one three times as long as before the last.

@@ -12,7 +12,7 @@ use crate::engine::sqlite::scratch;
 use crate::error::Result;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::{BackupId, Engine, Kind, Source};
-use crate::restore::postgres::kept::{self, Remains};
+use crate::replaced::{self, Remains};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
 /// Options of `snapback list`.
@@ -316,7 +316,7 @@ async fn remains(job: &Job) -> Option<Remains> {
         }
         return None;
     }
-    match kept::look(job).await {
+    match replaced::look(job).await {
         Ok(remains) => Some(remains),
         Err(error) => {
             tracing::info!(

@@ -8,21 +8,21 @@ use tokio_util::sync::CancellationToken;
 use super::confirm::confirm;
 use super::output;
 use super::progress::Progress;
+use super::restore::undo_command::undo_command;
 use super::restore::{Go, WAIT, go, missing, pause_at, sqlite, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::config::environment;
 use crate::config::value::Span;
+use crate::engine::postgres::target::Target;
 use crate::error::Result;
 use crate::find::FromOther;
 use crate::job::{Job, SourceConfig};
-use crate::redact;
-use crate::restore::postgres::kept::Kept;
+use crate::replaced::Kept;
 use crate::restore::postgres::origin::Origin;
 use crate::restore::postgres::plan::Mode;
 use crate::restore::postgres::run::{Prepared, Request};
-use crate::restore::postgres::target::Target;
 use crate::restore::postgres::turn;
 use crate::restore::postgres::undo::{self, Way};
 
@@ -88,28 +88,6 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     }
 }
 
-/// The command that takes back a restore of a backup of `job`, or of a file, that went `to` a connection string or to the job
-/// itself. A password is not repeated: who has it writes it again.
-pub fn command(job: Option<&str>, to: Option<&str>) -> String {
-    let mut command = "snapback undo".to_owned();
-    if let Some(job) = job {
-        command.push_str(&format!(" {job}"));
-    }
-    if let Some(to) = to {
-        command.push_str(&format!(" --to {}", word(&redact::secrets(to))));
-    }
-    command
-}
-
-/// `text` as one word of a shell.
-fn word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
-    match text.chars().all(is_plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
 /// Takes a restore in place back: its safety snapshot is restored in place.
 async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Result<ExitCode> {
     if !globals.json {
@@ -147,7 +125,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         dry_run: args.dry_run,
         confirm: (!args.yes).then_some("undo"),
         cancel,
-        back: command(
+        back: undo_command(
             args.job.as_deref().or(args.to.is_none().then_some(&job.name)),
             args.to.as_deref(),
         ),
@@ -201,33 +179,4 @@ async fn swap(
         ))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_is_one_that_a_shell_reads_and_has_no_password() {
-        for (job, to, expected) in [
-            (Some("app"), None, "snapback undo app"),
-            (
-                Some("app"),
-                Some("postgres://u@h/d"),
-                "snapback undo app --to postgres://u@h/d",
-            ),
-            (
-                None,
-                Some("postgres://u:secret@h/d?sslmode=require"),
-                "snapback undo --to 'postgres://u:********@h/d?sslmode=require'",
-            ),
-            (
-                None,
-                Some("host=h dbname='d'"),
-                r"snapback undo --to 'host=h dbname='\''d'\'''",
-            ),
-        ] {
-            assert_eq!(command(job, to), expected);
-        }
-    }
 }

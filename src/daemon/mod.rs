@@ -206,7 +206,7 @@ impl Daemon {
     fn maintain(&self, name: &str) {
         if let Some(Scheduled { job, .. }) = self.jobs.get(name) {
             let (job, now) = (Arc::clone(job), self.clock.now());
-            tokio::spawn(async move { restore::tend(&job, now).await });
+            tokio::spawn(async move { restore::clean_up_after_killed(&job, now).await });
         }
     }
 
@@ -299,7 +299,7 @@ impl Daemon {
             };
             let outcome = backup::run(&request).await;
             if outcome.is_ok() {
-                restore::tend(&job, clock.now()).await;
+                restore::clean_up_after_killed(&job, clock.now()).await;
             }
             drop(permit);
             Some(outcome)

@@ -7,12 +7,13 @@ use chrono::{DateTime, Utc};
 
 use crate::engine::sqlite::scratch;
 use crate::job::{Job, SourceConfig};
+use crate::replaced;
 
 /// Cleans up on the side behind killed restores of `job`, and drops what has served where the job prunes. Nothing depends on
 /// it, so it only logs.
-pub async fn tend(job: &Job, now: DateTime<Utc>) {
+pub async fn clean_up_after_killed(job: &Job, now: DateTime<Utc>) {
     match &job.source {
-        SourceConfig::Postgres(_) => postgres::kept::maintain(job, now).await,
+        SourceConfig::Postgres(_) => replaced::maintain(job, now).await,
         SourceConfig::Sqlite(location) => {
             for left in scratch::tidy_beside(location) {
                 tracing::warn!(

@@ -2,3 +2,5 @@
 
 pub mod encoding;
 pub mod quote;
+pub mod roles;
+pub mod tokens;

@@ -18,6 +18,7 @@ mod equal_options;
 mod equal_random;
 mod equal_round_trip;
 mod escapes;
+mod folders;
 mod globals;
 mod history;
 mod huge_rows;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All Rust files below `dir`, relative to the project.
-fn rust_files(dir: &str) -> Vec<PathBuf> {
+pub fn rust_files(dir: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)];
     while let Some(folder) = folders.pop() {

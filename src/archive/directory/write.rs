@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::{TOC, file_name, object_file_name};
 use crate::archive::Header;
+use crate::archive::output::Output;
 use crate::archive::toc::{DumpId, Entry};
 use crate::archive::wire::{self, FormatCode};
-use crate::archive::writer::Output;
 use crate::error::Result;
 use crate::seal::{Codec, Joiner, SegmentEnd};
 

@@ -1,7 +1,6 @@
 //! psql's own commands, as far as dumps and scripts like them have them.
 
 use super::REFUSED;
-use crate::engine::postgres::connect::params;
 use crate::error::{Exit, Fail, Result};
 
 /// A command between statements.
@@ -167,9 +166,23 @@ fn database(arguments: &str) -> Option<String> {
     if !word.contains('=') {
         return (!word.is_empty() && word != "-").then_some(word);
     }
-    let mut params = params(&word).ok()?;
-    let name = params.remove("dbname")?;
-    params.is_empty().then_some(name)
+    connection_string(word.strip_prefix("dbname=")?)
+}
+
+/// The value of the only parameter of a connection string, in libpq's quotes.
+fn connection_string(value: &str) -> Option<String> {
+    let Some(quoted) = value.strip_prefix('\'') else {
+        let is_alone = !value.is_empty() && !value.contains([' ', '=', '\'', '\\']);
+        return is_alone.then(|| value.to_owned());
+    };
+    let (mut name, mut chars) = (String::new(), quoted.chars());
+    loop {
+        match chars.next()? {
+            '\\' => name.push(chars.next()?),
+            '\'' => return chars.as_str().trim().is_empty().then_some(name),
+            c => name.push(c),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a COPY of a script says behind the name of its table: whether rows are text, and what they are in.
 
-use super::tokens::{Placed, placed};
+use crate::sql::tokens::{Placed, placed};
 
 /// The options of a COPY between the session and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

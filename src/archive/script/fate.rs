@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::roles::{NamedRole, Purpose, outside, owner_to, roles};
-use super::tokens::{Placed, Token, placed};
 use crate::archive::options::RestoreOptions;
 use crate::archive::roles::edited;
+use crate::sql::roles::{NamedRole, Purpose, outside, owner_to, roles};
+use crate::sql::tokens::{Placed, Token, placed};
 
 /// What becomes of a statement.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 
 use super::copy::outside_parentheses;
 use super::statement::{Kind, Statement};
-use super::tokens::{Placed, Token, placed};
+use crate::sql::tokens::{Placed, Token, placed};
 
 /// What a statement would do outside of its database.
 #[derive(Clone, Debug, PartialEq, Eq)]

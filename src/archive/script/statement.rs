@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::copy::CopyOptions;
-use super::tokens::{Token, Tokens};
 use crate::raw_text;
+use crate::sql::tokens::{Token, Tokens};
 
 /// A statement as it stands in the file, in the client encoding of its place, with its semicolon.
 #[derive(Clone, Debug, PartialEq, Eq)]

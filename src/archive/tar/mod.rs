@@ -6,6 +6,7 @@ mod script;
 mod write;
 
 pub use read::{Contents, is_tar};
+pub(in crate::archive) use write::Pending;
 pub use write::{Spooled, Writer};
 
 use super::toc::Entry;

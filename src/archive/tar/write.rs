@@ -13,8 +13,8 @@ use super::{file_name, header, padding, script};
 use crate::archive::Header;
 use crate::archive::directory::{self, TOC};
 use crate::archive::options::RestoreOptions;
+use crate::archive::output::Output;
 use crate::archive::toc::{DumpId, Entry};
-use crate::archive::writer::{Output, Pending};
 use crate::error::Result;
 use crate::seal::{Codec, SegmentEnd};
 use crate::sql::quote::Quote;
@@ -57,6 +57,20 @@ impl Spooled {
         self.file.read_exact(&mut bytes).context("reading a temporary file")?;
         self.left -= bytes.len() as u64;
         Ok((!bytes.is_empty()).then(|| bytes.into()))
+    }
+}
+
+/// Output that waits to be taken.
+pub(in crate::archive) enum Pending {
+    /// To hand out as it is.
+    Ready(Output),
+    /// To read back from a temporary file.
+    Spooled(Spooled),
+}
+
+impl From<Output> for Pending {
+    fn from(output: Output) -> Self {
+        Pending::Ready(output)
     }
 }
 

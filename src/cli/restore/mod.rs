@@ -4,6 +4,7 @@ mod choice;
 pub mod missing;
 mod plan;
 pub mod sqlite;
+pub mod undo_command;
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -21,7 +22,6 @@ use super::confirm::confirm;
 use super::job_and_backup::JobAndBackup;
 use super::output;
 use super::progress::Progress;
-use super::undo;
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::cli::Globals;
@@ -38,6 +38,7 @@ use crate::restore::postgres::outcome::Outcome;
 use crate::restore::postgres::plan::{self as plan_of, Plan, Subject};
 use crate::restore::postgres::run::{Prepared, Request};
 use crate::restore::postgres::watch::{Event, Step, Watch};
+use undo_command::undo_command;
 
 /// Options of `snapback restore`.
 #[derive(Debug, clap::Args)]
@@ -333,15 +334,15 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
 fn destination<'a>(config: &'a Config, to: &str, beside: Option<&'a Job>) -> Result<(Cow<'a, Job>, String)> {
     let job = config.destination(to, beside, &environment(), Utc::now())?;
     let back = match &job {
-        Cow::Borrowed(job) => undo::command(Some(&job.name), None),
-        Cow::Owned(_) => undo::command(beside.map(|job| job.name.as_str()), Some(to)),
+        Cow::Borrowed(job) => undo_command(Some(&job.name), None),
+        Cow::Owned(_) => undo_command(beside.map(|job| job.name.as_str()), Some(to)),
     };
     Ok((job, back))
 }
 
 /// The database of `job` itself, and the command that takes a restore of it back.
 fn itself(job: &Job) -> (Cow<'_, Job>, String) {
-    (job.for_restores(), undo::command(Some(&job.name), None))
+    (job.for_restores(), undo_command(Some(&job.name), None))
 }
 
 /// Where `--from` says that the file is.

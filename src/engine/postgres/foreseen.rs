@@ -1,6 +1,6 @@
 //! What a restore of a database will need help with, found when it is backed up: then somebody has the time to mend it.
 
-use super::session::{Query, Session};
+use super::connect::session::{Query, Session};
 use crate::error::Result;
 
 /// Materialized views whose owner may not read what they are made of, so that nobody can refresh them. A view in between

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_postgres::Client;
 
+use super::connect::session::{Query, Session};
 use super::connect::{Dsn, Host, connect};
-use super::session::{Query, Session};
 use crate::error::{Exit, Result, exit_of};
 use crate::manifest::{Engine, Identity, Place, Source};
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::connect::session::{NEVER_TIMED_OUT, Query, Session};
 use super::connect::{self, Dsn};
 use super::identity;
-use super::session::{NEVER_TIMED_OUT, Query, Session};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::manifest::Source;
 

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 
+use super::connect::session::{Query, Session};
 use super::server::Server;
-use super::session::{Query, Session};
 use super::spelling::{self, Spelling};
 use crate::error::{Exit, Fail, Result};
 use crate::sql::quote::Quote;

@@ -2,7 +2,7 @@
 //! hashes of rows can only be compared when both were written in the same way.
 
 use super::catalog::Catalog;
-use super::session::Row;
+use super::connect::session::Row;
 use crate::archive::toc::Entry;
 use crate::error::Result;
 pub use crate::manifest::Spelling;

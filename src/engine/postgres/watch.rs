@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::connect::session::{Query, Session};
 use super::connect::{self, Dsn};
-use super::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
 /// Watches over a dump from a connection of its own; stops when it is dropped.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::connect::session::Session;
 use super::connect::{self, Dsn};
 use super::rows;
-use super::session::Session;
 use super::snapshot::{self, SessionOptions};
 use crate::error::Result;
 

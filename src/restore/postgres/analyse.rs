@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
-use super::target::{Target, UNTIMED, run};
 use super::watch::Watch;
 use crate::archive::toc::Entry;
+use crate::engine::postgres::target::{Target, UNTIMED, run};
 use crate::error::Result;
 
 /// Schemas and names of the tables whose columns' statistics an archive brought along, as those of 18 may.

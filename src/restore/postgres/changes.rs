@@ -7,9 +7,10 @@ use super::create::tablespace;
 use super::plan::Obstacle;
 use crate::archive::options::RestoreOptions;
 use crate::archive::roles::{edited, names_roles};
-use crate::archive::script::{Form, Purpose, roles, without_roles};
+use crate::archive::script::without_roles;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Exit;
+use crate::sql::roles::{Form, Purpose, roles};
 
 /// The entries of an archive as `options` want them, as many as before; and, where some of them become others, the roles in them.
 #[must_use]

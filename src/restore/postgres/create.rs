@@ -5,11 +5,11 @@ use tokio_postgres::Client;
 use super::live::Live;
 use super::needs::{self, Needs};
 use super::properties::{self, Properties};
-use super::target::{quoted, run};
-use crate::archive::script::{Token, Tokens};
 use crate::archive::toc::Entry;
+use crate::engine::postgres::target::{quoted, run};
 use crate::error::{Exit, Fail, Result};
 use crate::sql::quote::Quote;
+use crate::sql::tokens::{Token, Tokens};
 
 /// What of an archive is about the database itself.
 pub struct Archived<'a> {

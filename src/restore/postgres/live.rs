@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use tokio_postgres::{Client, Row};
 
 use super::properties::Properties;
-use super::target::{QUOTE, literal, quoted};
 use crate::engine::postgres::any_text::{AnyText, texts};
 use crate::engine::postgres::catalog::database::alter_setting;
+use crate::engine::postgres::target::{QUOTE, literal, quoted};
 use crate::error::Result;
 
 /// What the shared catalogs know of a database.

@@ -11,7 +11,6 @@ use super::plan::Mode;
 use super::prove::{Proof, prove};
 use super::run::{New, Prepared};
 use super::selection::without;
-use super::target::{quoted, run};
 use super::watch::{Event, Step, Watch};
 use super::{analyse, script};
 use crate::archive::options::RestoreOptions;
@@ -21,6 +20,7 @@ use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::load::script::ScriptLoad;
 use crate::engine::postgres::load::{self, Load};
+use crate::engine::postgres::target::{quoted, run};
 use crate::error::{Exit, Fail, Result};
 
 impl Prepared<'_> {

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::archive::roles::names_roles;
-use crate::archive::script::{Purpose, Token, Tokens, roles, tablespaces};
+use crate::archive::script::tablespaces;
 use crate::archive::toc::Entry;
 use crate::sql::quote::Quote;
+use crate::sql::roles::{Purpose, roles};
+use crate::sql::tokens::{Token, Tokens};
 
 /// What the entries of an archive take for granted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -10,10 +10,10 @@ use super::needs::name;
 use super::plan::{Obstacle, Plan};
 use super::run::Prepared;
 use super::survey::Survey;
-use super::target::{literal, quoted};
 use super::watch::{Step, Watch};
-use crate::archive::script::{Placed, Token, placed};
+use crate::engine::postgres::target::{literal, quoted};
 use crate::error::{Exit, Fail, Result};
+use crate::sql::tokens::{Placed, Token, placed};
 
 /// A role that is created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -170,7 +170,7 @@ impl Plan {
                 ),
                 format!(
                     "ALTER ROLE {} CREATEROLE, as a superuser; or {WITHOUT_ROLES}",
-                    super::target::quoted(&survey.rights.role)
+                    crate::engine::postgres::target::quoted(&survey.rights.role)
                 ),
             ));
         }

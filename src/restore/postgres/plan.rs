@@ -470,7 +470,7 @@ fn rights(survey: &Survey, wishes: Wishes<'_>) -> Vec<Obstacle> {
             format!("role {:?} may not create databases", rights.role),
             format!(
                 "ALTER ROLE {} CREATEDB, as a superuser; where that cannot be had, --mode in-place needs it not",
-                super::target::quoted(&rights.role)
+                crate::engine::postgres::target::quoted(&rights.role)
             ),
         ));
     }

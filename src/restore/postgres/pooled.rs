@@ -4,7 +4,7 @@
 
 use tokio_postgres::Client;
 
-use super::target::Target;
+use crate::engine::postgres::target::Target;
 use crate::error::{Exit, Fail, Result};
 
 /// Where the mark is set. A setting of an unknown class lives in the session and means nothing.

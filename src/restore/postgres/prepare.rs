@@ -14,10 +14,10 @@ use super::plan::{Goal, Mode, Plan, Wishes};
 use super::run::{Prepared, Request};
 use super::selection::choose;
 use super::survey::survey;
-use super::target::Target;
 use super::trial::{self, Trial};
 use super::{changes, in_place, pooled};
 use crate::engine::postgres::identity;
+use crate::engine::postgres::target::Target;
 use crate::error::Result;
 
 /// Of a swap, when the backups of the job lack some of the database.

@@ -4,10 +4,10 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::target::run;
 use super::watch::Watch;
-use crate::archive::script::{Token, Tokens};
+use crate::engine::postgres::target::run;
 use crate::error::Result;
+use crate::sql::tokens::{Token, Tokens};
 
 /// Statements about a database, for a session in another one.
 #[derive(Debug, Default)]

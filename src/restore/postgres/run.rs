@@ -13,23 +13,24 @@ use super::advice::explain;
 use super::create::{Archived, create};
 use super::in_place::Name;
 use super::live::{self, Live};
-use super::lock::{self, Lock};
-use super::marker::{self, Marker, State};
 use super::origin::{Body, Content, Expected, Origin};
 use super::outcome::Outcome;
 use super::plan::{Mode, Plan};
+use super::properties;
 use super::prove::Proof;
 use super::selection::{narrow, provable};
 use super::swap::{Aside, Swap, Unknown, swap};
-use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use super::watch::{Step, Watch};
-use super::{properties, recover};
 use crate::archive::options::RestoreOptions;
 use crate::archive::toc::Entry;
 use crate::backup;
 use crate::clock::Clock;
 use crate::engine::postgres::connect;
 use crate::engine::postgres::load::missing::{Missing, Tolerance};
+use crate::engine::postgres::marker::{self, Marker, State};
+use crate::engine::postgres::recover;
+use crate::engine::postgres::restore_lock::{self, Lock};
+use crate::engine::postgres::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use crate::error::{Exit, Fail, Result};
 use crate::find::FromOther;
 use crate::job::Job;
@@ -208,7 +209,7 @@ impl<'a> Prepared<'a> {
     /// is live.
     async fn lock(&self) -> Result<Alone> {
         let watch = &self.request.watch;
-        let lock = lock::take(self.target.outside(&self.database).await?, &self.database).await?;
+        let lock = restore_lock::take(self.target.outside(&self.database).await?, &self.database).await?;
         let client = self.target.outside(&self.database).await?;
         watch.step(Step::Recover).await;
         for leftover in recover::clean(&self.target, &client, &self.database).await? {

@@ -8,14 +8,15 @@ use tokio_postgres::Client;
 use super::beyond::Beyond;
 use super::needs::Needs;
 use super::prove::Proof;
-use super::target::{Target, UNTIMED, quoted, run};
 use super::text::Text;
 use crate::archive::options::RestoreOptions;
-use crate::archive::script::{Adapted, Kind, Piece, Purpose, Script, Statement, roles};
+use crate::archive::script::{Adapted, Kind, Piece, Script, Statement};
 use crate::archive::toc::{Entry, Section};
 use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::load::script::Loaded;
+use crate::engine::postgres::target::{Target, UNTIMED, quoted, run};
 use crate::error::{Exit, Fail, Result};
+use crate::sql::roles::{Purpose, roles};
 
 /// A script that was read once.
 pub struct Contents {

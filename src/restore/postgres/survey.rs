@@ -8,9 +8,9 @@ use tokio_postgres::{Client, Row};
 
 use super::live::{self, Live};
 use super::needs::Needs;
-use super::target::{Target, run};
 use crate::engine::postgres::any_text::{self, AnyText};
 use crate::engine::postgres::snapshot::OWN_ENCODING;
+use crate::engine::postgres::target::{Target, run};
 use crate::error::Result;
 use crate::raw_text;
 

@@ -13,9 +13,9 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::marker::Marker;
-use super::target::{Target, literal, quoted, run};
 use super::watch::{Step, Watch};
+use crate::engine::postgres::marker::Marker;
+use crate::engine::postgres::target::{Target, literal, quoted, run};
 use crate::error::{Exit, Fail, Result};
 
 /// What changes hands.

@@ -9,15 +9,15 @@ use tokio_postgres::Client;
 
 use super::create::create;
 use super::live::{self, Live};
-use super::lock;
-use super::marker::{self, Marker, State};
 use super::needs::Needs;
-use super::recover::drop_database;
-use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use crate::archive::options::RestoreOptions;
 use crate::archive::toc::{Entry, Section};
 use crate::engine::postgres::connect::connect;
 use crate::engine::postgres::load;
+use crate::engine::postgres::marker::{self, Marker, State};
+use crate::engine::postgres::recover::drop_database;
+use crate::engine::postgres::restore_lock;
+use crate::engine::postgres::target::{READ_WRITE, Target, UNTIMED, quoted, run};
 use crate::error::Result;
 
 /// What is tried, and where.
@@ -57,7 +57,7 @@ pub async fn refused(trial: &Trial<'_>) -> Result<Vec<Refused>> {
     if trial.needs.extensions.iter().all(|name| name == "plpgsql") {
         return Ok(Vec::new());
     }
-    let Some(_lock) = lock::try_take(target.outside(database).await?, database).await? else {
+    let Some(_lock) = restore_lock::try_take(target.outside(database).await?, database).await? else {
         return Ok(Vec::new());
     };
     let client = target.outside(database).await?;

@@ -8,18 +8,18 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::in_place::commit;
-use super::kept::Kept;
 use super::live::Live;
-use super::marker::{self, Marked, Marker, State};
 use super::swap::{self, Aside, Swap};
-use super::target::Target;
 use super::watch::{Step, Watch};
-use super::{lock, recover};
 use crate::engine::postgres::connect::connect;
 use crate::engine::postgres::identity;
+use crate::engine::postgres::marker::{self, Marked, Marker, State};
+use crate::engine::postgres::target::Target;
+use crate::engine::postgres::{recover, restore_lock};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, Summary};
+use crate::replaced::Kept;
 use crate::shelf::Stock;
 
 /// How an undo went.
@@ -153,7 +153,7 @@ async fn find(client: &Client, database: &str, name: Option<&str>) -> Result<Mar
 /// There is none such, or the live database cannot be had for the swap; then nothing has changed.
 pub async fn undo(target: &Target, database: &str, name: &str, now: DateTime<Utc>, watch: &Watch) -> Result<Undone> {
     let client = target.outside(database).await?;
-    let _lock = lock::take(target.outside(database).await?, database).await?;
+    let _lock = restore_lock::take(target.outside(database).await?, database).await?;
     watch.step(Step::Recover).await;
     for leftover in recover::clean(target, &client, database).await? {
         watch.warn(leftover.to_string());

@@ -7,11 +7,13 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use snapback::config::Config;
 use snapback::engine::postgres::connect::Dsn;
-use snapback::restore::postgres::marker::{Marker, State, VERSION};
+use snapback::engine::postgres::marker::{Marker, State, VERSION};
+use snapback::engine::postgres::recover;
+use snapback::engine::postgres::target::Target;
+use snapback::replaced;
 use snapback::restore::postgres::swap::{Aside, Swap, Swapped, swap};
-use snapback::restore::postgres::target::Target;
 use snapback::restore::postgres::watch::{Step, Watch};
-use snapback::restore::postgres::{kept, live::Live, recover, undo};
+use snapback::restore::postgres::{live::Live, undo};
 
 use super::Site;
 use crate::support::Server;
@@ -134,7 +136,7 @@ fn swap_wins_against_a_storm_and_undo_can_be_undone() {
         assert_eq!(who(&server, live), "new");
         assert_eq!(comment(&server, live), "it's new");
 
-        let kept = kept::list(&target, live).await.unwrap();
+        let kept = replaced::list(&target, live).await.unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!(who(&server, &kept[0].name), "old");
         let undone = undo::undo(&target, live, &kept[0].name, Utc::now(), &Watch::silent())
@@ -143,7 +145,7 @@ fn swap_wins_against_a_storm_and_undo_can_be_undone() {
         assert_eq!(who(&server, live), "old");
         assert_eq!(comment(&server, live), "mine");
 
-        let second = kept::list(&target, live).await.unwrap().remove(0);
+        let second = replaced::list(&target, live).await.unwrap().remove(0);
         assert_eq!(Some(second.name), undone.kept);
         undo::undo(&target, live, &undone.kept.unwrap(), Utc::now(), &Watch::silent())
             .await
@@ -333,7 +335,7 @@ fn kept_databases_expire_but_never_the_only_copy() {
     let config = Config::load(Some(&file), &Default::default(), at).unwrap();
     runtime().block_on(async {
         let now = at + TimeDelta::days(8);
-        let found = kept::prune(&config.jobs[0], now, kept::Wishes::default())
+        let found = replaced::prune(&config.jobs[0], now, replaced::Wishes::default())
             .await
             .unwrap();
         assert_eq!(

@@ -5,7 +5,7 @@
 
 use super::Catalog;
 use super::object::{Acl, CatalogId, Oid};
-use crate::engine::postgres::session::Row;
+use crate::engine::postgres::connect::session::Row;
 use crate::error::Result;
 use crate::sql::quote::Quote;
 use anyhow::Context as _;

@@ -8,7 +8,7 @@ use super::function::{INITIAL_PRIVILEGES, PRIVILEGES_CHANGED, absorb_identities,
 use super::object::{Acl, Components, Object, Oid, class};
 use super::{Catalog, Kind, Step, acl, attachment, operator};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// An aggregate.

@@ -9,7 +9,7 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, DumpId, Object, class};
 use super::{Catalog, Kind, Step};
 use crate::archive::toc::{Entry, Section};
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 use anyhow::Context as _;
 

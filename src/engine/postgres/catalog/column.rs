@@ -6,8 +6,8 @@ use super::acl;
 use super::object::{CatalogId, DumpId, Oid, class};
 use super::table::Table;
 use super::{Catalog, Step};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::engine::postgres::options::DumpOptions;
-use crate::engine::postgres::session::{Query, Row};
 use crate::error::Result;
 
 /// A column, as `pg_attribute` has it.

@@ -4,7 +4,7 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, DumpId, Oid, class};
 use super::{Catalog, Step, acl, attachment, setting};
 use crate::archive::toc::{Entry, Section};
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 use crate::sql::quote::Quote;
 

@@ -4,7 +4,7 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, Object};
 use super::{Kind, Step, acl, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 use anyhow::bail;
 

@@ -7,7 +7,7 @@ use super::emit::Emit;
 use super::object::{CatalogId, DumpId, Object};
 use super::{Catalog, Kind, Step, column};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// A default or a generation expression.

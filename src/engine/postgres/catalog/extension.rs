@@ -5,7 +5,7 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, DumpId, Object, Oid, class};
 use super::{Catalog, Kind, Step, attachment, select, table_data};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 
 /// An extension.

@@ -4,7 +4,7 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, Object, class};
 use super::{Catalog, Kind, Step, acl, attachment, select};
 use crate::archive::toc::{Entry, Section};
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// A foreign data wrapper.

@@ -7,7 +7,7 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, Object, Oid, class};
 use super::{Catalog, Kind, Step, acl, attachment, dependency, select, setting};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// A function, a procedure or a window function.

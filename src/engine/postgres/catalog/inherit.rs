@@ -10,7 +10,7 @@ use super::expression::{self, AttrDef};
 use super::object::{CatalogId, Components, DumpId, Object, Oid};
 use super::{Catalog, Kind, Step};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::{Exit, Fail, Result};
 
 /// `ALTER TABLE … ATTACH PARTITION`, which has an entry of its own: so a partition can be restored alone, and

@@ -7,7 +7,7 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, DumpId, Object, Oid, class};
 use super::{Catalog, Kind, Step, acl, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 
 /// How many large objects share an entry since 17 (pg_dump's `MAX_BLOBS_PER_ARCHIVE_ENTRY`).

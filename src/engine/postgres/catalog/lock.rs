@@ -5,8 +5,8 @@ use anyhow::Context as _;
 use super::Catalog;
 use super::object::{Components, Oid};
 use super::preflight;
+use crate::engine::postgres::connect::session::{Query, Session};
 use crate::engine::postgres::connect::{is_lock_timeout, is_lost};
-use crate::engine::postgres::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
 /// Tables per LOCK statement: the names of so many fit a statement of a few dozen kilobytes.

@@ -13,10 +13,10 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 
+use super::connect::session::{Query, Row, Session};
 use super::options::DumpOptions;
 use super::progress::{Progress, ReadCatalog};
 use super::server::Server;
-use super::session::{Query, Row, Session};
 use super::warning::Warning;
 use crate::error::{Fail, Result};
 use crate::sql::quote::Quote;

@@ -8,7 +8,7 @@ use super::object::{CatalogId, Components, Object, Oid, class};
 use super::opfamily::Members;
 use super::{Kind, Step, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// An operator class.

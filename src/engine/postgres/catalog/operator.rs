@@ -7,7 +7,7 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, Object, Oid, class};
 use super::{Catalog, Kind, Step, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// An operator.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use super::object::Oid;
 use super::{Catalog, Step};
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::{Exit, Fail, Result};
 
 /// A pattern taken apart: regular expressions, the name's and what stands before it.

@@ -1,7 +1,7 @@
 //! What would go wrong in the middle of a dump, found and named before it starts.
 
 use super::object::Oid;
-use crate::engine::postgres::session::{Query, Session};
+use crate::engine::postgres::connect::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
 /// Fails with the names of all relations that the session's role may not read, or not as a whole. `locked`

@@ -1,7 +1,7 @@
 //! Names of roles: the catalogs name owners by OID.
 
 use super::Step;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 
 /// All role names; see [`super::Catalog::role`].
 pub const NAMES: Step = Step {

@@ -6,7 +6,7 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, DumpId, Object, Oid};
 use super::{Catalog, Kind, Step, attachment, view};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// A rule; that of a view (`_RETURN`) too, which has an entry only after a loop repair.

@@ -4,7 +4,7 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, Object, Oid};
 use super::{Catalog, Kind, Step, acl, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 
 /// What initdb says of the public schema.

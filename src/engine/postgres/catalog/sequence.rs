@@ -8,7 +8,7 @@ use super::table::Table;
 use super::table_data::TableData;
 use super::{Catalog, Step, attachment, upgrade};
 use crate::archive::toc::{Entry, Section};
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::{Exit, Fail, Result};
 
 /// What `pg_sequence` and the sequence itself say.

@@ -9,7 +9,7 @@ use super::object::{Acl, CatalogId, Components, DumpId, Object, Oid, class};
 use super::sequence::Sequence;
 use super::{Catalog, Kind, Step};
 use super::{relation_stats, select};
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// A relation. What only some kinds have is empty on the others.

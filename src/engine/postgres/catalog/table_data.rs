@@ -11,7 +11,7 @@ use super::{Catalog, Kind, Step, relation_stats};
 use crate::archive::plain::sanitize;
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 use crate::sql::quote::Quote;
 

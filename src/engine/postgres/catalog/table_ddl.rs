@@ -8,8 +8,8 @@ use super::object::{Components, Object, Oid};
 use super::table::Table;
 use super::{Kind, Step, attachment, dependency, sequence, upgrade, view};
 use crate::archive::toc::Section;
+use crate::engine::postgres::connect::session::Query;
 use crate::engine::postgres::options::DumpOptions;
-use crate::engine::postgres::session::Query;
 use crate::error::Result;
 use crate::sql::quote::Quote;
 

@@ -6,7 +6,7 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, Object, Oid};
 use super::{Catalog, Kind, Step, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// A text search parser: functions by name, as the server quotes them.

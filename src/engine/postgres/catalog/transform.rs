@@ -7,7 +7,7 @@ use super::emit::Emit;
 use super::object::{CatalogId, Components, Object, Oid, class};
 use super::{Kind, Step, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 
 /// A transform: how a language sees a type.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::object::{Oid, class};
 use super::{Catalog, Kind, Step};
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
 
 /// The names of all types that the statements of this dump will mention by OID.

@@ -6,7 +6,7 @@ use super::emit::Emit;
 use super::object::{Object, Oid};
 use super::table::Table;
 use super::{Step, types};
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 
 /// OIDs and files of a relation and of what stores its long values, and the array type of its row type.
 #[derive(Clone, Copy, Debug, Default)]

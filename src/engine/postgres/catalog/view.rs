@@ -8,7 +8,7 @@ use super::object::{Components, Object, Oid, class};
 use super::table::Table;
 use super::table_data::TableData;
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 use crate::error::{Exit, Fail, Result};
 
 /// `pg_get_viewdef` of what is dumped.

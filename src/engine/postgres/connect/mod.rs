@@ -20,6 +20,7 @@ mod greeting;
 mod params;
 mod pgpass;
 mod service;
+pub mod session;
 mod stream;
 mod tls;
 mod uri;
@@ -30,7 +31,7 @@ pub use failure::{BROKE, is_lock_timeout, is_lost, lost};
 pub use framework::Note;
 pub use params::{Params, params};
 
-use super::session::Session;
+use self::session::Session;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
 use greeting::Asked;

@@ -42,7 +42,7 @@ pub(super) async fn read(context: &Context<'_>) -> Result<Vec<Membership>> {
          WHERE NOT (ur.rolname ~ '^pg_' AND um.rolname ~ '^pg_') ORDER BY {order}"
     );
     let rows = context.rows(sql, "memberships of roles").await?;
-    let read = |row: &crate::engine::postgres::session::Row| {
+    let read = |row: &crate::engine::postgres::connect::session::Row| {
         let options = match (row.opt_bool("inherit_option")?, row.opt_bool("set_option")?) {
             (Some(inherit), Some(set)) => Some(MemberOptions { inherit, set }),
             _ => None,

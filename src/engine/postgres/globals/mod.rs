@@ -3,8 +3,8 @@
 
 use super::catalog::acl::{self, Target};
 use super::catalog::database::shared_label;
+use super::connect::session::{Query, Row, Session};
 use super::server::Server;
-use super::session::{Query, Row, Session};
 use crate::error::Result;
 use crate::local_time;
 use crate::sql::quote::Quote;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Context, label_columns, preserved, title};
 use crate::engine::postgres::catalog::database::alter_setting;
-use crate::engine::postgres::session::Row;
+use crate::engine::postgres::connect::session::Row;
 use crate::error::Result;
 
 /// A role and its settings.

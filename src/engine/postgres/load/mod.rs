@@ -30,7 +30,7 @@ use crate::archive::reader::Reader;
 use crate::archive::required::{Pass, Required, pass, required};
 use crate::archive::toc::{DumpId, Entry, Section};
 use crate::engine::postgres::connect::Dsn;
-use crate::engine::postgres::session::Session;
+use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::spelling::Spelling;
 use crate::error::Result;
 pub use again::make_again;

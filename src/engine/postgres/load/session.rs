@@ -11,7 +11,7 @@ use super::{Archive, name_of, search_path};
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::connect;
-use crate::engine::postgres::session::Session;
+use crate::engine::postgres::connect::session::Session;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
 use crate::sql::quote::Quote;

@@ -6,7 +6,7 @@ use super::missing::{is_refused, why};
 use crate::archive::options::RestoreOptions;
 use crate::archive::plain::Script;
 use crate::archive::toc::Entry;
-use crate::engine::postgres::session::Session;
+use crate::engine::postgres::connect::session::Session;
 use crate::error::Result;
 use crate::raw_text;
 use crate::sql::quote::Quote;

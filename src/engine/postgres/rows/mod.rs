@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 
+use super::connect::session::Session;
 use super::options::Inserts;
 use super::output::Target;
 use super::progress::Progress;
-use super::session::Session;
 use crate::archive::Writer;
 use crate::archive::toc::DumpId;
 use crate::error::Result;

@@ -15,7 +15,7 @@ use super::compress::{self, Form, Read};
 use super::gate::Gate;
 use super::unit::{Unit, Work};
 use crate::engine::postgres::catalog::table_data::Source;
-use crate::engine::postgres::session::{Query, Session};
+use crate::engine::postgres::connect::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
 /// Rows are handed on in blocks of this size: a message for each row would cost more than the row.

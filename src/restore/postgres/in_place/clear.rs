@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::archive::toc::{DumpId, Entry};
 use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::dump::entries_within;
 use crate::engine::postgres::load;
-use crate::engine::postgres::session::Session;
+use crate::engine::postgres::target::{literal, run};
 use crate::error::Result;
-use crate::restore::postgres::target::{literal, run};
 
 /// What stays, because the role could not make it again.
 #[derive(Debug, Default)]

@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::Severity;
 
-use crate::engine::postgres::session::Session;
+use crate::engine::postgres::connect::session::Session;
+use crate::engine::postgres::target::Target;
 use crate::error::{Exit, Fail, Result};
 use crate::restore::postgres::advice::explain;
 use crate::restore::postgres::run::Prepared;
-use crate::restore::postgres::target::Target;
 
 /// How long a server may take to be back, when it alone knows whether the restore was committed.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,9 +4,9 @@
 use tokio_postgres::Client;
 
 use crate::engine::postgres::any_text::{AnyText, texts};
+use crate::engine::postgres::target::run;
 use crate::error::{Exit, Fail, Result, hint_of};
 use crate::restore::postgres::plan::Obstacle;
-use crate::restore::postgres::target::run;
 
 /// Those that would fire at statements. They have an owner, but only superusers can be one.
 const ENABLED: &str = "SELECT oid, evtname::text, \

@@ -4,8 +4,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::holders::{Holder, names};
+use crate::engine::postgres::target::run;
 use crate::error::{Exit, Fail, Result};
-use crate::restore::postgres::target::run;
 use crate::restore::postgres::watch::Watch;
 
 /// Who is kept out.

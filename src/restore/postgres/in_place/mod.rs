@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use super::advice::explain;
 use super::analyse;
-use super::lock::{self, Lock};
 use super::new_roles;
 use super::origin::{Body, Content, Expected};
 use super::outcome::Outcome;
@@ -30,16 +29,17 @@ use super::plan::Obstacle;
 use super::prove::{Proof, prove_within};
 use super::run::{Prepared, unless};
 use super::selection::without;
-use super::target::run;
 use super::watch::Step;
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
+use crate::engine::postgres::connect::session::{NEVER_TIMED_OUT, Session};
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::engine::postgres::load::Load;
 use crate::engine::postgres::load::missing::Missing;
-use crate::engine::postgres::session::{NEVER_TIMED_OUT, Session};
+use crate::engine::postgres::restore_lock::{self, Lock};
 use crate::engine::postgres::snapshot::OWN_ENCODING;
+use crate::engine::postgres::target::run;
 use crate::error::{Fail, Result};
 use crate::manifest::{BackupId, InPlace};
 use clear::clear;
@@ -73,7 +73,7 @@ impl Prepared<'_> {
         let begun = Instant::now();
         let cancel = self.request.cancel.clone();
         let begin = async {
-            let lock = lock::take(self.target.anywhere(&self.database).await?, &self.database).await?;
+            let lock = restore_lock::take(self.target.anywhere(&self.database).await?, &self.database).await?;
             let expected = self.check().await?;
             let session = Arc::new(connect(&self.target.dsn(&self.database)).await?);
             Ok::<_, anyhow::Error>((lock, expected, session))

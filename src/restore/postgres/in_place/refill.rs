@@ -11,8 +11,8 @@ use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::any_text::AnyText;
+use crate::engine::postgres::target::{quoted, run};
 use crate::error::Result;
-use crate::restore::postgres::target::{quoted, run};
 
 /// Triggers of tables, with what makes each what it is now.
 const TRIGGERS: &str = "\

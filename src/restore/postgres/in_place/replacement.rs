@@ -15,13 +15,13 @@ use crate::archive::selection::Selection;
 use crate::archive::toc::{DumpId, Entry, Section};
 use crate::engine::postgres::any_text::{AnyText, texts};
 use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::dump::entries_within;
 use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::load::{make_again, remove};
-use crate::engine::postgres::session::Session;
+use crate::engine::postgres::target::{quoted, run};
 use crate::error::{Exit, Fail, Result};
 use crate::restore::postgres::plan::Obstacle;
-use crate::restore::postgres::target::{quoted, run};
 use crate::sql::quote::Quote;
 
 /// What is done to the database around the tables.

@@ -16,12 +16,12 @@ use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::dump::{self, entries_within};
 use crate::engine::postgres::options::DumpOptions;
-use crate::engine::postgres::session::Session;
+use crate::engine::postgres::target::quoted;
 use crate::error::{Exit, Result};
 use crate::restore::postgres::plan::Obstacle;
-use crate::restore::postgres::target::quoted;
 
 /// The tables that a selection names, and what of the archive belongs to them.
 pub struct Tables {

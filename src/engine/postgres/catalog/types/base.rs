@@ -4,7 +4,7 @@ use super::{Details, type_of, wanted};
 use crate::engine::postgres::catalog::Step;
 use crate::engine::postgres::catalog::emit::Emit;
 use crate::engine::postgres::catalog::object::Object;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 /// Columns of `pg_type` as the statements of a base type need them.

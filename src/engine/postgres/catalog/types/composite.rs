@@ -4,7 +4,7 @@ use super::{Details, TypeInfo, type_of, wanted};
 use crate::engine::postgres::catalog::emit::Emit;
 use crate::engine::postgres::catalog::object::{CatalogId, Components, Object, Oid, class};
 use crate::engine::postgres::catalog::{Step, attachment, column, upgrade};
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 
 /// One attribute of a composite type.
 #[derive(Debug)]

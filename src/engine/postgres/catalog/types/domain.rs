@@ -5,7 +5,7 @@ use crate::engine::postgres::catalog::constraint::Constraint;
 use crate::engine::postgres::catalog::emit::Emit;
 use crate::engine::postgres::catalog::object::{Components, DumpId, Object, Oid};
 use crate::engine::postgres::catalog::{Catalog, Kind, Step, attachment};
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 
 /// Columns of `pg_type` as the statements of a domain need them.
 #[derive(Debug)]

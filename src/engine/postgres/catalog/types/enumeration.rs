@@ -4,7 +4,7 @@ use super::{Details, type_of, wanted};
 use crate::engine::postgres::catalog::Step;
 use crate::engine::postgres::catalog::emit::Emit;
 use crate::engine::postgres::catalog::object::{Object, Oid};
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 
 /// One label of an enum.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::emit::Emit;
 use super::object::{Acl, CatalogId, Components, DumpId, Object, Oid, class};
 use super::{Catalog, Kind, Step, acl, attachment, select};
 use crate::archive::toc::Section;
-use crate::engine::postgres::session::{Query, Row};
+use crate::engine::postgres::connect::session::{Query, Row};
 use crate::error::Result;
 
 pub use base::READ as BASE;

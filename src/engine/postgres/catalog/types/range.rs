@@ -4,7 +4,7 @@ use super::{Details, type_of, upgrade_oid, wanted};
 use crate::engine::postgres::catalog::Step;
 use crate::engine::postgres::catalog::emit::Emit;
 use crate::engine::postgres::catalog::object::{Object, Oid};
-use crate::engine::postgres::session::Query;
+use crate::engine::postgres::connect::session::Query;
 
 /// Columns of `pg_range` as the statements of a range type need them.
 #[derive(Debug)]

@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::postgres::connect::{self, Dsn};
-use super::postgres::dump::{dump, random_key};
-use super::postgres::job_lock::JobLock;
-use super::postgres::session::Query;
-use super::postgres::{foreseen, globals, snapshot};
-use super::{postgres, sqlite};
+use crate::engine::postgres::connect::session::Query;
+use crate::engine::postgres::connect::{self, Dsn};
+use crate::engine::postgres::dump::{dump, random_key};
+use crate::engine::postgres::job_lock::JobLock;
+use crate::engine::postgres::{foreseen, globals, snapshot};
+use crate::engine::{postgres, sqlite};
 use crate::error::Result;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::{Engine, LargeObjects, Source, Spelling, SqliteFacts, Table, Written};

@@ -71,7 +71,7 @@ pub fn roles(sql: &str) -> Vec<NamedRole> {
 }
 
 /// The token with the number `at` that is the keyword `word`, of those outside of parentheses.
-pub(super) fn outside(tokens: &[Placed], word: &str) -> Option<usize> {
+pub fn outside(tokens: &[Placed], word: &str) -> Option<usize> {
     let mut depth = 0_u32;
     for (at, token) in tokens.iter().enumerate() {
         match &token.token {
@@ -85,7 +85,7 @@ pub(super) fn outside(tokens: &[Placed], word: &str) -> Option<usize> {
 }
 
 /// Where `OWNER TO` stands that changes an owner: a column called owner that is renamed is none.
-pub(super) fn owner_to(tokens: &[Placed]) -> Option<usize> {
+pub fn owner_to(tokens: &[Placed]) -> Option<usize> {
     if tokens.iter().any(|token| token.is("RENAME")) {
         return None;
     }

@@ -154,7 +154,7 @@ pub fn literal(text: &str) -> String {
 }
 
 /// What any version reads.
-pub(super) const QUOTE: Quote = Quote {
+pub const QUOTE: Quote = Quote {
     all: true,
     ..Quote::standard(14)
 };

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::engine::postgres::session::NEVER_TIMED_OUT;
+use crate::engine::postgres::connect::session::NEVER_TIMED_OUT;
 use crate::error::{Exit, Fail, Result};
 
 /// First half of the lock's key: the bytes `SNAP`.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Serialize, Serializer};
 
-use super::lock;
-use super::marker::{self, Marked, Marker, State};
-use super::recover::{self, Leftover, drop_database};
-use super::target::Target;
 use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::marker::{self, Marked, Marker, State};
+use crate::engine::postgres::recover::{self, Leftover, drop_database};
+use crate::engine::postgres::restore_lock;
+use crate::engine::postgres::target::Target;
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::BackupId;
@@ -223,7 +223,7 @@ pub async fn prune(job: &Job, now: DateTime<Utc>, wishes: Wishes) -> Result<Data
     if wishes.dry_run || found.dropped.is_empty() {
         return Ok(found);
     }
-    let Some(_lock) = lock::try_take(target.outside(&database).await?, &database).await? else {
+    let Some(_lock) = restore_lock::try_take(target.outside(&database).await?, &database).await? else {
         return Ok(found.staying(|_| Why::Busy));
     };
     let client = target.outside(&database).await?;

@@ -3,11 +3,11 @@
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::answer::Answer;
-pub use super::answer::Row;
-use super::any_text::AnyText;
-use super::connect::{Brake, Canceller, Held};
-use super::requests::Requests;
+use super::{Brake, Canceller, Held};
+use crate::engine::postgres::answer::Answer;
+pub use crate::engine::postgres::answer::Row;
+use crate::engine::postgres::any_text::AnyText;
+use crate::engine::postgres::requests::Requests;
 use crate::error::Result;
 
 /// What keeps the server from ending a transaction that idles on purpose; not every version has all of it.
@@ -115,7 +115,7 @@ impl Param {
 }
 
 impl Session {
-    /// Wraps a connected client; [`super::connect::connect`] makes them.
+    /// Wraps a connected client; [`super::connect`] makes them.
     #[must_use]
     pub fn new(client: tokio_postgres::Client, canceller: Canceller, brake: Brake) -> Self {
         Session {

@@ -8,8 +8,8 @@ use std::fmt;
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::lock;
 use super::marker::{self, State};
+use super::restore_lock;
 use super::target::{AS_IT_WAS, READ_WRITE, Target, UNTIMED, quoted, run};
 use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
@@ -35,7 +35,7 @@ impl fmt::Display for Leftover {
 /// # Errors
 /// The server cannot be reached or refuses to drop a database.
 pub async fn tidy(target: &Target, database: &str) -> Result<Vec<Leftover>> {
-    let Some(_lock) = lock::try_take(target.outside(database).await?, database).await? else {
+    let Some(_lock) = restore_lock::try_take(target.outside(database).await?, database).await? else {
         return Ok(Vec::new());
     };
     let client = target.outside(database).await?;
