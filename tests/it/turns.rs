@@ -46,7 +46,7 @@ fn waiting(site: &Site, args: &[&str]) -> Child {
     let mut said = Vec::new();
     for line in lines.by_ref() {
         let line = line.unwrap();
-        let waits = line.contains("waiting until it has ended, for 1h at most");
+        let waits = line.contains("waiting until it has ended");
         said.push(line);
         if waits {
             break;
@@ -54,7 +54,7 @@ fn waiting(site: &Site, args: &[&str]) -> Child {
     }
     let last = said.last().unwrap();
     assert!(
-        last.contains("a run of job app is under way (server process"),
+        last.contains("a run of job app is under way (server process") && last.contains("for 1h at most"),
         "{said:#?}"
     );
     std::thread::spawn(move || lines.count());

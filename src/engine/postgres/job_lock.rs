@@ -56,11 +56,16 @@ impl JobLock {
         Ok(JobLock { session, source })
     }
 
-    /// Waits until no run of `job` is under way, at most for `limit`; `tell` hears once who is in the way.
+    /// Waits until no run of `job` is under way, at most for `limit`; `tell` hears once which one is in the way.
     ///
     /// # Errors
     /// The server cannot be reached, or ([`Exit::Busy`]) the run goes on.
-    pub async fn wait(dsn: &Dsn, job: &str, limit: Duration, tell: &(dyn Fn(String) + Send + Sync)) -> Result<()> {
+    pub async fn wait(
+        dsn: &Dsn,
+        job: &str,
+        limit: Duration,
+        tell: &(dyn Fn(&anyhow::Error) + Send + Sync),
+    ) -> Result<()> {
         let begun = Instant::now();
         let mut told = false;
         loop {
@@ -71,7 +76,7 @@ impl JobLock {
                 }
                 Err(error) if exit_of(&error) == Exit::Busy && begun.elapsed() < limit => {
                     if !told {
-                        tell(format!("{error:#}: waiting until it has ended, for {limit:?} at most"));
+                        tell(&error);
                         told = true;
                     }
                     tokio::time::sleep(POLL.min(limit.saturating_sub(begun.elapsed()))).await;

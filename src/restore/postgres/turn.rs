@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::run::Prepared;
+use crate::config::value::Span;
 use crate::engine::postgres::job_lock::JobLock;
 use crate::error::{Exit, Result, exit_of};
 use crate::job::Job;
@@ -16,7 +17,11 @@ use crate::job::Job;
 /// # Errors
 /// [`Exit::Busy`]: the run goes on.
 pub async fn wait(job: &Job, limit: Duration, tell: &(dyn Fn(String) + Send + Sync)) -> Result<()> {
-    match JobLock::wait(&job.source.dsn()?, &job.name, limit, tell).await {
+    let in_the_way = |error: &anyhow::Error| {
+        let limit = Span::seconds(limit.as_secs());
+        tell(format!("{error:#}: waiting until it has ended, for {limit} at most"));
+    };
+    match JobLock::wait(&job.source.dsn()?, &job.name, limit, &in_the_way).await {
         Err(error) if exit_of(&error) == Exit::Busy => Err(error),
         Err(error) => {
             tracing::debug!("whether a run of the job is under way is not known: {error:#}");

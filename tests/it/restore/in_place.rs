@@ -294,7 +294,7 @@ fn a_connection_that_is_cut_over_the_commit_leaves_no_doubt() {
     let cut = |how| {
         let relay = Relay::cutting_over(&site.server, "COMMIT", how);
         site.reconfigure(&direct, relay.host());
-        let run = site.command(&[IN_PLACE, &["--no-safety"]].concat());
+        let run = site.command(&[IN_PLACE, &["--no-safety", "--from-other"]].concat());
         (relay, run)
     };
     let uncut = |relay: Relay| site.reconfigure(relay.host(), &direct);

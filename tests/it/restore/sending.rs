@@ -76,7 +76,7 @@ fn cut_short(site: &mut Site, mode: &str, cut: Cut) -> Run {
     let direct = site.server.host().to_owned();
     site.reconfigure(&direct, relay.host());
     let mut child = site
-        .command(&["restore", "app", "--yes", "--no-safety", "--mode", mode])
+        .command(&["restore", "app", "--yes", "--no-safety", "--from-other", "--mode", mode])
         .env("PGAPPNAME", "restore")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -90,7 +90,7 @@ fn a_locale_that_the_server_lacks_is_named() {
     let other = Server::start(15);
     other.create_database("app");
     site.reconfigure(site.server.host(), other.host());
-    let failed = site.run(&["restore", "app", "--yes"]).code(1);
+    let failed = site.run(&["restore", "app", "--yes", "--from-other"]).code(1);
     for words in [
         "lacks the locale",
         "de_DE.UTF-8",
