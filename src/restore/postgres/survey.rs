@@ -189,7 +189,7 @@ async fn names(client: &Client, query: &str, names: &[&str]) -> Result<Vec<Strin
     let names: Vec<_> = names.iter().map(|name| raw_text::encode(name)).collect();
     let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
     let found = client.query(query, &[&names]).await?;
-    run(client, "COMMIT").await?;
+    run(client, "ROLLBACK").await?;
     let name = |row: &Row| Ok(raw_text::decode(row.try_get(0)?));
     found.iter().map(name).collect()
 }

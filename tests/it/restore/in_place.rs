@@ -300,7 +300,7 @@ fn a_connection_that_is_cut_over_the_commit_leaves_no_doubt() {
     let uncut = |relay: Relay| site.reconfigure(relay.host(), &direct);
 
     let (relay, mut run) = cut(Cut::Before);
-    let failed = Run::of(&mut run).code(1);
+    let failed = Run::of(&mut run).code(4);
     assert!(failed.stderr.contains("nothing was changed"), "{}", failed.stderr);
     assert_same(&dump(&site, "app"), &before, "cut before");
     uncut(relay);
