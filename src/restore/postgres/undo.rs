@@ -11,7 +11,7 @@ use super::in_place::commit;
 use super::kept::Kept;
 use super::live::Live;
 use super::marker::{self, Marked, Marker, State};
-use super::swap::{self, Aside, Swap};
+use super::swap::{self, Aside, Comment, Swap};
 use super::target::Target;
 use super::watch::{Step, Watch};
 use super::{lock, recover};
@@ -178,13 +178,12 @@ pub async fn undo(target: &Target, database: &str, name: &str, now: DateTime<Utc
         &Swap {
             live: database,
             incoming: &kept.name,
-            comment: kept.marker.comment.as_deref(),
+            comment: Comment::of(database, kept.marker.comment.as_deref()),
             aside: live.as_ref().map(|live| Aside {
                 oid: live.oid,
                 name: &aside,
                 marker: &marker,
             }),
-            then: None,
         },
         watch,
     )

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use snapback::config::Config;
 use snapback::engine::postgres::connect::Dsn;
 use snapback::restore::postgres::marker::{Marker, State, VERSION};
-use snapback::restore::postgres::swap::{Aside, Swap, Swapped, swap};
+use snapback::restore::postgres::swap::{Aside, Comment, Swap, Swapped, swap};
 use snapback::restore::postgres::target::Target;
 use snapback::restore::postgres::watch::{Step, Watch};
 use snapback::restore::postgres::{kept, live::Live, recover, undo};
@@ -66,9 +66,8 @@ async fn swap_in(target: &Target, live: &str, incoming: &str, watch: &Watch) -> 
     let request = Swap {
         live,
         incoming,
-        comment: Some("it's new"),
+        comment: Comment::of(live, Some("it's new")),
         aside: Some(aside),
-        then: None,
     };
     swap(target, &request, watch).await
 }
@@ -234,7 +233,6 @@ fn a_live_database_that_somebody_replaced_is_not_swapped() {
             incoming: "incoming",
             comment: None,
             aside: Some(aside),
-            then: None,
         };
         let error = swap(&target, &request, &Watch::silent()).await.unwrap_err();
         assert!(format!("{error:#}").contains("replaced by somebody else"), "{error:#}");
