@@ -7,7 +7,6 @@
 mod afterwards;
 mod attempts;
 mod copies;
-mod lock;
 mod seal;
 mod watch;
 
@@ -21,29 +20,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::collapse;
-use crate::engine::postgres::connect::{self, Dsn};
-use crate::engine::postgres::dump::{Dumped, dump, random_key};
-use crate::engine::postgres::foreseen;
-use crate::engine::postgres::globals;
-use crate::engine::postgres::session::Query;
-use crate::engine::postgres::snapshot::{self, SessionOptions};
+use crate::engine::database::{self, Exported, Locked};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
-use crate::manifest::{BackupId, Encryption, FORMAT_VERSION, File, InPlace, Kind, Manifest, Source, Verification};
+use crate::manifest::{BackupId, Encryption, File, InPlace, Kind, Manifest, Verification};
 use crate::prune::Pruned;
+use crate::redact;
 use crate::shelf::{Failure, Inventory, Pin, Shelf};
 use crate::stored;
-use crate::{raw_text, redact};
 pub use attempts::run;
 use attempts::{Failed, Temporary};
 use copies::Copies;
 pub use copies::Made;
-use lock::JobLock;
 use seal::Seal;
 pub use watch::{Event, Step, Watch};
-
-/// How long ending the sessions of an interrupted run may take.
-const END_SESSIONS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a run is asked to do.
 pub struct Request<'a> {
@@ -183,7 +173,7 @@ async fn run_once(request: &Request<'_>, attempt: u32) -> Result<Report, Failed>
         Ok((manifest, noticed)) => Ok(afterwards::finish(request, copies, manifest, noticed, begun).await),
         Err(error) => {
             if interrupted {
-                end_sessions(request.job, started).await;
+                database::end_sessions(request.job, started).await;
             }
             let again = match interrupted {
                 true => None,
@@ -222,40 +212,6 @@ fn failure(request: &Request<'_>, id: BackupId, error: String) -> Failure {
 /// What a store keeps of a failure when manifests are encrypted.
 const HIDDEN: &str = "the reason is in the log of the machine that ran it";
 
-/// What the sessions of a run connect with: they have the run's name, for administrators and for
-/// [`end_sessions`].
-fn named(job: &Job, started: DateTime<Utc>) -> Result<Dsn> {
-    let mut dsn = job.source.dsn()?;
-    let mut name = format!("snapback {} {}", started.format("%Y%m%dT%H%M%S%.6fZ"), job.name);
-    // The server cuts longer ones, and says so each time.
-    name.truncate(63);
-    dsn.application_name = Some(name);
-    Ok(dsn)
-}
-
-/// Ends what the server still does for a run that was interrupted: it notices that its client is gone only when
-/// it has something to say, and never while it waits for a lock.
-async fn end_sessions(job: &Job, started: DateTime<Utc>) {
-    let ended = async {
-        let dsn = named(job, started)?;
-        let session = connect::connect(&dsn).await?;
-        let query = Query::new(
-            "SELECT pg_catalog.pg_terminate_backend(pid) AS ended FROM pg_catalog.pg_stat_activity \
-             WHERE application_name = $1 AND usesysid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user) \
-               AND pid <> pg_catalog.pg_backend_pid()",
-        );
-        session
-            .rows(&query.text(dsn.application_name.unwrap_or_default()))
-            .await
-    };
-    let outcome = tokio::time::timeout(END_SESSIONS_TIMEOUT, ended).await;
-    match outcome {
-        Ok(Ok(sessions)) => tracing::debug!(sessions = sessions.len(), "ended the run's sessions"),
-        Ok(Err(error)) => tracing::warn!("the server may still work for the interrupted run: {error:#}"),
-        Err(_) => tracing::warn!("the server may still work for the interrupted run: it does not answer"),
-    }
-}
-
 /// Ends when the run is cancelled or takes too long.
 async fn interruption(request: &Request<'_>) -> anyhow::Error {
     let timeout = request.job.timeout;
@@ -273,13 +229,11 @@ async fn prepare_locked(
     request: &Request<'_>,
     copies: &mut Copies<'_>,
     started: DateTime<Utc>,
-) -> Result<(JobLock, Prepared)> {
-    let dsn = named(request.job, started)?;
+) -> Result<(Locked, Prepared)> {
     let seal = Seal::of(request.job).await?;
     request.watch.step(Step::Lock).await;
-    let lock = JobLock::take(&dsn, &request.job.name).await;
-    let lock = lock.map_err(|error| connect::lost(error, &dsn, "while the job's lock was taken"))?;
-    match prepare(request, copies, started, &dsn, &seal, &lock.source).await {
+    let lock = Locked::take(request.job, started).await?;
+    match prepare(request, copies, started, &seal, &lock).await {
         Ok(prepared) => Ok((lock, prepared)),
         Err(error) => {
             lock.release().await;
@@ -293,11 +247,11 @@ async fn prepare(
     request: &Request<'_>,
     copies: &mut Copies<'_>,
     started: DateTime<Utc>,
-    dsn: &Dsn,
     seal: &Seal,
-    source: &Source,
+    database: &Locked,
 ) -> Result<Prepared> {
     let (job, watch, now) = (request.job, &request.watch, &request.clock);
+    let source = database.source();
 
     watch.step(Step::Clean).await;
     let clean = |shelf: Shelf| async move {
@@ -306,23 +260,20 @@ async fn prepare(
     };
     let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
 
-    let id = copies.claim(source, started).await?;
+    let id = copies.claim(source, started, &found).await?;
     watch.step(Step::Claim).await;
 
     watch.step(Step::Dump).await;
-    let lost = |during| move |error| connect::lost(error, dsn, during);
-    let dumped = export(request, copies, dsn, id, seal).await;
-    let dumped = dumped.map_err(lost("while the database was read"))?;
+    let dumped = export(request, copies, database, id, seal).await?;
     let finished = now.now();
 
     watch.step(Step::Verify).await;
-    let name = seal.parts().0.name(&job.name, id);
+    let name = seal.archive(job).name(&job.name, id);
     let archive = check(watch, copies, &name, &dumped).await?;
     let read_back = now.now();
 
     watch.step(Step::Globals).await;
-    let globals = store_globals(request, copies, dsn, id, seal).await;
-    let (globals, warnings) = globals.map_err(lost("while roles and tablespaces were read"))?;
+    let (globals, warnings) = store_globals(request, copies, database, id, seal).await?;
 
     let times = Times {
         started,
@@ -336,7 +287,7 @@ async fn prepare(
     };
     let mut manifest = describe(request, id, times, dumped, files);
     manifest.warnings.extend(warnings);
-    manifest.warnings.extend(foresee(dsn).await);
+    manifest.warnings.extend(database.foresee().await);
     let collapsed = collapsed(job, &found, &manifest).await;
     manifest.warnings.extend(collapsed.iter().cloned());
     for warning in &mut manifest.warnings {
@@ -379,13 +330,13 @@ async fn collapsed(job: &Job, found: &[(Shelf, Inventory)], manifest: &Manifest)
 async fn export(
     request: &Request<'_>,
     copies: &mut Copies<'_>,
-    dsn: &Dsn,
+    database: &Locked,
     id: BackupId,
     seal: &Seal,
-) -> Result<Dumped> {
-    let (upload, outcomes) = copies.upload(|shelf| shelf.path(seal.parts().0, id)).await?;
+) -> Result<Exported> {
+    let (upload, outcomes) = copies.upload(|shelf| shelf.path(seal.archive(request.job), id)).await?;
     let (upload, slip) = seal.upload(upload)?;
-    let dumped = dump(dsn, &request.job.dump, upload, &request.watch).await;
+    let dumped = database.export(request.job, upload, &request.watch).await;
     copies.note(&outcomes)?;
     let mut dumped = dumped?;
     if let Some(sealed) = slip.take() {
@@ -395,54 +346,38 @@ async fn export(
 }
 
 /// Makes sure that every store has the archive as it was written.
-async fn check(watch: &Watch, copies: &mut Copies<'_>, name: &str, dumped: &Dumped) -> Result<File> {
+async fn check(watch: &Watch, copies: &mut Copies<'_>, name: &str, dumped: &Exported) -> Result<File> {
     watch.tell(Event::Total(dumped.written.bytes * copies.unproven() as u64));
     let read = &|bytes| watch.tell(Event::Done(bytes));
     let file = copies.prove(name, &dumped.written, read).await?;
     file.context("there is no copy")
 }
 
-/// Stores roles and tablespaces, if the job wants them; also returns what to warn of. They belong to the cluster and
-/// not to the snapshot, so they have a session of their own.
+/// Stores roles and tablespaces, if the job wants them and there are any; also returns what to warn of.
 async fn store_globals(
     request: &Request<'_>,
     copies: &mut Copies<'_>,
-    dsn: &Dsn,
+    database: &Locked,
     id: BackupId,
     seal: &Seal,
 ) -> Result<(Option<File>, Vec<String>)> {
     if !request.job.globals {
         return Ok((None, Vec::new()));
     }
-    let session = connect::connect(dsn).await?;
-    let server = snapshot::begin(&session, &SessionOptions::default()).await?;
-    let options = globals::Options {
-        restrict_key: server.has_restrict().then(random_key).transpose()?,
-        ..globals::Options::default()
+    let Some((globals, warnings)) = database.globals().await? else {
+        return Ok((None, Vec::new()));
     };
-    let globals = globals::render(&session, &server, &options)
-        .await
-        .context("reading roles and tablespaces")?;
-    let text = &seal.bytes(raw_text::encode(&globals.text).into_owned().into())?;
-    let write = |shelf: Shelf| async move { shelf.write(seal.parts().1, id, text.clone()).await };
+    let text = &seal.bytes(globals)?;
+    let write = |shelf: Shelf| async move { shelf.write(seal.globals(), id, text.clone()).await };
     let files = copies.each(write).await?;
-    Ok((File::agreed(files), globals.warnings))
-}
-
-/// What a restore will need help with. A backup is whole without knowing it.
-async fn foresee(dsn: &Dsn) -> Vec<String> {
-    let read = async { foreseen::read(&connect::connect(dsn).await?).await };
-    read.await.unwrap_or_else(|error| {
-        tracing::warn!("what a restore will need help with is not known: {error:#}");
-        Vec::new()
-    })
+    Ok((File::agreed(files), warnings))
 }
 
 /// Writes the manifests: afterwards the backup exists.
 async fn publish(
     request: &Request<'_>,
     copies: &mut Copies<'_>,
-    lock: &JobLock,
+    lock: &Locked,
     prepared: Prepared,
 ) -> Result<(Manifest, Noticed)> {
     let Prepared {
@@ -476,9 +411,9 @@ async fn publish(
 }
 
 /// The manifest of what was dumped and read back at `times`.
-fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, files: Files) -> Manifest {
+fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Exported, files: Files) -> Manifest {
     Manifest {
-        format_version: FORMAT_VERSION,
+        format_version: dumped.source.engine.format_version(),
         id,
         job: request.job.name.clone(),
         kind: request.kind,
@@ -494,11 +429,12 @@ fn describe(request: &Request<'_>, id: BackupId, times: Times, dumped: Dumped, f
         compression: dumped.compression,
         entries: dumped.entries,
         tables: dumped.tables,
-        large_objects: Some(dumped.large_objects),
-        spelling: Some(dumped.spelling),
+        large_objects: dumped.large_objects,
+        spelling: dumped.spelling,
         public_owner: dumped.public_owner,
+        sqlite: dumped.sqlite,
         schema_hash: dumped.schema_hash,
-        warnings: dumped.warnings.iter().map(ToString::to_string).collect(),
+        warnings: dumped.warnings,
         verified: vec![Verification {
             how: "written".to_owned(),
             at: times.read_back,

@@ -23,8 +23,9 @@ use chrono::{DateTime, Utc};
 
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::source;
+use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::job::Job;
+use crate::job::{Job, SourceConfig, job_letter, name_of};
 use crate::store::S3;
 use job::Around;
 use mistakes::{Mistake, Mistakes};
@@ -38,7 +39,7 @@ pub type Environment = BTreeMap<String, String>;
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["snapback.toml", "/etc/snapback/config.toml"];
 
-/// Name of the one job that `DATABASE_URL` makes, and of the store that jobs use when they name none.
+/// Name of the store that jobs use when they name none; and what older versions called the one job that `DATABASE_URL` makes.
 const DEFAULT: &str = "default";
 
 /// A configuration that makes sense.
@@ -79,6 +80,7 @@ impl Config {
     pub fn load(file: Option<&Path>, environment: &Environment, now: DateTime<Utc>) -> Result<Config> {
         let file = find(file, environment)?;
         let (mut raw, mistakes) = read::read(file.as_deref(), environment)?;
+        let mut former = None;
         if raw.jobs.is_empty()
             && let Some(url) = environment
                 .get("DATABASE_URL")
@@ -88,7 +90,13 @@ impl Config {
                 url: ConnectionString::new(url),
                 ..raw::Job::default()
             };
-            raw.jobs.insert(DEFAULT.to_owned(), job);
+            // A URL that makes no sense is told of when the job is made.
+            let name = match Location::parse(source::unwrap(url)).context("DATABASE_URL")? {
+                Some(file) => plain_name(&file.stem()),
+                None => Dsn::parse(url).map_or_else(|_| DEFAULT.to_owned(), |dsn| name_of(&dsn.database)),
+            };
+            former = (name != DEFAULT).then(|| DEFAULT.to_owned());
+            raw.jobs.insert(name, job);
         }
         if file.is_none() && raw.stores.is_empty() {
             let path = PathBuf::from("backups");
@@ -98,7 +106,59 @@ impl Config {
             };
             raw.stores.insert(DEFAULT.to_owned(), store);
         }
-        validate(file, raw, mistakes, environment, now)
+        let mut config = validate(file, raw, mistakes, environment, now)?;
+        if former.is_some() {
+            config.jobs.iter_mut().for_each(|job| job.former.clone_from(&former));
+        }
+        Ok(config)
+    }
+
+    /// Makes a job for the database file that is `named`, if it is one: without configuration its backups go to the default
+    /// store. Returns the name of the job, which is a configured one where that has the same file.
+    ///
+    /// # Errors
+    /// It is a database in memory, or there is no store.
+    pub fn adopt(&mut self, named: &str, environment: &Environment, now: DateTime<Utc>) -> Result<Option<String>> {
+        if self.jobs.iter().any(|job| job.name == named) {
+            return Ok(None);
+        }
+        let location = match Location::parse(named)? {
+            Some(location) => location,
+            None if Path::new(named).is_file() => Location::new(named),
+            None => return Ok(None),
+        };
+        let has_it = |job: &&Job| matches!(&job.source, SourceConfig::Sqlite(other) if other.is_same(&location));
+        if let Some(job) = self.jobs.iter().find(has_it) {
+            return Ok(Some(job.name.clone()));
+        }
+        if !self.stores.contains_key(DEFAULT) {
+            let message = format!("backups of {location} need a store, and there is no [stores.{DEFAULT}]");
+            return Err(Fail::new(Exit::Usage, message)
+                .hint("add that store, or a job with the url of this database")
+                .into());
+        }
+        let name = self.free_name(plain_name(&location.stem()));
+        let raw = raw::Job {
+            url: ConnectionString::new(format!("sqlite:{named}")),
+            ..raw::Job::default()
+        };
+        let mut job = self.make(&name, &raw, environment, now)?;
+        job.source = SourceConfig::Sqlite(location);
+        self.jobs.push(job);
+        Ok(Some(name))
+    }
+
+    /// A job that is not in the file, with the stores of this configuration.
+    fn make(&self, name: &str, raw: &raw::Job, environment: &Environment, now: DateTime<Utc>) -> Result<Job> {
+        let around = Around {
+            stores: &self.stores,
+            written: &self.raw.stores,
+            environment,
+            now,
+        };
+        let mut mistakes = Mistakes::default();
+        let job = job::job(name, raw, &around, &mut mistakes);
+        mistakes.end(job)
     }
 
     /// The job called `name`, or the only one.
@@ -131,17 +191,15 @@ impl Config {
         store::bucket(&self.raw.stores, name)
     }
 
-    /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, and without a
-    /// backup the newest is meant.
+    /// What `[JOB] [BACKUP]` on a command line means: with one job its name may be left out, so that a single word which is
+    /// not its name is a backup's, and without a backup the newest is meant.
     ///
     /// # Errors
     /// As [`Config::job`].
     pub fn job_and_backup<'a>(&self, first: Option<&'a str>, second: Option<&'a str>) -> Result<(&Job, &'a str)> {
         let is_job = |name: &str| self.jobs.iter().any(|job| job.name == name);
         match (first, second) {
-            (Some(only), None) if !is_job(only) && self.jobs.len() == 1 && looks_like_backup(only) => {
-                Ok((self.job(None)?, only))
-            }
+            (Some(only), None) if !is_job(only) && self.jobs.len() == 1 => Ok((self.job(None)?, only)),
             (first, second) => Ok((self.job(first)?, second.unwrap_or("latest"))),
         }
     }
@@ -158,7 +216,8 @@ impl Config {
         environment: &Environment,
         now: DateTime<Utc>,
     ) -> Result<Cow<'_, Job>> {
-        if !to.contains(['=', ':']) {
+        let file = Location::parse(to).context("--to")?;
+        if file.is_none() && !to.contains(['=', ':']) {
             return Ok(Cow::Borrowed(self.job(Some(to))?));
         }
         let mut raw = raw::Job {
@@ -171,17 +230,12 @@ impl Config {
             let message = format!("safety snapshots need a store, and there is no [stores.{DEFAULT}]");
             return Err(Fail::new(Exit::Usage, message).into());
         }
-        let name = self.name_for(&Dsn::parse(to).context("--to")?.database);
-        let around = Around {
-            stores: &self.stores,
-            written: &self.raw.stores,
-            environment,
-            now,
+        let name = match file {
+            Some(file) => self.name_for(&file.stem()),
+            None => self.name_for(&Dsn::parse(to).context("--to")?.database),
         };
-        let mut mistakes = Mistakes::default();
-        let job = job::job(&name, &raw, &around, &mut mistakes);
-        let mut job = mistakes.end(job)?;
-        job.source.url.notes.iter().for_each(|note| note.log(&job.name));
+        let mut job = self.make(&name, &raw, environment, now)?;
+        job.source.log_notes(&job.name);
         if let Some(beside) = beside {
             job.encryption.clone_from(&beside.encryption);
             job.keys.clone_from(&beside.keys);
@@ -191,14 +245,11 @@ impl Config {
 
     /// The name of a job that is not configured: the same for the same database, and no configured one's.
     fn name_for(&self, database: &str) -> String {
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        };
-        let mut name: String = "to-".chars().chain(database.chars().map(plain)).take(60).collect();
+        self.free_name(plain_name(&format!("to-{}", database.replace('_', "-"))))
+    }
+
+    /// `name`, or where a job has it, one that begins so.
+    fn free_name(&self, mut name: String) -> String {
         while self.jobs.iter().any(|job| job.name == name) {
             name.push('_');
         }
@@ -211,9 +262,13 @@ impl Config {
     }
 }
 
-/// Whether a word on the command line is meant as a backup rather than as a job.
-fn looks_like_backup(word: &str) -> bool {
-    word == "latest" || word.parse::<crate::manifest::BackupId>().is_ok()
+/// `text` with what names of jobs may have.
+fn plain_name(text: &str) -> String {
+    let mut name: String = text.chars().map(job_letter).take(60).collect();
+    if name.starts_with('-') || name.is_empty() {
+        name.insert_str(0, "db");
+    }
+    name
 }
 
 /// The file to read; one that was named must be there.
@@ -266,7 +321,8 @@ fn validate(
             environment,
             now,
         };
-        jobs.extend(job::job(name, job, &around, &mut mistakes));
+        let made = job::job(name, job, &around, &mut mistakes);
+        jobs.extend(made.map(|job| within(job, folder.as_deref())));
     }
     mistakes.end(Some(Config {
         file,
@@ -274,6 +330,17 @@ fn validate(
         jobs,
         stores,
     }))
+}
+
+/// The job, with the path of its database relative to `folder`.
+fn within(mut job: Job, folder: Option<&Path>) -> Job {
+    let sources = [Some(&mut job.source), job.restore_source.as_mut()];
+    for source in sources.into_iter().flatten() {
+        if let (SourceConfig::Sqlite(location), Some(folder)) = (source, folder) {
+            *location = location.within(folder);
+        }
+    }
+    job
 }
 
 /// Relative paths in a file are relative to it: a service has no current folder that anybody thinks of.

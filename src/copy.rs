@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::find;
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Depth, Manifest};
 use crate::shelf::{Check, Claim, Copy, Shelf, Stock, is_dead, this_process};
@@ -21,7 +22,7 @@ const HOLD: TimeDelta = TimeDelta::days(1);
 pub struct Request<'a> {
     /// The job.
     pub job: &'a Job,
-    /// An id, or `latest`.
+    /// `latest`, an id, its beginning, or a label.
     pub which: &'a str,
     /// Where the copy goes.
     pub to: &'a Destination,
@@ -119,14 +120,20 @@ fn report(
 }
 
 async fn plan(request: &Request<'_>) -> Result<Plan> {
-    let target = Shelf::new(request.job, request.to);
     let mut stock = Stock::for_backup(request.job, request.which).await?;
-    let is_target = |shelf: &Shelf| shelf.place() == target.place();
+    let is_target = |shelf: &Shelf| shelf.place() == request.to.name;
     if let Some(place) = stock.unreachable.iter().position(|(shelf, _)| is_target(shelf)) {
         return Err(stock.unreachable.swap_remove(place).1);
     }
     stock.warn();
-    let copies = stock.find(request.which).await?.into_iter();
+    let found = find(&stock, request.job, request.which, None).await?;
+    let copies = found.warned();
+    // A backup from when the job had another name stays under that: its manifest speaks of files of that name.
+    let target = match copies.first() {
+        Some(copy) => copy.shelf.beside(request.to),
+        None => Shelf::new(request.job, request.to),
+    };
+    let copies = copies.into_iter();
     let (mut there, sources): (Vec<Copy>, Vec<Copy>) = copies.partition(|copy| is_target(&copy.shelf));
     Ok(Plan {
         target,

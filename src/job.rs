@@ -12,7 +12,11 @@ use chrono_tz::Tz;
 
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
+use crate::engine::postgres::identity;
+use crate::engine::sqlite;
+use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
+use crate::manifest::{Engine, Identity};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::secret::Secret;
@@ -27,6 +31,8 @@ pub use encryption::{EncryptFor, Encryption, Keys};
 pub struct Job {
     /// Its name.
     pub name: String,
+    /// What it was called by older versions: its backups from then lie under that name.
+    pub former: Option<String>,
     /// The database.
     pub source: SourceConfig,
     /// Where restores go to, when that is another server than backups are taken from.
@@ -67,6 +73,26 @@ impl fmt::Debug for Job {
     }
 }
 
+/// The character of a job's name that stands for one of a database's name.
+#[must_use]
+pub fn job_letter(c: char) -> char {
+    match c {
+        '_' => '_',
+        c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase(),
+        _ => '-',
+    }
+}
+
+/// The name of a job that is called after its `database`: the same, as far as a job may have it.
+#[must_use]
+pub fn name_of(database: &str) -> String {
+    let name: String = database.chars().map(job_letter).take(63).collect();
+    match name.trim_start_matches('-') {
+        "" => "database".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
 /// A store of a job.
 #[derive(Clone)]
 pub struct Destination {
@@ -90,9 +116,18 @@ impl fmt::Display for Destination {
     }
 }
 
-/// How to reach the database.
+/// How to reach the database. The set of engines is closed.
 #[derive(Clone, Debug)]
-pub struct SourceConfig {
+pub enum SourceConfig {
+    /// A database of a PostgreSQL server.
+    Postgres(Box<Connection>),
+    /// A file of SQLite.
+    Sqlite(Location),
+}
+
+/// How to reach a PostgreSQL server.
+#[derive(Clone, Debug)]
+pub struct Connection {
     /// As the URL has it.
     pub url: Dsn,
     /// The password, where it is not in the URL.
@@ -111,6 +146,47 @@ pub enum Password {
 }
 
 impl SourceConfig {
+    /// The database, as far as its URL tells, or its file.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        match self {
+            SourceConfig::Postgres(connection) => identity::named(&connection.url),
+            SourceConfig::Sqlite(location) => sqlite::named(location),
+        }
+    }
+
+    /// Which engine it is of.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        match self {
+            SourceConfig::Postgres(_) => Engine::Postgres,
+            SourceConfig::Sqlite(_) => Engine::Sqlite,
+        }
+    }
+
+    /// Says in the log what was left out of the connection string of `job`.
+    pub fn log_notes(&self, job: &str) {
+        if let SourceConfig::Postgres(connection) = self {
+            connection.url.notes.iter().for_each(|note| note.log(job));
+        }
+    }
+
+    /// What to connect to PostgreSQL with.
+    ///
+    /// # Errors
+    /// It is none, or the password's file cannot be read or is empty.
+    pub fn dsn(&self) -> Result<Dsn> {
+        match self {
+            SourceConfig::Postgres(connection) => connection.dsn(),
+            SourceConfig::Sqlite(location) => {
+                let message = format!("{location} is an SQLite database, and this is for PostgreSQL");
+                Err(Fail::new(Exit::Usage, message).into())
+            }
+        }
+    }
+}
+
+impl Connection {
     /// What to connect with, the configured password in it.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub mod copy;
 pub mod daemon;
 pub mod engine;
 pub mod error;
+pub mod find;
 pub mod job;
 pub mod local_time;
 pub mod manifest;

@@ -10,18 +10,25 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Exit, Fail};
 use crate::row_hash::RowHash;
 
+mod part;
 mod sealed;
+mod source;
 mod spelling;
+mod sqlite;
 mod summary;
 mod written;
 
+pub use part::Part;
 pub use sealed::{Encryption, Sealed};
+pub use source::{Difference, Identity, Place, Source};
 pub use spelling::Spelling;
+pub use sqlite::{DatabaseFile, SqliteFacts};
 pub use summary::Summary;
 pub use written::Written;
 
-/// Version of the manifest's format; a reader refuses a newer one.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the manifest's format; a reader refuses a newer one. Backups of PostgreSQL are written as 1, which all
+/// versions of Snapback read.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// When a backup was started, to the second, in UTC: `20261120T020000Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,71 +86,6 @@ impl<'de> Deserialize<'de> for BackupId {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
-    }
-}
-
-/// The objects of a backup within its job's folder. Only a manifest makes the others a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// The archive.
-    Archive,
-    /// The archive of an encrypted backup.
-    SealedArchive,
-    /// Roles and tablespaces.
-    Globals,
-    /// Those of an encrypted backup.
-    SealedGlobals,
-    /// The manifest.
-    Manifest,
-    /// The claim of a run that is under way: what it may leave behind if it is killed.
-    Claim,
-    /// The record of a run that failed.
-    Failure,
-    /// The wish of a person that the backup stays.
-    Pin,
-    /// The intent to delete the backup: what a killed deletion leaves is deleted later.
-    Removal,
-}
-
-impl Part {
-    /// What archives and globals are stored as, whether they are sealed or not.
-    pub const FILES: [Part; 4] = [Part::Archive, Part::SealedArchive, Part::Globals, Part::SealedGlobals];
-
-    /// What the archive and the globals of a backup are stored as.
-    #[must_use]
-    pub fn files(sealed: bool) -> (Part, Part) {
-        match sealed {
-            true => (Part::SealedArchive, Part::SealedGlobals),
-            false => (Part::Archive, Part::Globals),
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Part::Archive => "dump",
-            Part::SealedArchive => "dump.age",
-            Part::Globals => "globals.sql",
-            Part::SealedGlobals => "globals.sql.age",
-            Part::Manifest => "json",
-            Part::Claim => "run",
-            Part::Failure => "failed",
-            Part::Pin => "pin",
-            Part::Removal => "removal",
-        }
-    }
-
-    /// Its file name: `<job>_<id>.<extension>`.
-    #[must_use]
-    pub fn name(self, job: &str, id: BackupId) -> String {
-        format!("{job}_{id}.{}", self.extension())
-    }
-
-    /// The backup that a file name of `job` belongs to as this part.
-    #[must_use]
-    pub fn parse(self, job: &str, name: &str) -> Option<BackupId> {
-        let rest = name.strip_prefix(job)?.strip_prefix('_')?;
-        let id = rest.strip_suffix(self.extension())?.strip_suffix('.')?;
-        id.parse().ok()
     }
 }
 
@@ -217,6 +159,9 @@ pub struct Manifest {
     /// How the values in the rows are written; unknown of backups that were made before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
+    /// What only an SQLite database has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sqlite: Option<SqliteFacts>,
     /// The owner of schema `public`, where the archive does not tell: of PostgreSQL 14, unless it is the cluster's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_owner: Option<String>,
@@ -240,23 +185,41 @@ pub struct InPlace {
     pub tables: Vec<(String, String)>,
 }
 
-/// The identity of a source: two databases never have the same, whatever they are called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// Host name, socket folder or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Name of the database.
-    pub database: String,
-    /// `pg_control_system().system_identifier`, where the role may read it.
-    pub system_identifier: Option<u64>,
-    /// OID of the database.
-    pub database_oid: u32,
-    /// `server_version_num`.
-    pub server_version_num: u32,
-    /// `server_version`.
-    pub server_version: String,
+/// A kind of database. The set is closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// PostgreSQL: all backups that say nothing else.
+    #[default]
+    Postgres,
+    /// SQLite.
+    Sqlite,
+}
+
+impl Engine {
+    /// Whether it is PostgreSQL, which manifests need not say.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        *self == Engine::Postgres
+    }
+
+    /// The version of the manifest's format that its backups have.
+    #[must_use]
+    pub fn format_version(self) -> u32 {
+        match self {
+            Engine::Postgres => 1,
+            Engine::Sqlite => FORMAT_VERSION,
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Engine::Postgres => "PostgreSQL",
+            Engine::Sqlite => "SQLite",
+        })
+    }
 }
 
 impl Manifest {
@@ -265,24 +228,16 @@ impl Manifest {
         self.globals.iter().chain([&self.archive])
     }
 
+    /// Whether the database was damaged already when it was saved.
+    #[must_use]
+    pub fn is_of_damaged(&self) -> bool {
+        self.sqlite.as_ref().is_some_and(|facts| facts.damaged)
+    }
+
     /// How long the export took, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
         (self.finished - self.started).as_seconds_f64()
-    }
-}
-
-impl Source {
-    /// Whether `other` is the same database: in the same cluster, and of the same name (a restore by swap gives
-    /// the name to a new OID) or the same OID (a rename). Without the right to read the system identifier, host
-    /// and port must do.
-    #[must_use]
-    pub fn same_database(&self, other: &Source) -> bool {
-        let same_cluster = match (self.system_identifier, other.system_identifier) {
-            (Some(ours), Some(theirs)) => ours == theirs,
-            _ => (&self.host, self.port) == (&other.host, other.port),
-        };
-        same_cluster && (self.database == other.database || self.database_oid == other.database_oid)
     }
 }
 
@@ -409,6 +364,7 @@ pub struct Verification {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::Algorithm;
 
     #[test]
     fn names_tell_parts_apart() {
@@ -419,6 +375,9 @@ mod tests {
             Part::SealedArchive,
             Part::Globals,
             Part::SealedGlobals,
+            Part::Database(Algorithm::None),
+            Part::Database(Algorithm::Gzip),
+            Part::SealedDatabase(Algorithm::Zstd),
             Part::Manifest,
             Part::Claim,
             Part::Failure,

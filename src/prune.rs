@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Kind, Summary};
+use crate::manifest::{BackupId, Engine, Kind, Summary};
 use crate::restore::postgres::kept::{self, Databases};
 use crate::retention::{self, Candidate, Situation, Verdict};
 use crate::shelf::{Backup, Inventory, Shelf};
@@ -67,6 +67,10 @@ pub struct InStore {
     /// What was done.
     #[serde(flatten)]
     pub pruned: Pruned,
+    /// How many backups lie under the former name of the job. Retention leaves them alone: a job that is configured may have
+    /// that name, and rules of its own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub former: u64,
     /// Why the newest run failed, where that keeps backups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
@@ -123,9 +127,13 @@ impl<'a> Pruning<'a> {
             dry_run: self.wishes.dry_run,
             only_copies: self.wishes.only_copies,
         };
-        let (databases, server) = match kept::prune(self.job, self.clock.now(), wishes).await {
-            Ok(databases) => (databases, None),
-            Err(error) => (Databases::default(), Some(error)),
+        let (databases, server) = match self.job.source.engine() {
+            // A restore of a file keeps no database beside it.
+            Engine::Sqlite => (Databases::default(), None),
+            Engine::Postgres => match kept::prune(self.job, self.clock.now(), wishes).await {
+                Ok(databases) => (databases, None),
+                Err(error) => (Databases::default(), Some(error)),
+            },
         };
         let kept: BTreeSet<BackupId> = databases.snapshots().collect();
         let mut stores = Vec::new();
@@ -192,6 +200,7 @@ impl InOneStore<'_> {
             store: self.destination.name.clone(),
             verdicts: Vec::new(),
             pruned: Pruned::default(),
+            former: 0,
             last_failure: None,
             failed: None,
         };
@@ -203,6 +212,9 @@ impl InOneStore<'_> {
         let shelf = Shelf::new(self.job, self.destination);
         let inventory = shelf.inventory_knowing(known).await?;
         (done.verdicts, done.last_failure) = self.plan(&inventory)?;
+        if let Some(former) = Shelf::former(self.job, self.destination) {
+            done.former = former.names().await?.ids().count() as u64;
+        }
         if dry_run {
             return Ok(());
         }
@@ -239,8 +251,13 @@ fn candidate(backup: &Backup) -> Candidate {
         id: summary.id,
         kind: summary.kind,
         pinned: backup.pin.is_some(),
-        of_replaced: summary.kind == Kind::Safety && summary.in_place.is_none(),
+        of_replaced: summary.kind == Kind::Safety && summary.in_place.is_none() && summary.source.engine.is_postgres(),
         good: backup.is_good(),
         source: summary.source.clone(),
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's way
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

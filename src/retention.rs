@@ -15,7 +15,7 @@ use crate::error::{Exit, Fail, Result};
 use crate::manifest::{BackupId, Kind, Source};
 
 /// How far ahead of the clock a backup may be before it counts as one from a wrong clock.
-const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
+pub const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(1);
 
 /// What to keep: the union of all rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

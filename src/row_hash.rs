@@ -40,6 +40,12 @@ impl RowHash {
         self.sum = self.sum.wrapping_add(row);
     }
 
+    /// Takes in a row of so many `bytes` that was hashed by its values.
+    pub fn add_row(&mut self, bytes: u64, hash: u128) {
+        self.bytes += bytes;
+        self.add(hash);
+    }
+
     /// What a manifest says of some rows; a hash that is none counts as that of no rows.
     #[must_use]
     pub fn known(rows: u64, bytes: u64, hash: &str) -> Self {

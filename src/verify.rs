@@ -11,9 +11,10 @@ use crate::archive::reader::Reader;
 use crate::archive::script::{Kind, Piece, Reading};
 use crate::archive::summary::{count, schema_hash};
 use crate::archive::toc::Entry;
+use crate::engine::sqlite::proof;
 use crate::error::{Exit, Fail, Result, damage, exit_of};
 use crate::job::Keys;
-use crate::manifest::{BackupId, Contents, Depth, LargeObjects, Manifest, Table};
+use crate::manifest::{BackupId, Contents, Depth, Engine, LargeObjects, Manifest, Table};
 use crate::row_hash::{ObjectHash, PieceHash, RowHash};
 use crate::shelf::{Shelf, Spot};
 use crate::stored;
@@ -119,6 +120,12 @@ async fn unpack(shelf: &Shelf, manifest: &Manifest, keys: &Keys, findings: &mut 
     let mut manifest = manifest.clone();
     stored::unseal(&mut manifest, keys)?;
     let source = stored::archive(shelf, &manifest, keys).await?;
+    if manifest.source.engine == Engine::Sqlite {
+        let found = proof::verify(source, &manifest).await?;
+        findings.rows += found.rows;
+        findings.problems.extend(proof::differences(&found.contents, &manifest));
+        return Ok(());
+    }
     let reader = Reader::from_source(source)
         .await
         .map_err(|error| damage(&path, error))?;

@@ -58,6 +58,10 @@ pub struct RestoreOptions {
     pub role: Option<String>,
     /// `--map-role`: roles that are named instead of others. It is ours: pg_restore has no such option.
     pub role_map: RoleMap,
+    /// `--encoding`: what the text of a script is in, whatever it says itself. It is ours.
+    pub encoding: Option<String>,
+    /// `--allow-server-programs`: a script may run programs and reach files on the server. It is ours.
+    pub allow_server_programs: bool,
     /// Roles that policies and user mappings are not for; one that is for no other is left out.
     pub without_roles: BTreeSet<String>,
     /// `--enable-row-security`.
@@ -133,6 +137,8 @@ impl Default for RestoreOptions {
             superuser: None,
             role: None,
             role_map: RoleMap::default(),
+            encoding: None,
+            allow_server_programs: false,
             without_roles: BTreeSet::new(),
             enable_row_security: false,
             restrict_key: None,

@@ -9,9 +9,8 @@ use serde::Serialize;
 use super::Watch;
 use crate::error::{Result, hint_of};
 use crate::job::{Destination, Job};
-use crate::manifest::Written;
-use crate::manifest::{BackupId, File, Source};
-use crate::shelf::{Claim, Failure, Shelf, this_process};
+use crate::manifest::{BackupId, File, Source, Written};
+use crate::shelf::{Claim, Failure, Inventory, Shelf, this_process};
 use crate::store::{FanOut, ObjectMeta, Outcomes, Upload, is_full};
 
 /// The copies of one run.
@@ -122,12 +121,19 @@ impl<'a> Copies<'a> {
         }
     }
 
-    /// Announces the run under the first id that nothing has, in any store.
+    /// Announces the run under the first id that nothing has, in any store, and that is above all that were `found`: who
+    /// takes several backups in a second is ahead of the clock, and the newest backup must have the highest id all the same.
     ///
     /// # Errors
     /// No store can be written to.
-    pub async fn claim(&mut self, source: &Source, now: DateTime<Utc>) -> Result<BackupId> {
-        let mut id = BackupId::at(now);
+    pub async fn claim(
+        &mut self,
+        source: &Source,
+        now: DateTime<Utc>,
+        found: &[(Shelf, Inventory)],
+    ) -> Result<BackupId> {
+        let newest = found.iter().filter_map(|(_, inventory)| inventory.newest_id(now)).max();
+        let mut id = BackupId::at(now).max(newest.map_or(BackupId::at(now), |newest| newest.next()));
         loop {
             let claim = &Claim {
                 id,

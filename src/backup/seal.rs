@@ -49,9 +49,14 @@ impl Seal {
         })))
     }
 
-    /// What the archive and the globals are stored as.
-    pub fn parts(&self) -> (Part, Part) {
-        Part::files(self.0.is_some())
+    /// What the archive of `job` is stored as.
+    pub fn archive(&self, job: &Job) -> Part {
+        Part::archive(job.source.engine(), job.dump.compress.algorithm, self.0.is_some())
+    }
+
+    /// What the globals are stored as.
+    pub fn globals(&self) -> Part {
+        Part::globals(self.0.is_some())
     }
 
     /// Seals what goes into `upload`.

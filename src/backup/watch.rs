@@ -1,6 +1,7 @@
 //! The named steps of a backup, and who is told when one is reached.
 
 use crate::engine::postgres::progress::Progress;
+use crate::engine::sqlite;
 use crate::manifest;
 use crate::watch::{self, steps};
 
@@ -32,6 +33,16 @@ pub type Event = watch::Event<Step>;
 
 /// Whom a backup tells what it does.
 pub type Watch = watch::Watch<Step>;
+
+impl sqlite::export::Progress for Watch {
+    fn expect(&self, bytes: u64) {
+        self.tell(Event::Total(bytes));
+    }
+
+    fn read(&self, bytes: u64) {
+        self.tell(Event::Done(bytes));
+    }
+}
 
 impl Progress for Watch {
     fn expect(&self, bytes: u64) {

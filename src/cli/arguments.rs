@@ -1,12 +1,15 @@
 //! The command line: clap's types, nothing else. The arguments of each verb stand with the verb.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Backups of PostgreSQL that are pg_dump's equal, and restores that can be undone.
+use crate::engine::sqlite;
+
+/// Backups of PostgreSQL and SQLite that can be proven, and restores that can be undone.
 #[derive(Debug, Parser)]
-#[command(name = "snapback", version, about, propagate_version = true, max_term_width = 95)]
+#[command(name = "snapback", version = version(), about, propagate_version = true, max_term_width = 95)]
 pub struct Cli {
     /// What all verbs share.
     #[command(flatten)]
@@ -14,6 +17,13 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The versions of the program and of the SQLite in it.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> =
+        LazyLock::new(|| format!("{} (SQLite {})", env!("CARGO_PKG_VERSION"), sqlite::version()));
+    &VERSION
 }
 
 /// Options that every verb takes.

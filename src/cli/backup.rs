@@ -43,8 +43,8 @@ pub struct Args {
 ///
 /// # Errors
 /// A run failed: the first failure, after all jobs had their turn.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
     let jobs: Vec<&Job> = if args.all {
         config.jobs.iter().collect()
     } else {

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
+use crate::engine::sqlite;
 use crate::error::Result;
+use crate::job::SourceConfig;
 
 /// Options of `snapback config`.
 #[derive(Debug, clap::Args)]
@@ -51,6 +53,13 @@ pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
         Verb::Check => {
             // Better said now than by the first run at night.
             config.check_outside()?;
+            for job in &config.jobs {
+                if let SourceConfig::Sqlite(location) = &job.source
+                    && let Err(error) = sqlite::open::find(location.path())
+                {
+                    tracing::warn!(job = job.name, "{error:#}");
+                }
+            }
             let now = Utc::now();
             let checked = |job: &crate::job::Job| CheckedJob {
                 job: job.name.clone(),

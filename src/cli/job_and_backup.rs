@@ -10,7 +10,7 @@ pub struct JobAndBackup {
     /// Job; may be left out when there is only one
     #[arg(value_name = "JOB")]
     pub job: Option<String>,
-    /// Backup: an id as `snapback list` shows it, or `latest`
+    /// Backup: `latest`, an id as `snapback list` shows it or its beginning, or a label
     #[arg(value_name = "BACKUP")]
     pub backup: Option<String>,
 }

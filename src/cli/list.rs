@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
+use crate::engine::sqlite::scratch;
 use crate::error::Result;
-use crate::job::Job;
-use crate::manifest::{BackupId, Kind};
+use crate::job::{Job, SourceConfig};
+use crate::manifest::{BackupId, Engine, Kind, Source};
 use crate::restore::postgres::kept::{self, Remains};
 use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
@@ -63,7 +64,10 @@ struct Row<'a> {
     pinned: bool,
     /// Whether it is whole in some store, as far as can be seen.
     present: bool,
+    engine: Engine,
     database: &'a str,
+    /// All that tells it apart.
+    source: &'a Source,
     server_version: &'a str,
     started: DateTime<Utc>,
     seconds: f64,
@@ -97,7 +101,9 @@ impl<'a> Row<'a> {
             label: summary.label.as_deref(),
             pinned: copies.iter().any(|(_, backup)| backup.pin.is_some()),
             present: copies.iter().any(|(_, backup)| backup.present),
+            engine: summary.source.engine,
             database: &summary.source.database,
+            source: &summary.source,
             server_version: &summary.source.server_version,
             started: summary.started,
             seconds: summary.seconds(),
@@ -137,8 +143,8 @@ fn best_proof(copies: &[(&Shelf, &Backup)]) -> Option<Proven> {
 ///
 /// # Errors
 /// The job does not exist or none of its stores can be read.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
     let jobs: Vec<&Job> = match (&args.job, config.jobs.len()) {
         (None, 2..) => config.jobs.iter().collect(),
         (name, _) => vec![config.job(name.as_deref())?],
@@ -169,6 +175,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
 fn listed<'a>(job: &'a Job, stock: &'a Stock, restores: Option<&'a Remains>) -> Listed<'a> {
     let unreadable = stock.unreachable.iter().map(|(shelf, error)| (shelf, Some(error)));
     let stores = stock.shelves.iter().map(|(shelf, _)| (shelf, None)).chain(unreadable);
+    let stores = stores.filter(|(shelf, _)| shelf.is_current());
     let place = |(shelf, error): (&'a Shelf, Option<&anyhow::Error>)| Place {
         store: shelf.place(),
         at: shelf.store().to_string(),
@@ -209,6 +216,10 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
         return print_trouble(stock);
     }
     let mut headings = vec!["ID", "AGE", "KIND", ">SIZE", ">TABLES", ">ROWS", ">TOOK"];
+    let named = naming(stock);
+    if named != Naming::None {
+        headings.insert(1, "DATABASE");
+    }
     let in_stores = job.destinations.len() > 1;
     if in_stores {
         headings.push("STORES");
@@ -217,7 +228,7 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
     let mut table = Table::new(&headings);
     for id in ids {
         let copies: Vec<(&Shelf, &Backup)> = stock.copies(id).collect();
-        if let Some(row) = row(&copies, in_stores.then_some(stock)) {
+        if let Some(row) = row(&copies, named, in_stores.then_some(stock)) {
             table.row(row);
         }
     }
@@ -225,8 +236,35 @@ fn print(job: &Job, stock: &Stock, several: bool) -> Result<()> {
     print_trouble(stock)
 }
 
+/// How the databases of a list are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// All backups are of one.
+    None,
+    /// By their names.
+    Database,
+    /// By their servers as well.
+    Server,
+}
+
+fn naming(stock: &Stock) -> Naming {
+    let mut sources: Vec<&Source> = Vec::new();
+    for backup in stock.inventories().flat_map(|inventory| &inventory.backups) {
+        let source = &backup.summary.source;
+        if !sources.iter().any(|other| other.same_database(source)) {
+            sources.push(source);
+        }
+    }
+    let names: BTreeSet<&str> = sources.iter().map(|source| source.database.as_str()).collect();
+    match sources.len() {
+        0 | 1 => Naming::None,
+        several if names.len() == several => Naming::Database,
+        _ => Naming::Server,
+    }
+}
+
 /// The cells of one backup.
-fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String>> {
+fn row(copies: &[(&Shelf, &Backup)], named: Naming, stock: Option<&Stock>) -> Option<Vec<String>> {
     let summary = &copies.first()?.1.summary;
     let now = Utc::now();
     let mut row = vec![
@@ -238,6 +276,11 @@ fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String
         output::count(summary.rows()),
         output::seconds(summary.seconds()),
     ];
+    match named {
+        Naming::None => {}
+        Naming::Database => row.insert(1, summary.source.database.clone()),
+        Naming::Server => row.insert(1, summary.source.to_string()),
+    }
     row.extend(stock.map(|stock| stores(copies, stock)));
     row.push(state(copies, now));
     row.push(summary.label.clone().unwrap_or_default());
@@ -247,7 +290,13 @@ fn row(copies: &[(&Shelf, &Backup)], stock: Option<&Stock>) -> Option<Vec<String
 /// Where a backup is, and where it should be and is not.
 fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
     let here = |shelf: &&Shelf| copies.iter().any(|(other, _)| other.place() == shelf.place());
-    let shelves = || stock.shelves.iter().map(|(shelf, _)| shelf);
+    let shelves = || {
+        stock
+            .shelves
+            .iter()
+            .map(|(shelf, _)| shelf)
+            .filter(|shelf| shelf.is_current())
+    };
     let names = |found: Vec<&Shelf>| found.iter().map(|shelf| shelf.place()).collect::<Vec<_>>().join(", ");
     let (there, missing) = (
         shelves().filter(here).collect(),
@@ -261,6 +310,12 @@ fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
 
 /// What restores have on the server. The backups are in the store, so a server that is away is no failure.
 async fn remains(job: &Job) -> Option<Remains> {
+    if let SourceConfig::Sqlite(location) = &job.source {
+        for left in scratch::tidy_beside(location) {
+            tracing::warn!("removed {}, which a killed restore had left", left.display());
+        }
+        return None;
+    }
     match kept::look(job).await {
         Ok(remains) => Some(remains),
         Err(error) => {
@@ -348,6 +403,9 @@ fn state(copies: &[(&Shelf, &Backup)], now: DateTime<Utc>) -> String {
         })
     };
     let mut state: Vec<String> = copies.iter().filter_map(damage).collect();
+    if copies.iter().any(|(_, backup)| backup.summary.is_of_damaged()) {
+        state.push("OF A DAMAGED DATABASE".to_owned());
+    }
     match best_proof(copies) {
         Some(proven) if proven.how == "written" => state.push("verified (written)".to_owned()),
         Some(proven) => state.push(format!("verified ({}, {})", proven.how, output::ago(proven.at, now))),

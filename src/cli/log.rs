@@ -1,6 +1,8 @@
 //! The process's log: readable, JSON, or straight to journald. What is written to it may come from anywhere, so it is cleaned
 //! here, once, of passwords and of what a terminal would obey.
 
+mod journal;
+
 use std::borrow::Cow;
 use std::io::{self, Stderr, Write};
 
@@ -40,7 +42,7 @@ pub(super) fn init(log: &Log) -> Result<()> {
         LogFormat::Journald => {
             let journal =
                 tracing_journald::layer().context("journald cannot be reached (log.format = \"journald\")")?;
-            registry.with(journal).try_init()
+            registry.with(journal::Cleaned(journal)).try_init()
         }
     }
     .context("the log is set up already")

@@ -5,9 +5,12 @@ use std::process::ExitCode;
 use chrono::Utc;
 use serde::Serialize;
 
+use super::job_and_backup::JobAndBackup;
 use super::output;
 use crate::cli::Globals;
+use crate::config::Config;
 use crate::error::{Exit, Fail, Result};
+use crate::find::find as find_backup;
 use crate::job::Job;
 use crate::manifest::BackupId;
 use crate::shelf::{Copy, Pin, Stock};
@@ -16,7 +19,7 @@ use crate::shelf::{Copy, Pin, Stock};
 #[derive(Debug, clap::Args)]
 pub struct PinArgs {
     #[command(flatten)]
-    which: Which,
+    which: JobAndBackup,
     /// Why, for those who wonder later
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -26,17 +29,7 @@ pub struct PinArgs {
 #[derive(Debug, clap::Args)]
 pub struct UnpinArgs {
     #[command(flatten)]
-    which: Which,
-}
-
-#[derive(Debug, clap::Args)]
-struct Which {
-    /// Job; may be left out when there is only one
-    #[arg(value_name = "JOB")]
-    job: String,
-    /// Backup: an id as `snapback list` shows it, or `latest`
-    #[arg(value_name = "BACKUP")]
-    backup: Option<String>,
+    which: JobAndBackup,
 }
 
 /// What programs read.
@@ -54,8 +47,8 @@ struct Report<'a> {
 ///
 /// # Errors
 /// There is no such backup, or a store fails.
-pub async fn pin(globals: &Globals, args: PinArgs) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn pin(globals: &Globals, mut args: PinArgs) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
     let (job, copies) = find(&config, &args.which).await?;
     let mut in_force = None;
     for copy in &copies {
@@ -80,8 +73,8 @@ pub async fn pin(globals: &Globals, args: PinArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// There is no such backup, or a store fails.
-pub async fn unpin(globals: &Globals, args: UnpinArgs) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn unpin(globals: &Globals, mut args: UnpinArgs) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
     let (job, copies) = find(&config, &args.which).await?;
     for copy in &copies {
         copy.shelf.unpin(copy.manifest.id).await?;
@@ -90,13 +83,14 @@ pub async fn unpin(globals: &Globals, args: UnpinArgs) -> Result<ExitCode> {
 }
 
 /// The copies of the backup; those in stores that cannot be read would differ from the rest, so that is an error.
-async fn find<'a>(config: &'a crate::config::Config, which: &Which) -> Result<(&'a Job, Vec<Copy>)> {
-    let (job, id) = config.job_and_backup(Some(&which.job), which.backup.as_deref())?;
+async fn find<'a>(config: &'a Config, which: &'a JobAndBackup) -> Result<(&'a Job, Vec<Copy>)> {
+    let (job, id) = which.find(config)?;
     let mut stock = Stock::for_backup(job, id).await?;
     if let Some((_, error)) = stock.unreachable.pop() {
         return Err(error.context("nothing was changed"));
     }
-    Ok((job, stock.find(id).await?))
+    let copies = find_backup(&stock, job, id, None).await?.warned();
+    Ok((job, copies))
 }
 
 fn report(globals: &Globals, job: &Job, copies: &[Copy], pin: Option<Pin>) -> Result<ExitCode> {
@@ -112,7 +106,7 @@ fn report(globals: &Globals, job: &Job, copies: &[Copy], pin: Option<Pin>) -> Re
             pin,
             stores,
         })?;
-    } else if output::is_terminal() {
+    } else {
         let state = match &pin {
             None => "not pinned any more: retention decides on it".to_owned(),
             Some(Pin { reason: None, .. }) => "pinned: retention leaves it alone".to_owned(),

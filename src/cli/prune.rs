@@ -48,8 +48,8 @@ struct Report<'a> {
 ///
 /// # Errors
 /// It was not confirmed, or a store fails: the first failure, after all stores had their turn.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
     let jobs: Vec<&Job> = match &args.job {
         None => config.jobs.iter().collect(),
         Some(name) => vec![config.job(Some(name))?],
@@ -164,6 +164,12 @@ fn print_store(job: &Job, done: &InStore, dry_run: bool) -> Result<()> {
     } else if done.failed.is_none() || !done.pruned.deleted.is_empty() {
         let deleted = done.pruned.deleted.len();
         output::line(&format!("{title}: {deleted} of {all} backups deleted{}", staying(done)))?;
+    }
+    if let Some(former) = job.former.as_ref().filter(|_| done.former > 0) {
+        output::line(&format!(
+            "left alone: {} from when the job was called {former}; delete by hand what is not needed any more",
+            output::plural(done.former, "backup")
+        ))?;
     }
     for held in &done.pruned.locked {
         output::line(&held.to_string())?;

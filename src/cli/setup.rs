@@ -16,7 +16,16 @@ impl Globals {
     /// # Errors
     /// The configuration is wrong.
     pub fn config(&self) -> Result<Config> {
-        let config = self.load()?;
+        self.config_for(&mut None)
+    }
+
+    /// The same with a job for the database file that is `named` where a job's name could be; `named` becomes the name of
+    /// that job.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn config_for(&self, named: &mut Option<String>) -> Result<Config> {
+        let config = self.load_for(named)?;
         let level = self.log_level.clone().unwrap_or_else(|| "warn".to_owned());
         init(&Log {
             level,
@@ -42,7 +51,17 @@ impl Globals {
     /// # Errors
     /// The configuration is wrong.
     pub fn load(&self) -> Result<Config> {
-        let mut config = Config::load(self.config.as_deref(), &environment(), chrono::Utc::now())?;
+        self.load_for(&mut None)
+    }
+
+    fn load_for(&self, named: &mut Option<String>) -> Result<Config> {
+        let (environment, now) = (environment(), chrono::Utc::now());
+        let mut config = Config::load(self.config.as_deref(), &environment, now)?;
+        if let Some(name) = named
+            && let Some(job) = config.adopt(name, &environment, now)?
+        {
+            *named = Some(job);
+        }
         if let Some(level) = &self.log_level {
             config.raw.log.level.clone_from(level);
         }
@@ -56,7 +75,7 @@ impl Globals {
 /// Says what was left out of connection strings, and which secret keys are no secret on this machine.
 fn say_what_is_odd(config: &Config) {
     for job in &config.jobs {
-        job.source.url.notes.iter().for_each(|note| note.log(&job.name));
+        job.source.log_notes(&job.name);
     }
     let files: BTreeSet<&Path> = config.jobs.iter().flat_map(|job| job.keys.exposed()).collect();
     for file in files {

@@ -9,7 +9,9 @@ use super::job_and_backup::JobAndBackup;
 use super::output::{self, Table};
 use crate::archive::{RestoreOptions, list};
 use crate::cli::Globals;
-use crate::error::{Exit, Result, exit_of};
+use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::FromOther;
+use crate::find::find;
 use crate::job::{Job, Keys};
 use crate::manifest::Manifest;
 use crate::restore::postgres::origin::{Body, Content, Origin};
@@ -50,15 +52,15 @@ struct InStore<'a> {
 ///
 /// # Errors
 /// There is no such backup.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
     let (job, which) = args.which.find(&config)?;
     if args.list {
         return list_entries(job, which).await;
     }
     let stock = Stock::for_backup(job, which).await?;
     stock.warn();
-    let copies = stock.find(which).await?;
+    let copies = find(&stock, job, which, None).await?.warned();
     let Some(first) = copies.first() else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -94,7 +96,22 @@ fn opened(manifest: &Manifest, keys: &Keys) -> Result<Manifest> {
 
 /// The list can be edited and given to `pg_restore -L`, so nothing else is printed.
 async fn list_entries(job: &Job, id: &str) -> Result<ExitCode> {
-    let content = Content::open(&Origin::Backup { job, id }, &job.keys, &RestoreOptions::default()).await?;
+    if !job.source.engine().is_postgres() {
+        let message = "--list is for backups of PostgreSQL: an SQLite database has no table of contents";
+        return Err(Fail::new(Exit::Usage, message)
+            .hint("leave it out: the tables are shown anyway")
+            .into());
+    }
+    let content = Content::open(
+        &Origin::Backup {
+            job,
+            id,
+            from_other: FromOther::Refused,
+        },
+        &job.keys,
+        &RestoreOptions::default(),
+    )
+    .await?;
     for warning in &content.warnings {
         tracing::warn!("{warning}");
     }
@@ -139,11 +156,18 @@ fn render(shown: &Shown<'_>, now: DateTime<Utc>) -> String {
         let reason = pin.reason.as_deref().unwrap_or("retention leaves it alone");
         fact("pinned", reason.to_owned());
     }
+    fact("database", source.to_string());
     fact(
-        "database",
-        format!("{} on {} port {}", source.database, source.host, source.port),
+        if source.file.is_some() { "library" } else { "server" },
+        format!("{} {}", source.engine, source.server_version),
     );
-    fact("server", format!("PostgreSQL {}", source.server_version));
+    if let Some(identifier) = source.system_identifier {
+        let oid = source.database_oid;
+        fact(
+            "identity",
+            format!("system identifier {identifier}, database OID {oid}"),
+        );
+    }
     fact("started", output::time(manifest.started, now));
     fact("took", output::seconds(manifest.seconds()));
     for copy in &shown.copies {
@@ -161,13 +185,39 @@ fn render(shown: &Shown<'_>, now: DateTime<Utc>) -> String {
             fact("", format!("{} of the rest", archive.sha256));
         }
     }
-    fact(
-        "globals",
-        manifest
-            .globals
-            .as_ref()
-            .map_or_else(|| "none".to_owned(), |file| file.name.clone()),
-    );
+    if source.engine.is_postgres() {
+        let globals = manifest.globals.as_ref();
+        fact(
+            "globals",
+            globals.map_or_else(|| "none".to_owned(), |file| file.name.clone()),
+        );
+    }
+    if let Some(facts) = &manifest.sqlite {
+        fact(
+            "pages",
+            format!(
+                "{} of {} bytes, {}, journal mode {}",
+                facts.pages, facts.page_size, facts.encoding, facts.journal_mode
+            ),
+        );
+        for (name, value) in [
+            ("user_version", facts.user_version),
+            ("application_id", facts.application_id),
+        ] {
+            if value != 0 {
+                fact(name, value.to_string());
+            }
+        }
+        if facts.damaged {
+            fact(
+                "DAMAGED",
+                "before it was saved: this backup does not count as a good one".to_owned(),
+            );
+        }
+        for finding in &facts.damage {
+            fact("", finding.clone());
+        }
+    }
     for recipient in manifest.encryption.iter().flat_map(|it| &it.recipients) {
         fact("encrypted for", brief(recipient));
     }

@@ -8,19 +8,23 @@ use tokio_util::sync::CancellationToken;
 use super::confirm::confirm;
 use super::output;
 use super::progress::Progress;
-use super::restore::{Go, go, missing, watch};
+use super::restore::{Go, WAIT, go, missing, pause_at, sqlite, watch};
 use crate::archive::options::RestoreOptions;
 use crate::cli::Globals;
 use crate::clock::Clock;
+use crate::config::environment;
+use crate::config::value::Span;
 use crate::error::Result;
-use crate::job::Job;
+use crate::find::FromOther;
+use crate::job::{Job, SourceConfig};
+use crate::redact;
 use crate::restore::postgres::kept::Kept;
 use crate::restore::postgres::origin::Origin;
 use crate::restore::postgres::plan::Mode;
 use crate::restore::postgres::run::{Prepared, Request};
 use crate::restore::postgres::target::Target;
+use crate::restore::postgres::turn;
 use crate::restore::postgres::undo::{self, Way};
-use crate::restore::postgres::watch::Step;
 
 /// Options of `snapback undo`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +32,9 @@ pub struct Args {
     /// Job whose restore to undo; may be left out when there is only one
     #[arg(value_name = "JOB")]
     job: Option<String>,
+    /// Undo a restore that went to another database: the same connection string or job as in its own --to
+    #[arg(long, value_name = "URL|JOB")]
+    to: Option<String>,
     /// The kept database to take back [default: the newest]
     #[arg(long, value_name = "DATABASE")]
     kept: Option<String>,
@@ -37,26 +44,69 @@ pub struct Args {
     /// Do not ask
     #[arg(long, short = 'y')]
     yes: bool,
+    /// How long to wait for a backup of the job that is under way
+    #[arg(long, value_name = "TIME", default_value = WAIT)]
+    wait: Span,
     #[command(flatten)]
     tolerance: missing::Failures,
     /// Stop for ever at a step: for tests, which kill the undo there
     #[arg(long, hide = true, value_name = "STEP")]
-    pause_at: Option<Step>,
+    pause_at: Option<String>,
 }
 
 /// Runs the verb.
 ///
 /// # Errors
 /// There is nothing to take back, it was not confirmed, or the swap failed.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
-    let job = &*config.job(args.job.as_deref())?.for_restores();
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job)?;
+    let named = args.job.as_deref();
+    let job = match &args.to {
+        Some(to) => {
+            let beside = named.map(|name| config.job(Some(name))).transpose()?;
+            config.destination(to, beside, &environment(), Utc::now())?
+        }
+        None => config.job(named)?.for_restores(),
+    };
+    let job = &*job;
+    if let SourceConfig::Sqlite(location) = &job.source {
+        let asked = sqlite::Asked::undo(job, location, args.kept.as_deref()).await?;
+        let how = sqlite::How {
+            dry_run: args.dry_run,
+            yes: args.yes,
+            verb: "undo",
+            pause_at: args.pause_at.as_deref(),
+        };
+        return sqlite::go(globals, asked, how).await;
+    }
     let dsn = job.source.dsn()?;
     let database = dsn.database.clone();
     let target = Target::new(dsn);
     match undo::way(&target, job, &database, args.kept.as_deref()).await? {
-        Way::Swap(kept) => swap(globals, &args, &target, &database, kept).await,
+        Way::Swap(kept) => swap(globals, &args, (job, &target), &database, kept).await,
         Way::InPlace(safety) => in_place(globals, &args, job, &safety.to_string()).await,
+    }
+}
+
+/// The command that takes back a restore of a backup of `job`, or of a file, that went `to` a connection string or to the job
+/// itself. A password is not repeated: who has it writes it again.
+pub fn command(job: Option<&str>, to: Option<&str>) -> String {
+    let mut command = "snapback undo".to_owned();
+    if let Some(job) = job {
+        command.push_str(&format!(" {job}"));
+    }
+    if let Some(to) = to {
+        command.push_str(&format!(" --to {}", word(&redact::secrets(to))));
+    }
+    command
+}
+
+/// `text` as one word of a shell.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
+    match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
@@ -71,7 +121,11 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
     let progress = Progress::new(!globals.json);
     let cancel = CancellationToken::new();
     let request = Request {
-        origin: Origin::Backup { job, id: safety },
+        origin: Origin::Backup {
+            job,
+            id: safety,
+            from_other: FromOther::Refused,
+        },
         job,
         mode: Mode::InPlace,
         options: RestoreOptions::default(),
@@ -79,11 +133,13 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         back: true,
         safety: true,
         force: false,
+        from_other: FromOther::Refused,
+        wait: args.wait.duration(),
         tolerance: args.tolerance.tolerance(),
         accept_missing: args.tolerance.accept_missing(),
         jobs: None,
         clock: Clock::system(),
-        watch: watch(&progress, args.pause_at),
+        watch: watch(&progress, pause_at(args.pause_at.as_deref())?),
         cancel: cancel.clone(),
     };
     let mut prepared = Prepared::new(request).await?;
@@ -91,12 +147,22 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         dry_run: args.dry_run,
         confirm: (!args.yes).then_some("undo"),
         cancel,
+        back: command(
+            args.job.as_deref().or(args.to.is_none().then_some(&job.name)),
+            args.to.as_deref(),
+        ),
     };
     go(globals, &mut prepared, &progress, how).await
 }
 
 /// Takes a restore by swap back.
-async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, kept: Kept) -> Result<ExitCode> {
+async fn swap(
+    globals: &Globals,
+    args: &Args,
+    (job, target): (&Job, &Target),
+    database: &str,
+    kept: Kept,
+) -> Result<ExitCode> {
     if args.dry_run && globals.json {
         output::json(&kept)?;
         return Ok(ExitCode::SUCCESS);
@@ -116,7 +182,8 @@ async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, k
     if !args.yes {
         confirm(&progress, database, "undo")?;
     }
-    let watch = watch(&progress, args.pause_at);
+    let watch = watch(&progress, pause_at(args.pause_at.as_deref())?);
+    turn::wait(job, args.wait.duration(), &|text| progress.warn(&text)).await?;
     let undone = undo::undo(target, database, &kept.name, Utc::now(), &watch).await;
     progress.end();
     let undone = undone?;
@@ -134,4 +201,33 @@ async fn swap(globals: &Globals, args: &Args, target: &Target, database: &str, k
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_one_that_a_shell_reads_and_has_no_password() {
+        for (job, to, expected) in [
+            (Some("app"), None, "snapback undo app"),
+            (
+                Some("app"),
+                Some("postgres://u@h/d"),
+                "snapback undo app --to postgres://u@h/d",
+            ),
+            (
+                None,
+                Some("postgres://u:secret@h/d?sslmode=require"),
+                "snapback undo --to 'postgres://u:********@h/d?sslmode=require'",
+            ),
+            (
+                None,
+                Some("host=h dbname='d'"),
+                r"snapback undo --to 'host=h dbname='\''d'\'''",
+            ),
+        ] {
+            assert_eq!(command(job, to), expected);
+        }
+    }
 }

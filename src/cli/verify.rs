@@ -10,6 +10,7 @@ use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::{ToLookAt, find_to_look_at};
 use crate::job::Keys;
 use crate::manifest::{Depth, Manifest};
 use crate::shelf::{Check, Copy, Stock};
@@ -56,8 +57,8 @@ struct Looked<'a> {
 ///
 /// # Errors
 /// A backup is damaged, or cannot be read: after all that were asked for had their turn.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
     let (job, which) = args.which.find(&config)?;
     let mut stock = match args.all || args.sample.is_some() {
         true => Stock::names(job).await?,
@@ -67,10 +68,16 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         stock = stock.only(job.destination(store)?);
     }
     let depth = if args.full { Depth::Full } else { Depth::Quick };
+    let mut found = ToLookAt::default();
     let spots = match args.sample {
         Some(percent) => sample(stock.spots(), percent, depth),
         None if args.all => stock.spots(),
-        None => stock.spots_of(which)?,
+        None => {
+            found = find_to_look_at(&stock, job, which).await?;
+            let mut spots = stock.spots();
+            spots.retain(|spot| found.ids.contains(&spot.id));
+            spots
+        }
     };
     let mut trouble = Trouble::default();
     for (_, error) in stock.unreachable.drain(..) {
@@ -80,7 +87,11 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
     let mut looked = Vec::new();
     for spot in &spots {
         // One after the other: all manifests of a long history would need much memory.
-        let copy = match stock.open(spot).await {
+        let copy = match found.take(spot) {
+            Some(copy) => Ok(Some(copy)),
+            None => stock.open(spot).await,
+        };
+        let copy = match copy {
             Ok(Some(copy)) => copy,
             Ok(None) => continue,
             Err(error) => {

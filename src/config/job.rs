@@ -16,8 +16,9 @@ use crate::engine::postgres::dump::Request;
 use crate::engine::postgres::options::DumpOptions;
 use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
 use crate::engine::source;
+use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::job::{Destination, Job, Password, SourceConfig};
+use crate::job::{Connection, Destination, Job, Password, SourceConfig};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
@@ -57,10 +58,11 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     );
     let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
     mistakes.keep(policy.check().map_err(|fail| about(&key("retention"))(fail).into()));
-    let url = mistakes.keep_about(&key("url"), url(raw, around.environment));
-    let restore_url = raw.restore_url.as_ref().map(|url| Dsn::parse(url.expose()));
-    let restore_url = mistakes.keep_about(&key("restore_url"), restore_url.transpose());
     let password = mistakes.keep(password(raw, around.environment, &key));
+    let source_of = |url: &str| source(url, around.environment, password.clone());
+    let source = mistakes.keep_about(&key("url"), source_of(raw.url.expose()));
+    let restore_source = raw.restore_url.as_ref().map(|url| source_of(url.expose()));
+    let restore_source = mistakes.keep_about(&key("restore_url"), restore_source.transpose());
     if raw.attempts == 0 {
         mistakes.keep::<()>(Err(impossible(&key("attempts"), "must be at least 1")));
     }
@@ -71,14 +73,9 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let encrypted = mistakes.keep(encrypted.transpose());
     Some(Job {
         name: name.to_owned(),
-        restore_source: restore_url?.map(|url| SourceConfig {
-            url,
-            password: password.clone().unwrap_or(Password::Elsewhere),
-        }),
-        source: SourceConfig {
-            url: url?,
-            password: password?,
-        },
+        former: None,
+        restore_source: restore_source?,
+        source: source?,
         attempts: raw.attempts,
         destinations: destinations?,
         schedule: schedule?,
@@ -95,8 +92,13 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
 }
 
 /// How the database is reached.
-fn url(raw: &raw::Job, environment: &Environment) -> Result<Dsn> {
-    let url = raw.url.expose();
+fn source(url: &str, environment: &Environment, password: Option<Password>) -> Result<SourceConfig> {
+    if let Some(location) = Location::parse(source::unwrap(url))? {
+        return match password {
+            None | Some(Password::Elsewhere) => Ok(SourceConfig::Sqlite(location)),
+            Some(_) => Err(Fail::new(Exit::Usage, "a database file has no password").into()),
+        };
+    }
     let elsewhere = || {
         LIBPQ
             .iter()
@@ -108,7 +110,10 @@ fn url(raw: &raw::Job, environment: &Environment) -> Result<Dsn> {
             .hint("set url, or PGHOST, PGSERVICE or PGDATABASE in the environment")
             .into());
     }
-    Dsn::parse(url)
+    Ok(SourceConfig::Postgres(Box::new(Connection {
+        url: Dsn::parse(url)?,
+        password: password.unwrap_or(Password::Elsewhere),
+    })))
 }
 
 fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> String) -> Result<Password> {

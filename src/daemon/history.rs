@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::backup::Report;
-use crate::error::{Result, exit_of};
+use crate::error::{Exit, Result, exit_of};
 use crate::manifest::BackupId;
 use crate::redact;
 
@@ -22,8 +22,12 @@ pub struct Line<'a> {
     pub at: DateTime<Utc>,
     /// Its job.
     pub job: &'a str,
-    /// Whether there is a backup.
-    pub ok: bool,
+    /// Whether there is a backup; nothing of a run that was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
+    /// Why the run was skipped: another one of the job is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
     /// The backup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<BackupId>,
@@ -63,11 +67,15 @@ impl<'a> Line<'a> {
     #[must_use]
     pub fn of(job: &'a str, at: DateTime<Utc>, outcome: &'a Result<Report>) -> Self {
         let report = outcome.as_ref().ok();
-        let error = outcome.as_ref().err();
+        let (skipped, error) = match outcome.as_ref().err() {
+            Some(error) if exit_of(error) == Exit::Busy => (Some(error), None),
+            error => (None, error),
+        };
         Line {
             at,
             job,
-            ok: report.is_some(),
+            ok: skipped.is_none().then_some(report.is_some()),
+            skipped: skipped.map(|error| format!("{error:#}")),
             id: report.map(|report| report.manifest.id),
             seconds: report.map(|report| report.seconds),
             bytes: report.map(|report| report.manifest.archive.bytes),

@@ -23,10 +23,10 @@ use crate::backup::{self, Event, Report, Request, Watch};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::raw::NotifyOn;
-use crate::error::{Result, exit_of, hint_of};
+use crate::error::{Exit, Result, exit_of, hint_of};
 use crate::job::Job;
 use crate::manifest::Kind;
-use crate::restore::postgres::kept;
+use crate::restore;
 use crate::shelf::Stock;
 use notify::{News, Notice};
 use timer::{Firing, Timer};
@@ -206,7 +206,7 @@ impl Daemon {
     fn maintain(&self, name: &str) {
         if let Some(Scheduled { job, .. }) = self.jobs.get(name) {
             let (job, now) = (Arc::clone(job), self.clock.now());
-            tokio::spawn(async move { kept::maintain(&job, now).await });
+            tokio::spawn(async move { restore::tend(&job, now).await });
         }
     }
 
@@ -299,7 +299,7 @@ impl Daemon {
             };
             let outcome = backup::run(&request).await;
             if outcome.is_ok() {
-                kept::maintain(&job, clock.now()).await;
+                restore::tend(&job, clock.now()).await;
             }
             drop(permit);
             Some(outcome)
@@ -438,6 +438,10 @@ async fn has_missed_a_run(job: &Job, clock: &Clock) -> bool {
 fn log(job: &str, outcome: &Result<Report>) {
     let report = match outcome {
         Ok(report) => report,
+        Err(error) if exit_of(error) == Exit::Busy => {
+            tracing::warn!(job, "skipped: {error:#}");
+            return;
+        }
         Err(error) => {
             tracing::error!(
                 job,

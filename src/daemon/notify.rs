@@ -67,6 +67,7 @@ impl Notice {
     /// Of a run of `job` with this `outcome`, whose line in the history is `line`.
     pub fn of(news: News, job: &str, outcome: &Result<Report>, line: Vec<u8>) -> Self {
         let what = match outcome {
+            Err(error) if exit_of(error) == Exit::Busy => format!("skipped: {error:#}"),
             Err(error) => format!("no backup: {error:#}"),
             Ok(report) => {
                 let lacking = report

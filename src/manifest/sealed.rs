@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::{LargeObjects, Manifest, Table};
+use super::{LargeObjects, Manifest, SqliteFacts, Table};
 use crate::error::{Exit, Fail, Result};
 use crate::seal::age::{Identities, Recipients, locked, open_text, seal_text};
 
@@ -45,6 +45,14 @@ struct Details {
     public_owner: Option<String>,
     #[serde(default)]
     replaced: Vec<(String, String)>,
+    /// What was found in an SQLite database: damage, broken rules, what is not provable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Vec<String>>,
+}
+
+/// What names tables among the facts of an SQLite database.
+fn findings(facts: &mut SqliteFacts) -> [&mut Vec<String>; 3] {
+    [&mut facts.damage, &mut facts.violations, &mut facts.not_provable]
 }
 
 impl Manifest {
@@ -96,6 +104,11 @@ impl Manifest {
                 .as_mut()
                 .map(|it| std::mem::take(&mut it.tables))
                 .unwrap_or_default(),
+            findings: sealed
+                .sqlite
+                .as_mut()
+                .map(|facts| findings(facts).map(std::mem::take).into())
+                .unwrap_or_default(),
         };
         let encryption = sealed.encryption.as_mut().context("the backup is not encrypted")?;
         encryption.details = Some(Sealed {
@@ -132,6 +145,11 @@ impl Manifest {
         self.warnings = details.warnings;
         if let Some(in_place) = &mut self.in_place {
             in_place.tables = details.replaced;
+        }
+        if let Some(facts) = &mut self.sqlite {
+            for (field, found) in findings(facts).into_iter().zip(details.findings) {
+                *field = found;
+            }
         }
         Ok(())
     }

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::{BackupId, File, InPlace, Kind, Manifest, Source, Verification};
+use super::{BackupId, File, InPlace, Kind, Manifest, Part, Source, Verification};
+use crate::seal::Algorithm;
 
 /// A manifest without its tables, entries and warnings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -40,6 +41,12 @@ pub struct Summary {
     /// How both are encrypted, if they are.
     #[serde(default)]
     encryption: Option<Encryption>,
+    /// How the archive is compressed.
+    #[serde(default)]
+    compression: String,
+    /// What counts of an SQLite database.
+    #[serde(default)]
+    sqlite: Option<Sqlite>,
     /// What the tables come to.
     tables: Totals,
     /// The checks that the backup passed before its manifest was written.
@@ -60,6 +67,13 @@ struct Sealed {
     tables: u64,
     rows: u64,
     bytes: u64,
+}
+
+/// [`super::SqliteFacts`], as far as it decides what a backup is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+struct Sqlite {
+    #[serde(default)]
+    damaged: bool,
 }
 
 /// What all tables of a backup come to.
@@ -125,6 +139,19 @@ impl Summary {
         self.encryption.is_some()
     }
 
+    /// Whether the database was damaged already when it was saved.
+    #[must_use]
+    pub fn is_of_damaged(&self) -> bool {
+        self.sqlite.is_some_and(|facts| facts.damaged)
+    }
+
+    /// What its archive is stored as.
+    #[must_use]
+    pub fn archive_part(&self) -> Part {
+        let algorithm = Algorithm::named(&self.compression).unwrap_or_default();
+        Part::archive(self.source.engine, algorithm, self.is_encrypted())
+    }
+
     /// How long the export took, in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {
@@ -169,6 +196,8 @@ impl From<&Manifest> for Summary {
             encryption: manifest.encryption.as_ref().map(|encryption| Encryption {
                 details: details(encryption),
             }),
+            compression: manifest.compression.clone(),
+            sqlite: manifest.sqlite.as_ref().map(|facts| Sqlite { damaged: facts.damaged }),
             tables,
             verified: manifest.verified.clone(),
         }

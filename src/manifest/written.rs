@@ -1,9 +1,9 @@
-//! What a run knows of a file that it wrote.
+//! What was written of an archive.
 
 use super::{File, Head};
 
-/// Digests of what was written, by which it is recognised later. The digest of the whole cannot be known: the head comes
-/// first and is written last.
+/// Digests of what was written, by which it is recognised later. Where the start of an archive comes first and is written
+/// last, the digest of the whole cannot be known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Size of the whole.
@@ -20,14 +20,15 @@ impl Written {
     /// What a manifest says of it, under the name `name`.
     #[must_use]
     pub fn file(&self, name: &str) -> File {
+        let head = || Head {
+            bytes: self.head_bytes,
+            sha256: self.head_sha256.clone(),
+        };
         File {
             name: name.to_owned(),
             bytes: self.bytes,
             sha256: self.body_sha256.clone(),
-            head: Some(Head {
-                bytes: self.head_bytes,
-                sha256: self.head_sha256.clone(),
-            }),
+            head: (self.head_bytes > 0).then(head),
             checksums: Vec::new(),
         }
     }

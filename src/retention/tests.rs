@@ -1,9 +1,12 @@
 use chrono::TimeZone as _;
 
 use super::*;
+use crate::manifest::Engine;
 
 fn source(oid: u32) -> Source {
     Source {
+        engine: Engine::Postgres,
+        file: None,
         host: "db".into(),
         port: 5432,
         database: format!("app{oid}"),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::error::{Exit, Fail};
 
 /// A method of compression.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Algorithm {
     /// None: bytes as they are.
     None,
@@ -20,6 +20,13 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Algorithm::None, Algorithm::Gzip, Algorithm::Lz4, Algorithm::Zstd];
+        all.into_iter().find(|known| known.name() == name)
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -122,6 +122,10 @@ fn step_deflate(
 }
 
 fn step_zstd(decoder: &mut ZstdDecoder<'static>, input: &[u8], out: &mut Vec<u8>, complete: &mut bool) -> Result<Step> {
+    if *complete && input.is_empty() {
+        // The library would take this for the start of another frame.
+        return Ok(Step { taken: 0, more: false });
+    }
     out.reserve(PIECE);
     let mut input = InBuffer::around(input);
     let before = out.len();
@@ -161,6 +165,25 @@ pub(super) fn decode(algorithm: Algorithm, frame: Frame, mut input: &[u8]) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_may_end_exactly_where_a_buffer_is_full() {
+        let plain = vec![7u8; 4 * PIECE];
+        let frame = zstd::bulk::compress(&plain, 3).unwrap();
+        let frames = [frame.clone(), frame].concat();
+        assert_eq!(decode(Algorithm::Zstd, Frame::Gzip, &frames).unwrap().len(), 8 * PIECE);
+        let mut decoder = Decoder::new(Algorithm::Zstd, Frame::Gzip).unwrap();
+        let (mut out, mut input, mut more, mut len) = (Vec::with_capacity(PIECE), &frames[..], false, 0);
+        while more || !input.is_empty() {
+            let step = decoder.step(input, &mut out).unwrap();
+            input = &input[step.taken..];
+            more = step.more;
+            len += out.len();
+            out.clear();
+        }
+        assert_eq!(len, 8 * PIECE);
+        decoder.finish().unwrap();
+    }
 
     #[test]
     fn damage_and_truncation_are_errors() {

@@ -87,6 +87,7 @@ mod tests {
         let shelf = Shelf {
             place: "default".to_owned(),
             store: Arc::new(Local::new(folder.path())),
+            current: true,
             job: "a_b".to_owned(),
         };
         let id: BackupId = "20261120T020000Z".parse().unwrap();

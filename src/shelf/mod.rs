@@ -10,9 +10,10 @@ mod hold;
 mod names;
 mod reading;
 mod record;
+mod restored;
 mod stock;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Manifest, Part, Source, Summary};
+use crate::retention::CLOCK_TOLERANCE;
 use crate::store::{Missing, Store, Taken, is_full};
 
 pub use check::{Check, Mark};
@@ -43,6 +45,8 @@ pub struct Shelf {
     place: String,
     store: Arc<dyn Store>,
     job: String,
+    /// Whether it is where the job's backups go, and not where older versions had them.
+    current: bool,
 }
 
 impl fmt::Display for Shelf {
@@ -68,7 +72,7 @@ impl Backup {
     /// What a manifest and the listing say of a backup. A pin is one whatever is left of its text.
     fn of(summary: Summary, pin: Option<Pin>, names: &Names) -> Self {
         let id = summary.id;
-        let (archive, _) = Part::files(summary.is_encrypted());
+        let archive = summary.archive_part();
         Backup {
             present: names.size(id, archive) == Some(summary.archive.bytes),
             pin: names
@@ -89,7 +93,7 @@ impl Backup {
     /// Whether a restore could rely on it, as far as is known.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.is_whole() && self.proven().is_some()
+        self.is_whole() && self.proven().is_some() && !self.summary.is_of_damaged()
     }
 
     /// The failure that makes it a damaged one: no later check that looked as thoroughly has passed.
@@ -141,6 +145,8 @@ pub struct Inventory {
     pub unreadable: Vec<String>,
     /// Backups that somebody began to delete.
     removals: Vec<BackupId>,
+    /// Ids that something has: a backup, also one that cannot be read, a failed run, or one that is under way.
+    taken: BTreeSet<BackupId>,
 }
 
 impl Inventory {
@@ -149,6 +155,15 @@ impl Inventory {
     pub fn last_failure(&self) -> Option<&Failure> {
         let newest = self.backups.first().map(|backup| backup.summary.id);
         self.failures.first().filter(|failure| Some(failure.id) > newest)
+    }
+
+    /// The newest id that something has, and that no wrong clock gave it, as it seems at `now`.
+    #[must_use]
+    pub fn newest_id(&self, now: DateTime<Utc>) -> Option<BackupId> {
+        self.taken
+            .range(..=BackupId::at(now + CLOCK_TOLERANCE))
+            .next_back()
+            .copied()
     }
 
     /// The backup of this id.
@@ -173,7 +188,40 @@ impl Shelf {
             place: destination.name.clone(),
             store: Arc::clone(&destination.store),
             job: job.name.clone(),
+            current: true,
         }
+    }
+
+    /// The shelf that the job had in one of its stores under its former name.
+    #[must_use]
+    pub fn former(job: &Job, destination: &Destination) -> Option<Self> {
+        Some(Shelf::of_other(job.former.as_deref()?, job, destination))
+    }
+
+    /// The shelf of another job called `name`, in one of the stores of `job`.
+    #[must_use]
+    pub fn of_other(name: &str, job: &Job, destination: &Destination) -> Self {
+        Shelf {
+            job: name.to_owned(),
+            current: false,
+            ..Shelf::new(job, destination)
+        }
+    }
+
+    /// The shelf of the same name in another store.
+    #[must_use]
+    pub fn beside(&self, destination: &Destination) -> Self {
+        Shelf {
+            place: destination.name.clone(),
+            store: Arc::clone(&destination.store),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is where the job's backups go.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.current
     }
 
     /// The name of the store in the configuration.
@@ -300,6 +348,9 @@ impl Shelf {
         for hold in &names.holds {
             self.unhold(hold).await?;
         }
+        for (id, part) in &names.restores {
+            self.store.delete(&self.path(*part, *id)).await?;
+        }
         self.forget_checks(id, &names).await
     }
 
@@ -330,5 +381,24 @@ impl Shelf {
             self.store.delete(&self.path(Part::Removal, id)).await?;
         }
         Ok((cleaned, inventory))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_a_little_ahead_of_the_clock_is_the_newest_and_one_of_a_wrong_clock_is_not() {
+        let id = |text: &str| text.parse::<BackupId>().unwrap();
+        let inventory = Inventory {
+            taken: ["20261120T020000Z", "20261120T020003Z", "20991231T000000Z"]
+                .map(id)
+                .into(),
+            ..Inventory::default()
+        };
+        let now = "2026-11-20T02:00:01.5Z".parse().unwrap();
+        assert_eq!(inventory.newest_id(now), Some(id("20261120T020003Z")));
+        assert_eq!(Inventory::default().newest_id(now), None);
     }
 }

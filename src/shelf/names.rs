@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::restored::RESTORE_ENDS;
 use super::{Hold, Mark, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Part};
@@ -22,6 +23,8 @@ pub struct Names {
     pub(super) pins: BTreeMap<BackupId, u64>,
     /// Backups that somebody began to delete.
     pub(super) removals: BTreeSet<BackupId>,
+    /// How the restores ended that safety snapshots were taken for.
+    pub(super) restores: BTreeSet<(BackupId, Part)>,
     /// Backups that somebody needs for a while.
     pub(super) holds: Vec<Hold>,
     /// How each backup did whenever it was looked at, the newest last.
@@ -54,6 +57,8 @@ impl Names {
             self.pins.insert(id, size);
         } else if let Some(id) = parse(Part::Removal) {
             self.removals.insert(id);
+        } else if let Some((id, part)) = RESTORE_ENDS.into_iter().find_map(|part| Some((parse(part)?, part))) {
+            self.restores.insert((id, part));
         } else if let Some((id, part)) = Part::FILES.into_iter().find_map(|part| Some((parse(part)?, part))) {
             self.files.insert((id, part), size);
         } else if let Some(hold) = Hold::parse(job, name) {
@@ -73,6 +78,13 @@ impl Names {
     pub fn last_run(&self) -> Option<BackupId> {
         let backup = self.manifests.keys().next_back().copied();
         backup.max(self.failures.keys().next_back().copied())
+    }
+
+    /// All ids that a backup, a failed run or a run that is under way has.
+    pub(super) fn taken(&self) -> BTreeSet<BackupId> {
+        let files = self.files.keys().map(|(id, _)| id);
+        let others = [&self.manifests, &self.failures, &self.claims].map(BTreeMap::keys);
+        files.chain(others.into_iter().flatten()).copied().collect()
     }
 
     /// The size of a file of a backup, where it is there.

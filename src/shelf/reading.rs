@@ -41,6 +41,7 @@ impl Shelf {
             claims: self.records(Part::Claim, &names.claims).await?,
             holds: names.holds.clone(),
             removals: names.removals.iter().copied().collect(),
+            taken: names.taken(),
             ..Inventory::default()
         };
         let pins = self.records::<Pin>(Part::Pin, &names.pins).await?;
@@ -153,7 +154,7 @@ impl Shelf {
         }
         // A manifest may only speak for the files of its own backup: they are what pruning deletes.
         let own = |file: &File, part: Part| file.name == part.name(&self.job, id);
-        let (archive, globals) = Part::files(summary.is_encrypted());
+        let (archive, globals) = (summary.archive_part(), Part::globals(summary.is_encrypted()));
         let speaks_for_itself = summary.job == self.job
             && summary.id == id
             && own(&summary.archive, archive)

@@ -12,6 +12,7 @@ use super::{Inventory, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Kind, Part, Source};
 use crate::redact;
+use crate::retention::CLOCK_TOLERANCE;
 use crate::store::{self, Locked, Taken};
 
 /// How many records of failed runs are kept.
@@ -127,15 +128,17 @@ impl Shelf {
         self.store.delete(&self.path(Part::Claim, id)).await
     }
 
-    /// Records a failed run. One that had no id of its own yet gets the next one that no backup has: its failure must
+    /// Records a failed run. One that had no id of its own yet gets one above those of all backups: its failure must
     /// be the newest, also after backups that were taken so fast that their ids are ahead of the clock.
     ///
     /// # Errors
     /// The store fails.
     pub async fn record_failure(&self, failure: &Failure) -> Result<()> {
         let mut failure = failure.clone();
-        while self.names_of(failure.id).await?.is_used(failure.id) {
-            failure.id = failure.id.next();
+        let soon = BackupId::at(failure.failed + CLOCK_TOLERANCE);
+        let newest = self.names().await?.ids().find(|id| *id <= soon);
+        if let Some(newest) = newest {
+            failure.id = failure.id.max(newest.next());
         }
         match self.put(Part::Failure, failure.id, &failure).await {
             // Two failures within a second tell no more than one.

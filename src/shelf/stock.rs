@@ -1,17 +1,14 @@
 //! What a job has in all of its stores, the nearest first: by names alone, or with everything read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 
 use super::{Backup, Inventory, Mark, Names, Shelf};
-use crate::error::{Exit, Fail, Result, exit_of};
+use crate::error::{Exit, Fail, Result};
 use crate::job::{Destination, Job};
-use crate::manifest::{BackupId, Depth, Kind, Manifest, Summary};
-
-/// How many backups are opened at once to see which is the newest of its kind, after the first was not.
-const LOOKED_AT: usize = 4;
+use crate::manifest::{BackupId, Depth, Manifest, Part, Summary};
 
 /// The shelves of a job, as far as their stores can be read: each with its [`Names`], or with its [`Inventory`].
 pub struct Stock<T = Inventory> {
@@ -54,9 +51,12 @@ impl Spot {
 }
 
 impl<T> Stock<T> {
-    async fn of<F: Future<Output = Result<T>>>(job: &Job, read: impl Fn(Shelf) -> F) -> Result<Stock<T>> {
-        let shelves = job.destinations.iter().map(|destination| Shelf::new(job, destination));
-        let read = shelves.map(|shelf| {
+    async fn of<F: Future<Output = Result<T>>>(
+        job: &Job,
+        shelves: Vec<Shelf>,
+        read: impl Fn(Shelf) -> F,
+    ) -> Result<Stock<T>> {
+        let read = shelves.into_iter().map(|shelf| {
             let reading = read(shelf.clone());
             async move { (reading.await, shelf) }
         });
@@ -92,7 +92,9 @@ impl<T> Stock<T> {
         self
     }
 
-    fn not_found(&self, what: &str) -> anyhow::Error {
+    /// The error of a backup that is not there: `what` the job has not, as in "no backup that is whole".
+    #[must_use]
+    pub fn not_found(&self, what: &str) -> anyhow::Error {
         let places: Vec<String> = self
             .shelves
             .iter()
@@ -114,7 +116,12 @@ impl Stock<Names> {
     /// # Errors
     /// None of them can be read.
     pub async fn names(job: &Job) -> Result<Self> {
-        Stock::of(job, |shelf| async move { shelf.told(shelf.names().await) }).await
+        Stock::of(
+            job,
+            shelves(job),
+            |shelf| async move { shelf.told(shelf.names().await) },
+        )
+        .await
     }
 
     /// Lists all stores of `job` as far as it takes to find the backup that `which` means.
@@ -125,7 +132,10 @@ impl Stock<Names> {
         let Ok(id) = which.parse() else {
             return Stock::names(job).await;
         };
-        Stock::of(job, |shelf| async move { shelf.told(shelf.names_of(id).await) }).await
+        Stock::of(job, shelves(job), |shelf| async move {
+            shelf.told(shelf.names_of(id).await)
+        })
+        .await
     }
 
     /// When the newest run was started, whatever became of it.
@@ -154,35 +164,14 @@ impl Stock<Names> {
         spots.collect()
     }
 
-    /// The copies of one backup: an id, or `latest`, which is the newest, whatever it is. It is the one to look at also when
-    /// it is damaged.
-    ///
-    /// # Errors
-    /// There is no such backup.
-    pub fn spots_of(&self, which: &str) -> Result<Vec<Spot>> {
-        let id = match which {
-            "latest" => self
-                .ids()
-                .into_iter()
-                .next()
-                .ok_or_else(|| self.not_found("no backup"))?,
-            id => id.parse()?,
-        };
-        let mut spots = self.spots();
-        spots.retain(|spot| spot.id == id);
-        match spots.is_empty() {
-            true => Err(self.not_found(&format!("no backup {id}"))),
-            false => Ok(spots),
-        }
-    }
-
     /// Opens a copy; `None` where it was deleted since it was listed.
     ///
     /// # Errors
     /// Its manifest makes no sense, or the store fails.
     pub async fn open(&self, spot: &Spot) -> Result<Option<Copy>> {
         let mut shelves = self.shelves.iter();
-        match shelves.find(|(shelf, _)| shelf.place() == spot.store) {
+        // A job that was called otherwise once has two shelves in a store.
+        match shelves.find(|(shelf, names)| shelf.place() == spot.store && names.ids().any(|id| id == spot.id)) {
             Some((shelf, names)) => shelf.copy(names, spot.id).await,
             None => Ok(None),
         }
@@ -238,49 +227,70 @@ impl Stock<Names> {
         }
     }
 
-    /// The copies of the newest backup that has one that is `wanted`. What makes no sense is passed over.
+    /// The copies of a backup, those first that are whole as far as is known, the nearest first.
     ///
     /// # Errors
-    /// A store fails: an older backup would not be the newest.
-    pub async fn newest(&self, wanted: impl Fn(&Backup) -> bool) -> Result<Option<Vec<Copy>>> {
-        let ids = self.ids();
-        let (first, others) = ids.split_at(ids.len().min(1));
-        for ids in [first].into_iter().chain(others.chunks(LOOKED_AT)) {
-            for copies in join_all(ids.iter().map(|id| self.copies(*id))).await {
-                match copies {
-                    Ok(copies) if copies.iter().any(|copy| wanted(&copy.backup)) => return Ok(Some(copies)),
-                    Err(error) if exit_of(&error) != Exit::Damaged => return Err(error),
-                    _ => {}
-                }
-            }
+    /// There is none, or it cannot be opened.
+    pub async fn get(&self, id: BackupId) -> Result<Vec<Copy>> {
+        let mut copies = self.copies(id).await?;
+        if copies.is_empty() {
+            return Err(self.not_found(&format!("no backup {id}")));
         }
-        Ok(None)
-    }
-
-    /// The copies of the backup that `which` means, those first that are whole as far as is known, the nearest first:
-    /// an id, or `latest`, which is the newest that is whole and was not taken by a restore of what it replaced.
-    ///
-    /// # Errors
-    /// There is no such backup.
-    pub async fn find(&self, which: &str) -> Result<Vec<Copy>> {
-        let mut copies = match which {
-            "latest" => {
-                let newest = self.newest(|backup| backup.is_whole() && backup.summary.kind != Kind::Safety);
-                let newest = newest.await?;
-                newest.ok_or_else(|| self.not_found("no backup that is whole"))?
-            }
-            id => {
-                let id = id.parse()?;
-                let copies = self.copies(id).await?;
-                if copies.is_empty() {
-                    return Err(self.not_found(&format!("no backup {id}")));
-                }
-                copies
-            }
-        };
         copies.sort_by_key(|copy| !copy.backup.is_whole());
         Ok(copies)
     }
+
+    /// Reads all that the names name.
+    ///
+    /// # Errors
+    /// A store fails.
+    pub async fn opened(&self) -> Result<Stock> {
+        let reading = self.shelves.iter().map(|(shelf, names)| async move {
+            let inventory = shelf.read(names, BTreeMap::new()).await?;
+            anyhow::Ok((shelf.clone(), inventory))
+        });
+        let shelves: Result<Vec<_>> = join_all(reading).await.into_iter().collect();
+        Ok(Stock {
+            job: self.job.clone(),
+            shelves: shelves?,
+            unreachable: Vec::new(),
+        })
+    }
+
+    /// Lists what another job called `name` has in the stores of `job`.
+    ///
+    /// # Errors
+    /// None of them can be read.
+    pub async fn of_other(name: &str, job: &Job) -> Result<Self> {
+        let shelf = |destination| Shelf::of_other(name, job, destination);
+        let shelves = job.destinations.iter().map(shelf).collect();
+        Stock::of(job, shelves, |shelf| async move { shelf.told(shelf.names().await) }).await
+    }
+
+    /// Names of the other jobs that have backups in the stores of `job` which are near: a bucket may be vast.
+    pub async fn others(job: &Job) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for destination in job.destinations.iter().filter(|it| it.store.is_local()) {
+            // What cannot be listed has no others; whoever reads it is told why.
+            let listed = destination.store.list("").await.unwrap_or_default();
+            let manifests = listed.iter().filter_map(|meta| {
+                let (name, file) = meta.path.split_once('/')?;
+                Part::Manifest.parse(name, file).map(|_| name.to_owned())
+            });
+            names.extend(manifests.filter(|name| *name != job.name));
+        }
+        names
+    }
+}
+
+/// The shelves of a job, those under a former name too.
+fn shelves(job: &Job) -> Vec<Shelf> {
+    let shelves = job.destinations.iter().flat_map(|destination| {
+        [Some(Shelf::new(job, destination)), Shelf::former(job, destination)]
+            .into_iter()
+            .flatten()
+    });
+    shelves.collect()
 }
 
 impl Stock {
@@ -289,7 +299,7 @@ impl Stock {
     /// # Errors
     /// None of them can be read.
     pub async fn read(job: &Job) -> Result<Self> {
-        Stock::of(job, |shelf| async move { shelf.inventory().await }).await
+        Stock::of(job, shelves(job), |shelf| async move { shelf.inventory().await }).await
     }
 
     /// What could be read.

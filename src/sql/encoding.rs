@@ -3,6 +3,9 @@
 //! Encodings that no server stores but clients may ask for have ASCII bytes inside of characters: the second byte of a
 //! SJIS character may be a backslash. Who quotes or unescapes such text must step over whole characters.
 
+use crate::error::{Exit, Fail, Result};
+use crate::nearest::nearest;
+
 /// How the bytes of an encoding form characters, as far as ASCII bytes in them are concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Characters {
@@ -17,6 +20,81 @@ pub enum Characters {
     Gb18030,
     /// Pairs, or three bytes after 0x8F (PostgreSQL counts JOHAB as it counts EUC).
     Johab,
+}
+
+/// The encodings that a client of PostgreSQL may name.
+const NAMES: [&str; 42] = [
+    "BIG5",
+    "EUC_CN",
+    "EUC_JIS_2004",
+    "EUC_JP",
+    "EUC_KR",
+    "EUC_TW",
+    "GB18030",
+    "GBK",
+    "ISO_8859_5",
+    "ISO_8859_6",
+    "ISO_8859_7",
+    "ISO_8859_8",
+    "JOHAB",
+    "KOI8R",
+    "KOI8U",
+    "LATIN1",
+    "LATIN10",
+    "LATIN2",
+    "LATIN3",
+    "LATIN4",
+    "LATIN5",
+    "LATIN6",
+    "LATIN7",
+    "LATIN8",
+    "LATIN9",
+    "MULE_INTERNAL",
+    "SHIFT_JIS_2004",
+    "SJIS",
+    "SQL_ASCII",
+    "UHC",
+    "UTF8",
+    "WIN1250",
+    "WIN1251",
+    "WIN1252",
+    "WIN1253",
+    "WIN1254",
+    "WIN1255",
+    "WIN1256",
+    "WIN1257",
+    "WIN1258",
+    "WIN866",
+    "WIN874",
+];
+
+/// PostgreSQL's name of the encoding that a person calls `name`.
+///
+/// # Errors
+/// There is none such; the nearest one is named.
+pub fn known(name: &str) -> Result<String> {
+    let plain = |name: &str| name.to_ascii_uppercase().replace(['-', '_', ' '], "");
+    let other = match plain(name).as_str() {
+        "ISO88591" => "LATIN1",
+        "ISO88592" => "LATIN2",
+        "ISO885915" => "LATIN9",
+        "WINDOWS1250" | "CP1250" => "WIN1250",
+        "WINDOWS1251" | "CP1251" => "WIN1251",
+        "WINDOWS1252" | "CP1252" => "WIN1252",
+        "SHIFTJIS" => "SJIS",
+        "UNICODE" => "UTF8",
+        _ => name,
+    };
+    if let Some(known) = NAMES.iter().find(|known| plain(known) == plain(other)) {
+        return Ok((*known).to_owned());
+    }
+    let hint = match nearest(&name.to_ascii_uppercase(), NAMES) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => format!("PostgreSQL knows {}", NAMES.join(", ")),
+    };
+    Err(Fail::new(Exit::Usage, format!("there is no encoding {name:?}"))
+        .hint(hint)
+        .into())
 }
 
 impl Characters {

@@ -193,6 +193,15 @@ fn several_runs_in_one_second_have_ids_of_their_own() {
     let ids: std::collections::BTreeSet<String> = (0..5).map(|_| house.backup()).collect();
     assert_eq!(ids.len(), 5);
     assert_eq!(house.listed().len(), 5);
+    // Where retention has freed the ids of this second, the newest is still the highest.
+    house.configure("retention.keep_last = 1\n");
+    let mut last = ids.last().unwrap().clone();
+    for _ in 0..3 {
+        let id = house.backup();
+        assert!(id > last, "{id} after {last}");
+        assert_eq!(house.listed(), std::slice::from_ref(&id));
+        last = id;
+    }
 }
 
 #[test]
@@ -209,7 +218,7 @@ fn database_url_alone_is_enough() {
     };
     let id = run(&["backup"]).ok().stdout.trim().to_owned();
     assert!(run(&["list"]).ok().stdout.contains(&id));
-    assert!(Path::new(&dir.path().join(format!("backups/default/default_{id}.dump"))).is_file());
+    assert!(Path::new(&dir.path().join(format!("backups/app/app_{id}.dump"))).is_file());
 }
 
 #[test]

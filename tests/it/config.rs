@@ -154,8 +154,19 @@ fn database_url_alone_is_enough() {
     let url = [("DATABASE_URL", "postgresql://db/app")];
     // An empty file stands for none: what lies about in the current folder must not matter here.
     let error = Config::load(Some(&none), &environment(&url), now()).unwrap_err();
-    assert!(format!("{error:#}").contains("jobs.default.store"), "{error:#}");
+    assert!(format!("{error:#}").contains("jobs.app.store"), "{error:#}");
     let config = Config::load(None, &environment(&url), now()).unwrap();
+    for (database, name) in [
+        ("app", "app"),
+        ("My%20App_2", "my-app_2"),
+        ("-a", "a"),
+        ("%C3%BC", "database"),
+        ("default", "default"),
+    ] {
+        let url = format!("postgresql://db/{database}");
+        let config = Config::load(None, &environment(&[("DATABASE_URL", &url)]), now()).unwrap();
+        assert_eq!(config.jobs[0].name, name);
+    }
     assert_eq!(
         config.job(None).unwrap().destinations[0].to_string(),
         "default (backups)"
@@ -258,6 +269,10 @@ fn a_job_is_found_by_name_or_because_it_is_the_only_one() {
         app("20261120T020000Z")
     );
     assert_eq!(pick(&one, Some("app"), Some("latest")).unwrap(), app("latest"));
+    assert_eq!(
+        pick(&one, Some("before-migration"), None).unwrap(),
+        app("before-migration")
+    );
 
     let two = load(&format!("{SMALL}[jobs.b]\nurl = \"postgresql://db/b\"\n"), &[]).unwrap();
     assert_eq!(exit_of(&two.job(None).unwrap_err()), Exit::Usage);

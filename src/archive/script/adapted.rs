@@ -46,6 +46,12 @@ impl Adapted {
         self.reading.encoding()
     }
 
+    /// The number of the line that was reached.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.reading.line()
+    }
+
     /// The roles that were found and replaced by others so far.
     #[must_use]
     pub fn mapped(&self) -> &BTreeSet<String> {

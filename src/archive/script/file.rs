@@ -11,6 +11,8 @@ use crate::seal::Algorithm;
 pub struct Script {
     source: Source,
     algorithm: Algorithm,
+    /// What its text is in, whatever it says itself.
+    encoding: Option<String>,
 }
 
 /// What the magic numbers of compressed files are.
@@ -31,6 +33,7 @@ impl Script {
         let script = Script {
             source,
             algorithm: magic.map_or(Algorithm::None, |(_, algorithm)| *algorithm),
+            encoding: None,
         };
         let first = script.text()?.next().await?.unwrap_or_default();
         script.check(&first)?;
@@ -48,7 +51,17 @@ impl Script {
     /// # Errors
     /// There is no memory for the decompression.
     pub fn read(&self) -> Result<Reading> {
-        Ok(Reading::new(self.text()?))
+        let text = self.text()?;
+        Ok(match &self.encoding {
+            Some(encoding) => Reading::in_encoding(text, encoding),
+            None => Reading::new(text),
+        })
+    }
+
+    /// The same, read as text in `encoding` whatever it says itself.
+    #[must_use]
+    pub fn in_encoding(self, encoding: Option<String>) -> Script {
+        Script { encoding, ..self }
     }
 
     fn text(&self) -> Result<Rows> {

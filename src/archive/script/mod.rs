@@ -1,33 +1,42 @@
 //! SQL text as psql runs it - what pg_dump and pg_dumpall write in plain format, and what others wrote like it -
 //! read piece by piece, so that its size does not matter.
 //!
-//! Of psql's own commands only those are understood that dumps have: `\connect`, `\encoding`, `\restrict`, `\unrestrict`
-//! and the `\.` after the rows of a COPY. Everything else is refused with the number of its line.
+//! Of psql's own commands those are understood that dumps have - `\connect`, `\encoding`, `\restrict`, `\unrestrict`, the
+//! `\.` after the rows of a COPY - and, of what people write, `\if` of a plain truth value, `\g` and `\;`. What only prints
+//! is left out. Everything else is refused with the number of its line.
 
 mod adapted;
 mod command;
+mod conditions;
+mod copy;
 mod fate;
 mod file;
 mod lexer;
+mod reach;
 mod roles;
+mod rows;
 mod statement;
 mod tokens;
 
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
 use super::data::Rows;
 use super::toc::Entry;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
 use crate::sql::encoding::Characters;
-use command::Command;
-use lexer::Lexer;
+use command::{Command, Ending};
+use conditions::Conditions;
+use lexer::{End, Lexer};
+use rows::Copying;
 
 pub use adapted::Adapted;
+pub use copy::CopyOptions;
 pub use fate::{tablespaces, without_roles};
 pub use file::Script;
+pub use reach::{Reach, of_insert, reach, reach_of};
 pub use roles::{Form, NamedRole, Purpose, roles};
 pub use statement::{Kind, Statement};
 pub use tokens::{Placed, Token, Tokens, placed};
@@ -47,10 +56,10 @@ pub enum Piece {
     EndOfRows,
     /// A statement that the options leave out, by the number of its line.
     LeftOut(u64),
+    /// What only prints, by the number of its line: it is not run.
+    Prints(u64, String),
 }
 
-/// A piece of a row that is longer than this does not wait for its end.
-const LONG_ROW: usize = 1 << 20;
 /// What to do about a script that only psql understands.
 const REFUSED: &str = "change that in the file, or let psql run it into a new database and restore from a dump of that";
 
@@ -67,15 +76,10 @@ pub struct Reading {
     line: u64,
     lexer: Lexer,
     encoding: Option<String>,
+    /// The encoding is this one, whatever the script says.
+    encoding_is_known: bool,
+    conditions: Conditions,
     rows: Option<Copying>,
-}
-
-/// Rows are being read.
-struct Copying {
-    /// Line of the COPY.
-    line: u64,
-    /// The buffer begins inside of a row.
-    inside: bool,
 }
 
 impl Reading {
@@ -90,8 +94,19 @@ impl Reading {
             line: 1,
             lexer: Lexer::default(),
             encoding: None,
+            encoding_is_known: false,
+            conditions: Conditions::default(),
             rows: None,
         }
+    }
+
+    /// Reads text whose encoding is `name`, whatever it says itself.
+    #[must_use]
+    pub fn in_encoding(text: Rows, name: &str) -> Reading {
+        let mut reading = Reading::new(text);
+        reading.use_encoding(name.to_owned());
+        reading.encoding_is_known = true;
+        reading
     }
 
     /// Reads the INSERT statements that are the rows of an entry, in an archive with these `entries`.
@@ -112,6 +127,12 @@ impl Reading {
         self.encoding.as_deref()
     }
 
+    /// The number of the line that was reached.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors
@@ -120,6 +141,23 @@ impl Reading {
         if self.rows.is_some() {
             return self.next_rows().await.map(Some);
         }
+        loop {
+            let piece = self.between_rows().await?;
+            match piece {
+                // What a condition leaves out is not even looked at.
+                Some(_) if !self.conditions.hold() => {}
+                Some(Piece::Statement(statement, _)) => return self.take_note(statement).await.map(Some),
+                Some(piece) => return Ok(Some(piece)),
+                None => {
+                    self.conditions.end()?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The next piece that is no row.
+    async fn between_rows(&mut self) -> Result<Option<Piece>> {
         loop {
             self.skip_space();
             match self.buffer.as_ref() {
@@ -135,40 +173,66 @@ impl Reading {
                 [b'\\', ..] => {
                     let line = self.line;
                     let text = raw_text::decode(&self.take_line().await?);
-                    let command = command::parse(&text).with_context(|| format!("line {line}"))?;
-                    match command {
-                        Command::Connect(database) => {
-                            self.lexer = Lexer::default();
-                            self.encoding = None;
-                            return Ok(Some(Piece::Connect(database)));
-                        }
-                        Command::Encoding(name) => self.use_encoding(name),
-                        Command::Nothing => {}
+                    if let Some(piece) = self.command(&text, line).with_context(|| format!("line {line}"))? {
+                        return Ok(Some(piece));
                     }
                 }
-                _ => {
-                    let statement = self.statement().await?;
+                _ => match self.statement().await? {
                     // What stands before a statement is a statement of its own to the lexer.
-                    if !statement.text.starts_with(b"/*") {
-                        return self.take_note(statement).await.map(Some);
-                    }
-                }
+                    Piece::Statement(statement, _) if statement.text.starts_with(b"/*") => {}
+                    piece => return Ok(Some(piece)),
+                },
             }
         }
     }
 
-    /// The statement or comment that the buffer begins with.
-    async fn statement(&mut self) -> Result<Statement> {
+    /// Does what a command of psql says.
+    fn command(&mut self, text: &str, line: u64) -> Result<Option<Piece>> {
+        let command = match command::parse(text) {
+            // psql does not look at it either.
+            Err(_) if !self.conditions.hold() => return Ok(None),
+            command => command?,
+        };
+        match command {
+            Command::If(holds) => self.conditions.begin(line, holds),
+            Command::ElseIf(holds) => self.conditions.otherwise(holds)?,
+            Command::Else => self.conditions.otherwise(true)?,
+            Command::EndIf => self.conditions.over()?,
+            _ if !self.conditions.hold() => {}
+            Command::Connect(database) => {
+                self.lexer = Lexer::default();
+                self.encoding = self.encoding.take().filter(|_| self.encoding_is_known);
+                if let Some(known) = self.encoding.clone() {
+                    self.lexer.characters = characters(&known);
+                }
+                return Ok(Some(Piece::Connect(database)));
+            }
+            Command::Encoding(name) => self.use_encoding(name),
+            Command::Prints(what) => return Ok(Some(Piece::Prints(line, what))),
+            Command::Nothing => {}
+        }
+        Ok(None)
+    }
+
+    /// The statement or comment that the buffer begins with, whatever it is about.
+    async fn statement(&mut self) -> Result<Piece> {
         loop {
             let end = self.lexer.end(&self.buffer, self.last);
             let end = end.with_context(|| {
                 let before = self.buffer.get(..self.lexer.position()).unwrap_or_default();
                 format!("line {}", self.line + lines(before))
             })?;
-            if let Some(end) = end {
-                let (line, rows) = (self.line, self.lexer.rows().max(1));
-                let text = self.take(end);
-                return Ok(Statement { line, text, rows });
+            let (line, rows) = (self.line, self.lexer.rows().max(1));
+            match end {
+                Some(End::Own(end)) => {
+                    let text = self.take(end);
+                    return Ok(Piece::Statement(Statement { line, text, rows }, Kind::Other));
+                }
+                Some(End::Command(at)) => {
+                    let text = self.take(at);
+                    return self.ended_by_command(Statement { line, text, rows }).await;
+                }
+                None => {}
             }
             if self.last {
                 return Err(cut(format!(
@@ -177,6 +241,31 @@ impl Reading {
                 )));
             }
             self.fill().await?;
+        }
+    }
+
+    /// A statement whose end is `\;`, `\g` or the like. psql sends what stands before `\;` with what follows it.
+    async fn ended_by_command(&mut self, statement: Statement) -> Result<Piece> {
+        while self.buffer.len() < 2 && !self.last {
+            self.fill().await?;
+        }
+        let ending = match self.buffer.as_ref() {
+            [b'\\', b';', ..] => {
+                self.take(2);
+                Ending::Run
+            }
+            _ => {
+                let line = self.line;
+                let text = raw_text::decode(&self.take_line().await?);
+                command::ending(&text).with_context(|| format!("line {line}"))?
+            }
+        };
+        match ending {
+            Ending::Run => {
+                let text = [statement.text.trim_ascii_end(), b";"].concat().into();
+                Ok(Piece::Statement(Statement { text, ..statement }, Kind::Other))
+            }
+            Ending::Describe(what) => Ok(Piece::Prints(statement.line, what)),
         }
     }
 
@@ -191,7 +280,8 @@ impl Reading {
                 self.lexer.escapes = value.eq_ignore_ascii_case("off");
             }
             Kind::Copy(_) => {
-                if !self.take_line().await?.trim_ascii().is_empty() {
+                let binary = CopyOptions::of(&statement.decoded()).is_some_and(|options| options.binary);
+                if binary || !self.take_line().await?.trim_ascii().is_empty() {
                     return Err(refused_copy(statement.line));
                 }
                 self.rows = Some(Copying {
@@ -199,80 +289,16 @@ impl Reading {
                     inside: false,
                 });
             }
-            Kind::ClientCopy => return Err(refused_copy(statement.line)),
+            Kind::CopyOut => return Ok(Piece::Prints(statement.line, "COPY … TO stdout".to_owned())),
             _ => {}
         }
         Ok(Piece::Statement(statement, kind))
     }
 
     fn use_encoding(&mut self, name: String) {
-        self.lexer.characters = Characters::of(&name.to_ascii_uppercase().replace('-', ""));
-        self.encoding = Some(name);
-    }
-
-    async fn next_rows(&mut self) -> Result<Piece> {
-        loop {
-            let (end, rows) = self.whole_rows();
-            if end > 0 {
-                self.line += rows;
-                self.inside_row(false);
-                self.without_end = 0;
-                return Ok(Piece::Rows(self.buffer.split_to(end).freeze(), rows));
-            }
-            if self.at_marker() {
-                self.take_line().await?;
-                self.rows = None;
-                return Ok(Piece::EndOfRows);
-            }
-            if self.last {
-                let line = self.rows.as_ref().map_or(0, |rows| rows.line);
-                return Err(cut(format!("the rows after the COPY in line {line} have no end")));
-            }
-            if self.buffer.len() > LONG_ROW {
-                self.inside_row(true);
-                self.without_end = 0;
-                return Ok(Piece::Rows(self.buffer.split().freeze(), 0));
-            }
-            self.fill().await?;
-        }
-    }
-
-    /// Where the whole rows end that the buffer begins with, and how many they are.
-    fn whole_rows(&mut self) -> (usize, u64) {
-        let inside = self.rows.as_ref().is_some_and(|rows| rows.inside);
-        let (mut end, mut rows) = (0, 0);
-        while let Some(next) = self.end_of_line(end) {
-            let line = &self.buffer[end..next];
-            if matches!(line, b"\\.\n" | b"\\.\r\n") && (end > 0 || !inside) {
-                break;
-            }
-            end = next;
-            rows += 1;
-        }
-        (end, rows)
-    }
-
-    /// Where the line ends that begins at `start`, after its line feed.
-    fn end_of_line(&mut self, start: usize) -> Option<usize> {
-        let from = start.max(self.without_end);
-        let end = memchr(b'\n', self.buffer.get(from..)?).map(|at| from + at + 1);
-        if end.is_none() && start == 0 {
-            self.without_end = self.buffer.len();
-        }
-        end
-    }
-
-    /// Whether the buffer begins with the line that ends the rows.
-    fn at_marker(&self) -> bool {
-        let inside = self.rows.as_ref().is_some_and(|rows| rows.inside);
-        let marker = |end: &[u8]| self.buffer.starts_with(end);
-        let at_end = self.last && self.buffer.trim_ascii_end() == b"\\.";
-        !inside && (marker(b"\\.\n") || marker(b"\\.\r\n") || at_end)
-    }
-
-    fn inside_row(&mut self, inside: bool) {
-        if let Some(rows) = &mut self.rows {
-            rows.inside = inside;
+        if !self.encoding_is_known {
+            self.lexer.characters = characters(&name);
+            self.encoding = Some(name);
         }
     }
 
@@ -315,12 +341,16 @@ impl Reading {
     }
 }
 
+fn characters(encoding: &str) -> Characters {
+    Characters::of(&encoding.to_ascii_uppercase().replace('-', ""))
+}
+
 fn lines(text: &[u8]) -> u64 {
     memchr_iter(b'\n', text).count() as u64
 }
 
 fn refused_copy(line: u64) -> anyhow::Error {
-    let message = format!("line {line}: only COPY … FROM stdin in text format is understood, with its rows below");
+    let message = format!("line {line}: rows in binary format, or in the line of their COPY, are not read");
     Fail::new(Exit::Usage, message).hint(REFUSED).into()
 }
 
@@ -403,6 +433,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_psql_does_between_statements_is_done() {
+        let text = "\\x on\nSELECT 1 \\; SELECT 2\n\\g /dev/null\nSELECT ';' \\gdesc\n\\d t\n\\if true\n\\else\nSELECT :x;\n\\endif\n\
+                    COPY t TO stdout;\nCOPY t (a) FROM STDIN WITH (FORMAT csv, HEADER);\na\n\"1\n2\"\n\\.\n\
+                    \\if no\n\\i x\nSELECT 3;\n\\elif yes\nSELECT 4;\n\\endif\n";
+        let text = text.replace("SELECT :x;\n", "SELECT 9;\n");
+        let prints = |line, what: &str| Piece::Prints(line, what.to_owned());
+        assert_eq!(
+            read(text.as_bytes()).await.unwrap(),
+            [
+                prints(1, "\\x"),
+                statement(2, "SELECT 1;", Kind::Other),
+                statement(2, "SELECT 2;", Kind::Other),
+                prints(4, "\\gdesc"),
+                prints(5, "\\d"),
+                prints(10, "COPY … TO stdout"),
+                statement(
+                    11,
+                    "COPY t (a) FROM STDIN WITH (FORMAT csv, HEADER);",
+                    Kind::Copy("t".to_owned())
+                ),
+                rows("a\n\"1\n2\"\n", 3),
+                Piece::EndOfRows,
+                statement(19, "SELECT 4;", Kind::Other),
+            ]
+        );
+    }
+
+    #[tokio::test]
     async fn what_is_cut_is_found_out() {
         for (text, message) in [
             ("SELECT 1", "in line 1 has no end"),
@@ -430,28 +488,16 @@ mod tests {
         }
         for (text, message) in [
             ("SELECT 1;\n\\i other.sql\n", "line 2: there is the command \\i"),
-            ("SELECT 1\n\\gset\n", "line 2: there is a command of psql inside"),
+            (
+                "SELECT 1\n\\gset\n",
+                "line 2: there is the command \\gset of psql inside",
+            ),
+            ("\\if true\nSELECT 1;\n", "the \\if in line 1 has no \\endif"),
             ("\nSELECT\n:x;\n", "line 3: there is a variable"),
-            ("COPY t FROM stdin CSV;\n", "line 1: only COPY"),
+            ("COPY t FROM stdin (FORMAT binary);\n", "line 1: rows in binary"),
         ] {
             let error = format!("{:#}", read(text.as_bytes()).await.unwrap_err());
             assert!(error.contains(message), "{text}: {error}");
         }
-    }
-
-    #[tokio::test]
-    async fn long_rows_are_not_held() {
-        let long = "x".repeat(3 << 20);
-        let text = format!("COPY t FROM stdin;\n{long}\n{long}\\.\n\\.\n");
-        let pieces = read(text.as_bytes()).await.unwrap();
-        let mut counted = (0, 0);
-        for piece in &pieces {
-            if let Piece::Rows(text, rows) = piece {
-                assert!(text.len() < 2 << 20);
-                counted = (counted.0 + text.len(), counted.1 + rows);
-            }
-        }
-        assert_eq!(counted, (text.len() - "COPY t FROM stdin;\n\\.\n".len(), 2));
-        assert_eq!(pieces.last(), Some(&Piece::EndOfRows));
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::copy::CopyOptions;
 use super::tokens::{Token, Tokens};
 use crate::raw_text;
 
@@ -40,8 +41,8 @@ pub enum Kind {
     Begin,
     /// A transaction ends.
     End,
-    /// Text goes to the client, or comes from it in a form that only psql's `COPY` has.
-    ClientCopy,
+    /// Rows go to the client.
+    CopyOut,
     /// Anything else.
     Other,
 }
@@ -57,7 +58,7 @@ impl Statement {
     pub fn kind(&self) -> Kind {
         let start = raw_text::decode(&self.text[..self.text.len().min(START)]);
         match Tokens::new(&start).next().map(Token::upper).as_deref() {
-            Some("COPY") => return self.copy(&start),
+            Some("COPY") => return self.copy(),
             Some("INSERT") => return Kind::Insert(name_after(&start, "INTO")),
             _ => {}
         }
@@ -105,25 +106,13 @@ impl Statement {
         shown.trim().to_owned()
     }
 
-    fn copy(&self, start: &str) -> Kind {
-        let all = start
-            .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
-            .to_ascii_uppercase();
-        if self.text.len() <= START && all.split_ascii_whitespace().rev().take(2).eq(["STDIN", "FROM"]) {
-            return Kind::Copy(name_after(start, "COPY"));
-        }
-        let client = Tokens::new(start)
-            .map(Token::upper)
-            .any(|word| word == "STDIN" || word == "STDOUT");
-        // A long list of columns ends in the same words.
-        let tail = raw_text::decode(&self.text[self.text.len().saturating_sub(20)..]).to_ascii_uppercase();
-        match tail
-            .trim_end_matches(|c: char| c == ';' || c.is_whitespace())
-            .ends_with(" FROM STDIN")
-        {
-            true => Kind::Copy(name_after(start, "COPY")),
-            false if client => Kind::ClientCopy,
-            false => Kind::Other,
+    fn copy(&self) -> Kind {
+        // A list of columns may be long; rows are no part of it.
+        let sql = self.decoded();
+        match CopyOptions::of(&sql) {
+            Some(options) if options.from => Kind::Copy(name_after(&sql, "COPY")),
+            Some(_) => Kind::CopyOut,
+            None => Kind::Other,
         }
     }
 }
@@ -219,8 +208,10 @@ mod tests {
                 Kind::Copy("public.\"odd \"\"t\"".into()),
             ),
             ("copy t from STDIN ;", Kind::Copy("t".into())),
-            ("COPY t FROM stdin WITH (FORMAT csv);", Kind::ClientCopy),
-            ("COPY t TO STDOUT;", Kind::ClientCopy),
+            ("COPY t FROM stdin WITH (FORMAT csv);", Kind::Copy("t".into())),
+            ("COPY t (a) FROM stdin CSV HEADER;", Kind::Copy("t".into())),
+            ("COPY t TO STDOUT;", Kind::CopyOut),
+            ("COPY (SELECT a FROM stdin) TO stdout (FORMAT csv);", Kind::CopyOut),
             ("COPY t FROM '/tmp/stdin';", Kind::Other),
             (
                 "INSERT INTO public.t (a) OVERRIDING SYSTEM VALUE VALUES (1);",

@@ -8,6 +8,7 @@ use crate::archive::options::{RestoreOptions, Sections};
 use crate::archive::roles::RoleMap;
 use crate::archive::selection::{Selection, parse_list};
 use crate::error::{Exit, Fail, Result};
+use crate::sql::encoding::known;
 
 /// pg_restore's options that say what is restored.
 #[derive(Debug, clap::Args)]
@@ -68,6 +69,12 @@ pub struct Changes {
     /// Create the roles that the server lacks, without a login
     #[arg(long)]
     pub create_roles: bool,
+    /// The text of a plain SQL file is in this encoding, whatever it says itself (LATIN1, WIN1252, …)
+    #[arg(long, value_name = "ENCODING")]
+    encoding: Option<String>,
+    /// Let a file from elsewhere run programs and reach files on the server, which no dump does and is refused otherwise
+    #[arg(long)]
+    allow_server_programs: bool,
     /// Restore no comments
     #[arg(long)]
     no_comments: bool,
@@ -109,6 +116,8 @@ impl Changes {
             no_policies: self.no_policies,
             role: self.role.clone(),
             role_map: RoleMap::parse(&self.map_role)?,
+            encoding: self.encoding.as_deref().map(known).transpose()?,
+            allow_server_programs: self.allow_server_programs,
             ..options
         })
     }
@@ -126,6 +135,24 @@ enum Part {
 }
 
 impl Choice {
+    /// The tables that are named; `None` where something else says what is left out.
+    #[must_use]
+    pub fn only_tables(&self) -> Option<&[String]> {
+        let others = [
+            &self.schema,
+            &self.exclude_schema,
+            &self.index,
+            &self.function,
+            &self.trigger,
+        ];
+        let has_other = others.iter().any(|names| !names.is_empty())
+            || self.use_list.is_some()
+            || !self.section.is_empty()
+            || self.data_only
+            || self.schema_only;
+        (!has_other).then_some(&self.table)
+    }
+
     /// The options as the engine takes them.
     ///
     /// # Errors

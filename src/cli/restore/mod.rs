@@ -3,6 +3,7 @@
 mod choice;
 pub mod missing;
 mod plan;
+pub mod sqlite;
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -20,13 +21,16 @@ use super::confirm::confirm;
 use super::job_and_backup::JobAndBackup;
 use super::output;
 use super::progress::Progress;
+use super::undo;
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::cli::Globals;
 use crate::clock::Clock;
+use crate::config::value::Span;
 use crate::config::{Config, environment};
 use crate::engine::postgres::load::missing::Missing;
 use crate::error::{Exit, Fail, Result};
+use crate::find::FromOther;
 use crate::job::Job;
 use crate::restore::postgres::location::Location;
 use crate::restore::postgres::origin::Origin;
@@ -68,9 +72,15 @@ pub struct Args {
     /// Take no safety snapshot of what is replaced
     #[arg(long)]
     no_safety: bool,
+    /// Restore a backup of another database or server over this one; with its name, only one of that database
+    #[arg(long, value_name = "DATABASE", num_args = 0..=1, default_missing_value = "")]
+    from_other: Option<String>,
     /// Restore even if the server is older than the one that the backup was made on
     #[arg(long)]
     force: bool,
+    /// How long to wait for a backup of the job that is under way
+    #[arg(long, value_name = "TIME", default_value = WAIT)]
+    wait: Span,
     #[command(flatten)]
     tolerance: missing::Failures,
     /// Connections that load at the same time [default: as many as the job's backups use]
@@ -78,12 +88,15 @@ pub struct Args {
     jobs: Option<u8>,
     /// Stop for ever at a step: for tests, which kill the restore there
     #[arg(long, hide = true, value_name = "STEP")]
-    pause_at: Option<Step>,
+    pause_at: Option<String>,
     #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
     choice: Choice,
 }
+
+/// How long a backup that is under way is waited for.
+pub const WAIT: &str = "1h";
 
 /// How a backup becomes a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -112,10 +125,13 @@ struct Report<'a> {
 ///
 /// # Errors
 /// The restore cannot be done, was not confirmed, or failed.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.which.job)?;
+    if let Some(asked) = sqlite::asked(&config, &args)? {
+        return sqlite::run(globals, &args, asked).await;
+    }
     let options = args.changes.options(args.choice.options()?)?;
     fits(&args, &options)?;
-    let config = globals.config()?;
     let mut asked = asked(&config, &args)?;
     if let Origin::File { place, .. } = &mut asked.origin {
         *place = place.clone().unpacked(args.member.as_deref()).await?;
@@ -131,11 +147,13 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         back: false,
         safety: !args.no_safety,
         force: args.force,
+        from_other: from_other(&args),
+        wait: args.wait.duration(),
         tolerance: args.tolerance.tolerance(),
         accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
-        watch: watch(&progress, args.pause_at),
+        watch: watch(&progress, pause_at(args.pause_at.as_deref())?),
         cancel: cancel.clone(),
     })
     .await?;
@@ -143,6 +161,7 @@ pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
         dry_run: args.dry_run,
         confirm: (!args.yes).then_some("restore"),
         cancel,
+        back: asked.back,
     };
     go(globals, &mut prepared, &progress, how).await
 }
@@ -155,6 +174,8 @@ pub struct Go {
     pub confirm: Option<&'static str>,
     /// What signals cancel from the confirmation on. Before, they end the program as ever: nothing was begun.
     pub cancel: CancellationToken,
+    /// The command that takes the restore back.
+    pub back: String,
 }
 
 /// Shows the plan of a restore, asks, does it and reports.
@@ -185,7 +206,7 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
             return Err(error);
         }
     };
-    report(globals, &prepared.plan, &outcome)?;
+    report(globals, &prepared.plan, &outcome, &how.back)?;
     match outcome.missing.is_empty() {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::from(Exit::Incomplete as u8)),
@@ -203,6 +224,14 @@ fn list_missing(globals: &Globals, prepared: &Prepared<'_>) -> Result<()> {
             missing,
         }),
         false => output::lines(&missing::text(missing)),
+    }
+}
+
+fn from_other(args: &Args) -> FromOther<'_> {
+    match args.from_other.as_deref() {
+        None => FromOther::Refused,
+        Some("") => FromOther::Any,
+        Some(name) => FromOther::Named(name),
     }
 }
 
@@ -259,18 +288,21 @@ struct Asked<'a> {
     origin: Origin<'a>,
     /// Whose database it becomes.
     job: Cow<'a, Job>,
+    /// The command that takes it back.
+    back: String,
 }
 
 fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
     let to = args.to.as_deref();
     let Some(file) = &args.from else {
         let (job, id) = args.which.find(config)?;
-        let origin = Origin::Backup { job, id };
-        let job = match to {
-            Some(to) => config.destination(to, Some(job), &environment(), Utc::now())?,
-            None => job.for_restores(),
+        let from_other = from_other(args);
+        let origin = Origin::Backup { job, id, from_other };
+        let (job, back) = match to {
+            Some(to) => destination(config, to, Some(job))?,
+            None => itself(job),
         };
-        return Ok(Asked { origin, job });
+        return Ok(Asked { origin, job, back });
     };
     let unused = args
         .which
@@ -283,9 +315,9 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
             .hint("with --from only the job is named, or the target by --to")
             .into());
     }
-    let job = match to {
-        Some(to) => config.destination(to, None, &environment(), Utc::now())?,
-        None => config.job(args.which.job.as_deref())?.for_restores(),
+    let (job, back) = match to {
+        Some(to) => destination(config, to, None)?,
+        None => itself(config.job(args.which.job.as_deref())?),
     };
     Ok(Asked {
         origin: Origin::File {
@@ -293,7 +325,23 @@ fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Asked<'a>> {
             database: args.database.as_deref(),
         },
         job,
+        back,
     })
+}
+
+/// What `--to` names, and the command that takes a restore to there back; `beside` is the job of the backup.
+fn destination<'a>(config: &'a Config, to: &str, beside: Option<&'a Job>) -> Result<(Cow<'a, Job>, String)> {
+    let job = config.destination(to, beside, &environment(), Utc::now())?;
+    let back = match &job {
+        Cow::Borrowed(job) => undo::command(Some(&job.name), None),
+        Cow::Owned(_) => undo::command(beside.map(|job| job.name.as_str()), Some(to)),
+    };
+    Ok((job, back))
+}
+
+/// The database of `job` itself, and the command that takes a restore of it back.
+fn itself(job: &Job) -> (Cow<'_, Job>, String) {
+    (job.for_restores(), undo::command(Some(&job.name), None))
 }
 
 /// Where `--from` says that the file is.
@@ -310,6 +358,14 @@ fn location(config: &Config, from: &str) -> Result<Location> {
             .hint("write s3://BUCKET/KEY")
             .into()),
     }
+}
+
+/// The step to stop at, of whichever engine.
+///
+/// # Errors
+/// It has no such step.
+pub fn pause_at<S: std::str::FromStr<Err = Fail>>(step: Option<&str>) -> Result<Option<S>> {
+    Ok(step.map(str::parse).transpose()?)
 }
 
 /// Shows steps and bytes as a bar, warnings above it.
@@ -347,7 +403,7 @@ fn show(globals: &Globals, plan: &Plan) -> Result<()> {
     output::lines(plan::text(plan).trim_end())
 }
 
-fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
+fn report(globals: &Globals, plan: &Plan, outcome: &Outcome, back: &str) -> Result<()> {
     if globals.json {
         return output::json(&Report {
             plan,
@@ -385,7 +441,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
             outcome.away_ms, outcome.ended
         ))?;
         if outcome.safety.is_some() {
-            output::line(&format!("to take it back: snapback undo {}", plan.job))?;
+            output::line(&format!("to take it back: {back}"))?;
         }
     }
     if let Some(kept) = &outcome.kept {
@@ -393,7 +449,7 @@ fn report(globals: &Globals, plan: &Plan, outcome: &Outcome) -> Result<()> {
             "replaced in {} ms, {} sessions ended; what was live is kept as {kept}",
             outcome.away_ms, outcome.ended
         ))?;
-        output::line(&format!("to take it back: snapback undo {}", plan.job))?;
+        output::line(&format!("to take it back: {back}"))?;
     }
     match outcome.missing.is_empty() {
         true => Ok(()),

@@ -9,10 +9,16 @@ use crate::restore::postgres::survey::Changes;
 
 /// The plan as text.
 pub fn text(plan: &Plan) -> String {
-    let mut lines = match &plan.what {
+    let mut lines = Vec::new();
+    lines.extend(
+        plan.other
+            .iter()
+            .map(|other| format!("Another database: {}", other.what)),
+    );
+    lines.extend(match &plan.what {
         Subject::Backup(backup) => of_backup(backup),
         Subject::File(file) => of_file(file),
-    };
+    });
     match &plan.replaces {
         Some(replaced) => lines.extend(replaces(plan, replaced)),
         None => lines.push(format!("as the new database {} on {}", plan.database, plan.server)),
@@ -79,11 +85,12 @@ fn of_backup(backup: &Backup) -> Vec<String> {
         .map(|label| format!(" \"{label}\""))
         .unwrap_or_default();
     let head = format!(
-        "Restore backup {}{label} of job {} ({}, {}) from PostgreSQL {}:",
+        "Restore backup {}{label} of job {} ({}, {}), made of {}, PostgreSQL {}:",
         backup.id,
         backup.job,
         backup.kind,
         ago(backup.id.time(), Utc::now()),
+        backup.source,
         backup.server_version,
     );
     let facts = format!(

@@ -262,7 +262,7 @@ impl Run<'_> {
         let leader: &Session = self.leader;
         let mut cat = Catalog::new(server, options(self.request));
         let (source, (), ()) = futures_util::try_join!(
-            identity::read(leader, self.dsn),
+            identity::read(leader),
             workers.export(leader),
             cat.read_identities(leader, self.progress)
         )?;

@@ -8,6 +8,7 @@ pub mod dump;
 pub mod foreseen;
 pub mod globals;
 pub mod identity;
+pub mod job_lock;
 pub mod load;
 pub mod options;
 pub mod order;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
+use super::beyond::Beyond;
 use super::changes;
 use super::location::Location;
 use super::needs::Needs;
+use super::other;
 use super::{plan, script};
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
@@ -18,8 +20,10 @@ use crate::archive::script::Script;
 use crate::archive::toc::{DumpId, Entry};
 use crate::engine::postgres::dump;
 use crate::error::{Exit, Fail, Result, exit_of};
+use crate::find::FromOther;
+use crate::find::find;
 use crate::job::{Job, Keys};
-use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Table};
+use crate::manifest::{BackupId, Depth, InPlace, LargeObjects, Manifest, Source, Table};
 use crate::seal::Algorithm;
 use crate::shelf::{Check, Copy, Shelf, Stock};
 use crate::{stored, verify};
@@ -31,8 +35,10 @@ pub enum Origin<'a> {
     Backup {
         /// The job.
         job: &'a Job,
-        /// `latest` or an id.
+        /// `latest`, an id, its beginning, or a label.
         id: &'a str,
+        /// Whether it may be one of another database than the job's.
+        from_other: FromOther<'a>,
     },
     /// A dump that pg_dump or another program made.
     File {
@@ -102,10 +108,15 @@ impl Content {
     /// There is none such, or it cannot be read.
     pub async fn open(origin: &Origin<'_>, keys: &Keys, options: &RestoreOptions) -> Result<Content> {
         let options = Arc::new(options.clone());
+        let shared = Arc::clone(&options);
         let mut content = match origin {
-            Origin::Backup { job, id } => Content::of_backup(job, id, options).await?,
-            Origin::File { place, database } => Content::of_file(place, *database, keys, options).await?,
+            Origin::Backup { job, id, from_other } => Content::of_backup(job, id, *from_other, shared).await?,
+            Origin::File { place, database } => Content::of_file(place, *database, keys, shared).await?,
         };
+        if options.encoding.is_some() && matches!(content.body, Body::Archive(_)) {
+            let message = "--encoding is about plain SQL, and an archive knows its own encoding";
+            return Err(Fail::new(Exit::Usage, message).hint("leave it out").into());
+        }
         content.change()?;
         Ok(content)
     }
@@ -154,11 +165,21 @@ impl Content {
         &self.options
     }
 
-    async fn of_backup(job: &Job, id: &str, options: Arc<RestoreOptions>) -> Result<Content> {
+    async fn of_backup(
+        job: &Job,
+        id: &str,
+        from_other: FromOther<'_>,
+        options: Arc<RestoreOptions>,
+    ) -> Result<Content> {
         let stock = Stock::for_backup(job, id).await?;
         let mut warnings = Vec::new();
         warnings.extend(stock.unreachable.iter().map(|(_, error)| format!("{error:#}")));
-        let mut others = stock.find(id).await?;
+        let found = match find(&stock, job, id, from_other.name()).await {
+            Err(error) if exit_of(&error) == Exit::NotFound => other::elsewhere(job, id, from_other, error).await?,
+            found => found?,
+        };
+        warnings.extend(found.notes);
+        let mut others = found.copies;
         let (copy, reader) = nearest(&mut others, &job.keys, &mut |text| warnings.push(text)).await?;
         let mut dump = job.dump.clone();
         dump.session.spelling.clone_from(&copy.manifest.spelling);
@@ -185,10 +206,16 @@ impl Content {
     ) -> Result<Content> {
         let opened = Body::open(place, database, keys, &options).await;
         let (body, bytes) = opened.with_context(|| format!("reading {place}"))?;
+        let warnings = match &body {
+            Body::Script(script) => script.warnings.clone(),
+            Body::Archive(reader) => Beyond::of_entries(reader.entries())
+                .check(options.allow_server_programs)
+                .with_context(|| format!("reading {place}"))?,
+        };
         Ok(Content {
             body,
             dump: dump::Request::default(),
-            warnings: Vec::new(),
+            warnings,
             named: BTreeSet::new(),
             options,
             keys: keys.clone(),
@@ -238,6 +265,15 @@ impl Content {
     pub fn backup(&self) -> Option<BackupId> {
         match &self.from {
             From::Backup { manifest, .. } => Some(manifest.id),
+            From::File { .. } => None,
+        }
+    }
+
+    /// The database that it was made of, where it is a backup.
+    #[must_use]
+    pub fn source(&self) -> Option<&Source> {
+        match &self.from {
+            From::Backup { manifest, .. } => Some(&manifest.source),
             From::File { .. } => None,
         }
     }
@@ -362,7 +398,7 @@ impl Body {
             let reader = Reader::from_source(source).await?;
             return Ok((Body::Archive(Arc::new(reader)), bytes));
         }
-        let script = Script::open(source).await?;
+        let script = Script::open(source).await?.in_encoding(options.encoding.clone());
         let contents = script::Contents::read(script, database, options).await?;
         Ok((Body::Script(Box::new(contents)), bytes))
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::needs::{Needs, statements_for};
 use super::new_roles::{NewRole, WITHOUT_ROLES};
+use super::other::Other;
 pub use super::subject::{Backup, File, Subject};
 use super::survey::{Changes, Clients, LiveState, Survey};
 use super::watch::Step;
@@ -16,6 +17,9 @@ use crate::sql::quote::Quote;
 /// A restore, planned.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
+    /// That what is restored was made of another database than what it replaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<Other>,
     /// What is restored.
     #[serde(flatten)]
     pub what: Subject,
@@ -218,6 +222,7 @@ impl Plan {
                 .unwrap_or_default(),
         });
         Plan {
+            other: None,
             missing_roles: missing_roles.collect(),
             steps: steps(&what, u64::try_from(live_bytes).unwrap_or(0), live.is_some(), wishes),
             warnings: warnings(survey, &space, wishes),

@@ -2,7 +2,7 @@
 //! the live database is not touched.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
@@ -15,20 +15,16 @@ use super::in_place::Name;
 use super::live::{self, Live};
 use super::lock::{self, Lock};
 use super::marker::{self, Marker, State};
-use super::needs::Needs;
-use super::new_roles::{self, NewRole};
-use super::origin::{Body, Content, Expected, Origin, is_partial};
+use super::origin::{Body, Content, Expected, Origin};
 use super::outcome::Outcome;
-use super::plan::{Goal, Mode, Plan, Wishes};
+use super::plan::{Mode, Plan};
 use super::properties::{self, Place};
 use super::prove::Proof;
-use super::selection::{choose, narrow, provable};
-use super::survey::survey;
+use super::recover;
+use super::selection::{narrow, provable};
 use super::swap::{Aside, Comment, Swap, Unknown, swap};
 use super::target::{READ_WRITE, Target, UNTIMED, quoted, run};
-use super::trial::{self, Trial};
 use super::watch::{Step, Watch};
-use super::{changes, in_place, pooled, recover};
 use crate::archive::options::RestoreOptions;
 use crate::archive::toc::Entry;
 use crate::backup;
@@ -36,6 +32,7 @@ use crate::clock::Clock;
 use crate::engine::postgres::connect;
 use crate::engine::postgres::load::missing::{Missing, Tolerance};
 use crate::error::{Exit, Fail, Result};
+use crate::find::FromOther;
 use crate::job::Job;
 use crate::manifest::{BackupId, InPlace, Kind};
 use crate::shelf::Shelf;
@@ -58,6 +55,10 @@ pub struct Request<'a> {
     pub safety: bool,
     /// Whether an older server is tried.
     pub force: bool,
+    /// Whether it may be a backup of another database.
+    pub from_other: FromOther<'a>,
+    /// How long it waits for a run of the job that is under way.
+    pub wait: Duration,
     /// The failures that it goes past.
     pub tolerance: Tolerance,
     /// Whether what is live is replaced also where something of the backup is missing.
@@ -85,13 +86,13 @@ pub struct Prepared<'a> {
     /// Whether what is left out was selected by name or kind, and not something that all of it can do without.
     pub(super) part: bool,
     /// Whether roles of the dump become one, and what one granted to the other is gone.
-    merged: bool,
+    pub(super) merged: bool,
     /// Tables that were not there before the restore in place that is taken back.
     pub(super) new_tables: BTreeSet<Name>,
     /// What it went on without, also where it failed for that.
     pub missing: Vec<Missing>,
     /// Taken while the safety snapshot is.
-    safety: Mutex<()>,
+    pub(super) safety: Mutex<()>,
 }
 
 /// The database that is being made.
@@ -111,136 +112,6 @@ struct Alone {
 }
 
 impl<'a> Prepared<'a> {
-    /// Reads what is to be restored and the server, and plans.
-    ///
-    /// # Errors
-    /// There is no such backup or file, it cannot be read, or the server cannot be reached. What is in the way of
-    /// the restore itself is in the plan.
-    pub async fn new(mut request: Request<'a>) -> Result<Prepared<'a>> {
-        let mut content = Content::open(&request.origin, &request.job.keys, &request.options).await?;
-        let warnings = content.warnings.clone();
-        let new_tables = match request.back {
-            true => in_place::take_back(&content, &mut request.options),
-            false => BTreeSet::new(),
-        };
-        let dsn = request.job.source.dsn()?;
-        let database = match request.mode {
-            Mode::New(name) => name.to_owned(),
-            Mode::Swap | Mode::InPlace => dsn.database.clone(),
-        };
-        let target = Target::new(dsn);
-        let part = request.options.is_part();
-        let mut chosen = choose(&content, &request.options, &new_tables)?;
-        let mut needs = match &chosen {
-            Some(chosen) => Needs::of(chosen),
-            None => content.needs(),
-        };
-        if let Some(role) = &request.options.role {
-            needs.add_owner(role);
-        }
-        let client = match request.mode {
-            Mode::InPlace => target.session(&database).await?,
-            Mode::Swap | Mode::New(_) => target.outside(&database).await?,
-        };
-        pooled::refuse(&target, &client).await?;
-        // No entry names it.
-        if chosen.is_none() {
-            needs.roles.extend(content.public_owner().map(str::to_owned));
-        }
-        if request.mode != Mode::InPlace && !live::names(&client).await?.contains(&database) {
-            let entries = chosen.as_deref().unwrap_or(content.entries());
-            needs.add(Archived::find(entries)?.needs());
-        }
-        let mut survey = survey(&target, &client, &database, &needs).await?;
-        let globals = content.globals().await;
-        let missing = &mut survey.missing.roles;
-        if request.options.no_privileges && !request.create_roles {
-            // A policy for a role that is not there is for nobody.
-            let spared = needs.spare(missing);
-            missing.retain(|role| !spared.contains(role));
-            request.options.without_roles = spared;
-            if !request.options.without_roles.is_empty() {
-                content.leave_out_roles(&request.options.without_roles)?;
-                chosen = choose(&content, &request.options, &new_tables)?;
-            }
-        }
-        let mut new_roles: Vec<NewRole> = Vec::new();
-        if request.create_roles {
-            new_roles = new_roles::plan(&client, missing, globals.as_deref(), survey.major).await?;
-            missing.clear();
-        }
-        let goal = Goal {
-            job: &request.job.name,
-            server: &target.to_string(),
-            database: &database,
-            needs: &needs,
-            wishes: Wishes {
-                mode: request.mode,
-                safety: request.safety,
-                force: request.force,
-                keep_going: request.tolerance.keep_going,
-            },
-        };
-        let mut plan = Plan::new(content.describe(), globals.as_deref(), &goal, &survey);
-        plan.warnings.extend(warnings);
-        plan.warnings.extend(content.warned());
-        plan.tolerate(request.tolerance, request.accept_missing, content.entries());
-        plan.part = part;
-        plan.changes = changes::told(&request.options);
-        plan.obstacles
-            .extend(changes::unknown_roles(&request.options, &content.named));
-        plan.create_roles(new_roles, &survey);
-        match request.mode {
-            Mode::InPlace => {
-                plan.obstacles
-                    .extend(in_place::event_triggers::at_login(&client).await?);
-                match chosen.as_ref().filter(|_| part) {
-                    None => plan
-                        .obstacles
-                        .extend(in_place::survey::obstacles(&client, survey.live.as_ref(), content.entries()).await?),
-                    Some(chosen) => {
-                        let dsn = target.dsn(&database);
-                        let tables = in_place::Tables::of(chosen, content.entries(), &new_tables, &request.options);
-                        in_place::survey::tables(&dsn, chosen, &tables, content.entries(), &new_tables, &mut plan)
-                            .await?;
-                    }
-                }
-                plan.obstacles.extend(in_place::survey::refused(&content, request.job));
-            }
-            Mode::Swap if is_partial(request.job) => plan.warnings.push(PARTIAL.to_owned()),
-            Mode::Swap | Mode::New(_) => {}
-        }
-        if request.mode != Mode::InPlace && plan.obstacles.is_empty() {
-            let trial = Trial {
-                target: &target,
-                database: &database,
-                live: survey.live.as_ref().map(|live| &live.database),
-                entries: chosen.as_deref().unwrap_or(content.entries()),
-                needs: &needs,
-                options: &request.options,
-                now: request.clock.now(),
-            };
-            plan.refused_extensions(
-                &trial::refused(&trial).await?,
-                request.mode,
-                request.tolerance.keep_going,
-            );
-        }
-        Ok(Prepared {
-            merged: request.options.role_map.merges(&content.named),
-            request,
-            plan,
-            target,
-            database,
-            content,
-            chosen,
-            part,
-            new_tables,
-            missing: Vec::new(),
-            safety: Mutex::new(()),
-        })
-    }
-
     fn is_new(&self) -> bool {
         matches!(self.request.mode, Mode::New(_))
     }
@@ -271,7 +142,10 @@ impl<'a> Prepared<'a> {
             let expected = self.check().await?;
             let safety = match &alone.live {
                 // It hears itself that it is cancelled, and clears away what it began.
-                Some(_) if !self.is_new() => self.back_up(None).await?,
+                Some(_) if !self.is_new() => {
+                    self.await_turn().await?;
+                    self.back_up(None).await?
+                }
                 _ => None,
             };
             let taken = live::names(&alone.client).await?;
@@ -539,10 +413,6 @@ async fn set_event_triggers(client: &Client, database: &str, how: &str) -> Resul
     }
     run(client, &format!("ALTER DATABASE {} {how}", quoted(database))).await
 }
-
-/// Of a swap, when the backups of the job lack some of the database.
-const PARTIAL: &str = "this job backs up only a part of the database: what is not in the backup will only be in the database \
-    that is kept";
 
 /// Does `work` unless it is cancelled meanwhile.
 pub(super) async fn unless<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 
+use super::beyond::Beyond;
 use super::needs::Needs;
 use super::prove::Proof;
 use super::target::{Target, UNTIMED, quoted, run};
+use super::text::Text;
 use crate::archive::options::RestoreOptions;
 use crate::archive::script::{Adapted, Kind, Piece, Purpose, Script, Statement, roles};
 use crate::archive::toc::{Entry, Section};
@@ -29,6 +31,8 @@ pub struct Contents {
     pub mapped: BTreeSet<String>,
     /// Its statements about roles and tablespaces, which are not run.
     pub globals: String,
+    /// What a person should know of it.
+    pub warnings: Vec<String>,
     /// Version of the server that it was made on; empty where it does not say.
     pub server_version: String,
     /// Tables that rows are loaded into.
@@ -54,6 +58,9 @@ struct Survey {
     server_version: String,
     /// Dumps that begin in it, and those that end.
     dumps: (u64, u64),
+    /// What it reaches beyond its databases, by database.
+    beyond: BTreeMap<Option<String>, Beyond>,
+    text: Text,
 }
 
 /// What is of one database.
@@ -80,6 +87,9 @@ impl Contents {
     pub async fn read(script: Script, wanted: Option<&str>, options: &Arc<RestoreOptions>) -> Result<Contents> {
         let survey = Survey::of(&script, options).await?;
         let section = survey.choose(wanted)?;
+        let beyond = survey.beyond.get(&section).cloned().unwrap_or_default();
+        let mut warnings = beyond.check(options.allow_server_programs)?;
+        warnings.extend(survey.text.warning());
         let entries = survey.entries(section.as_deref());
         let (mut parts, of_pg_dump) = (survey.parts, survey.dumps.0 > 0);
         let part = parts.remove(&section).unwrap_or_default();
@@ -94,6 +104,7 @@ impl Contents {
             needs: part.needs,
             mapped: survey.mapped,
             globals: survey.globals,
+            warnings,
             server_version: survey.server_version,
             tables: part.rows.len(),
             rows: part.copied + part.rows.values().sum::<u64>(),
@@ -184,10 +195,19 @@ impl Survey {
             match piece {
                 Piece::Comment(text) => survey.comment(&text),
                 Piece::Connect(name) => database = Some(name),
-                Piece::Statement(statement, kind) => survey.statement(&database, &statement, kind),
-                Piece::Rows(text, rows) => survey.rows(&database, text.len() as u64, rows),
+                Piece::Statement(statement, kind) => {
+                    survey.text.statement(&statement, reading.encoding())?;
+                    let beyond = survey.beyond.entry(database.clone()).or_default();
+                    beyond.statement(&statement, &kind);
+                    survey.statement(&database, &statement, kind);
+                }
+                Piece::Rows(text, rows) => {
+                    survey.text.rows(&text, reading.encoding(), reading.line())?;
+                    survey.rows(&database, text.len() as u64, rows);
+                }
+                Piece::Prints(line, what) => survey.beyond.entry(database.clone()).or_default().prints(&what, line),
                 Piece::LeftOut(_) => survey.parts.entry(database.clone()).or_default().statements += 1,
-                Piece::EndOfRows => {}
+                Piece::EndOfRows => survey.text.end_of_rows(),
             }
         }
         survey.mapped.clone_from(reading.mapped());

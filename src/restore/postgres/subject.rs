@@ -3,7 +3,7 @@
 use chrono::NaiveDateTime;
 use serde::Serialize;
 
-use crate::manifest::{BackupId, Kind, Manifest};
+use crate::manifest::{BackupId, Kind, Manifest, Source};
 
 /// What is restored; in JSON under the name of its kind.
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +54,8 @@ pub struct Backup {
     pub rows: u64,
     pub data_bytes: u64,
     pub server_version: String,
+    /// The database that it was made of.
+    pub source: Source,
     /// The newest check that it passed.
     pub verified: Option<String>,
 }
@@ -72,6 +74,7 @@ impl Backup {
             rows: manifest.rows(),
             data_bytes: manifest.data_bytes(),
             server_version: manifest.source.server_version.clone(),
+            source: manifest.source.clone(),
             verified: manifest
                 .verified
                 .last()

@@ -81,7 +81,7 @@ async fn in_place(
     let (Ok(summaries), Ok(session)) = (summaries(job, since).await, connect(&dsn).await) else {
         return Ok(None);
     };
-    let here = identity::read(&session, &dsn).await?;
+    let here = identity::read(&session).await?;
     let mut taken: Vec<(BackupId, u64)> = summaries
         .iter()
         .filter(|it| it.source.same_database(&here) && since.is_none_or(|since| it.started > since))

@@ -207,7 +207,7 @@ fn no_restore_starts_without_its_safety_snapshot() {
     {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let failed = site.run(&["restore", "app", "--yes"]).code(BUSY);
+    let failed = site.run(&["restore", "app", "--yes", "--wait", "0"]).code(BUSY);
     assert!(
         failed.stderr.contains("the safety snapshot failed"),
         "{}",

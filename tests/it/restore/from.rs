@@ -242,7 +242,6 @@ fn a_script_is_read_before_anything_is_done() {
         (cut("20\t{20}").into_bytes(), DAMAGED, "the rows after the COPY in line"),
         (cut("SELECT 3;").into_bytes(), DAMAGED, "has no end"),
         (zipped[..zipped.len() - 20].to_vec(), DAMAGED, "ends too early"),
-        (gzip(&server.pg_dump("app", &["-Fc"])), DAMAGED, "compressed archive"),
         (
             b"SELECT 1;\n\\i other.sql\n".to_vec(),
             USAGE,

@@ -5,6 +5,7 @@ mod encodings;
 mod event_triggers;
 mod extensions;
 mod failures;
+mod foreign;
 mod foreign_roles;
 mod from;
 mod in_place;

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 pub struct SmallDisk {
     /// Lives in the namespace and does nothing; others reach the disk through it.
     holder: Child,
+    folder: PathBuf,
     path: PathBuf,
 }
 
@@ -31,7 +32,23 @@ impl SmallDisk {
             .unwrap();
         assert_eq!(said, "mounted\n", "a tmpfs in a user namespace cannot be had");
         let path = format!("/proc/{}/root{}", holder.id(), folder.display()).into();
-        SmallDisk { holder, path }
+        SmallDisk {
+            holder,
+            folder: folder.to_owned(),
+            path,
+        }
+    }
+
+    /// A program that sees the disk under the name of the folder that it is mounted over, which it runs in.
+    pub fn inside(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--user", "--mount", "--preserve-credentials", "--target"])
+            .arg(self.holder.id().to_string())
+            .args(["sh", "-c", "cd \"$1\" && shift && exec \"$@\"", "sh"])
+            .arg(&self.folder)
+            .arg(program);
+        command
     }
 
     /// Where it is for those outside of the namespace.

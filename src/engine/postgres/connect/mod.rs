@@ -352,6 +352,12 @@ pub struct Canceller {
 }
 
 impl Canceller {
+    /// The server that the session is on.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Asks the server to cancel. It answers nothing: what was cancelled fails on its own connection.
     ///
     /// # Errors

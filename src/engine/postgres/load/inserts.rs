@@ -1,8 +1,8 @@
 //! Rows that an archive has as INSERT statements, as `pg_dump --inserts` writes them.
 
-use crate::archive::script::{Piece, Reading};
+use crate::archive::script::{Piece, Reading, of_insert};
 use crate::archive::toc::Entry;
-use crate::error::Result;
+use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
 
 use super::session::Loader;
@@ -17,9 +17,13 @@ impl Loader {
         let mut reading = Reading::of_entry(rows, entries);
         let mut batch = Vec::new();
         while let Some(piece) = reading.next().await? {
-            let Piece::Statement(statement, _) = piece else {
+            let Piece::Statement(statement, kind) = piece else {
                 continue;
             };
+            if let Some(why) = of_insert(&statement, &kind) {
+                let message = format!("line {} of the rows of {}: {why}", statement.line, entry.tag);
+                return Err(Fail::new(Exit::Damaged, message).into());
+            }
             if batch.len() + statement.text.len() > BATCH_BYTES {
                 self.send(&batch).await?;
                 batch.clear();

@@ -17,7 +17,7 @@ use super::missing::{Failed, Missing, SKIPPED, Tolerance, is_refused, why};
 use super::rows::probe;
 use super::session::{SETTINGS, code, index_settings};
 use crate::archive::options::RestoreOptions;
-use crate::archive::script::{Adapted, Kind, Piece, Script, Statement};
+use crate::archive::script::{Adapted, CopyOptions, Kind, Piece, Script, Statement};
 use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::error::{Exit, Fail, Result};
@@ -93,7 +93,7 @@ impl ScriptLoad {
                 }
                 Piece::LeftOut(_) => session.loaded.left_out += 1,
                 Piece::Connect(_) => session.begin_again().await?,
-                Piece::Comment(_) | Piece::Rows(..) | Piece::EndOfRows => {}
+                Piece::Comment(_) | Piece::Rows(..) | Piece::EndOfRows | Piece::Prints(..) => {}
             }
         }
         session.flush().await?;
@@ -109,7 +109,7 @@ fn room_of(piece: &Piece) -> u32 {
     let bytes = match piece {
         Piece::Statement(statement, _) => statement.text.len(),
         Piece::Rows(text, _) => text.len(),
-        Piece::Comment(_) | Piece::Connect(_) | Piece::LeftOut(_) | Piece::EndOfRows => 0,
+        Piece::Comment(_) | Piece::Connect(_) | Piece::LeftOut(_) | Piece::EndOfRows | Piece::Prints(..) => 0,
     };
     u32::try_from(bytes / ROOM_UNIT).unwrap_or(ROOM).min(ROOM)
 }
@@ -147,7 +147,7 @@ async fn pump(
 fn is_run(piece: &Piece) -> bool {
     !matches!(
         piece,
-        Piece::Comment(_) | Piece::Statement(_, Kind::Cluster | Kind::Database(_))
+        Piece::Comment(_) | Piece::Prints(..) | Piece::Statement(_, Kind::Cluster | Kind::Database(_))
     )
 }
 
@@ -470,9 +470,10 @@ impl Session {
             self.client.batch_execute(&probe).await?;
         }
         let copy = sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+        let options = CopyOptions::of(copy).context("it is no COPY from stdin")?;
         let copy = match self.encoding.name.as_str() {
             "UTF8" => copy.to_owned(),
-            name => format!("{copy} WITH (ENCODING '{}')", name.replace('\'', "''")),
+            name => options.with_encoding(copy, name),
         };
         let sink = self.client.copy_in::<_, Bytes>(&copy).await?;
         tokio::pin!(sink);
@@ -484,7 +485,8 @@ impl Session {
         }
         *ended = true;
         let rows = sink.finish().await?;
-        if rows == sent {
+        // With options a row may be several lines, or a line no row.
+        if rows == sent || !options.none {
             return Ok(rows);
         }
         let message = format!("the server took {rows} rows of {sent}");

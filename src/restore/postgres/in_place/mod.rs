@@ -80,6 +80,8 @@ impl Prepared<'_> {
         };
         let begun_with = unless(&cancel, begin).await;
         let (lock, expected, session) = begun_with.map_err(|error| explain(error, "nothing was changed"))?;
+        // Before writers are kept out: they shall not wait for a backup.
+        self.await_turn().await?;
         let replaced = self.until(self.replace(&session, &expected, &lock)).await;
         let replaced = replaced.and_then(|it| self.went_without(it.missing.clone()).map(|()| it));
         let replaced = match replaced {

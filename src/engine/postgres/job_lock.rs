@@ -4,18 +4,21 @@
 //! connections between transactions, a lock of the session would stay behind, and bar all later runs. The
 //! transaction has no snapshot, so it keeps nothing from being vacuumed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::engine::postgres::connect::{self, Dsn};
-use crate::engine::postgres::identity;
-use crate::engine::postgres::session::{NEVER_TIMED_OUT, Query, Session};
-use crate::error::{Exit, Fail, Result};
+use super::connect::{self, Dsn};
+use super::identity;
+use super::session::{NEVER_TIMED_OUT, Query, Session};
+use crate::error::{Exit, Fail, Result, exit_of};
 use crate::manifest::Source;
 
 /// First half of the lock's key: the bytes `SBJB`.
 const CLASS: i32 = 0x5342_4A42;
+
+/// How often it is tried again by those who wait.
+const POLL: Duration = Duration::from_secs(1);
 
 /// How long a server may take to release it: it ends with the session anyway.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,8 +52,33 @@ impl JobLock {
                     .into(),
             );
         }
-        let source = identity::read(&session, dsn).await?;
+        let source = identity::read(&session).await?;
         Ok(JobLock { session, source })
+    }
+
+    /// Waits until no run of `job` is under way, at most for `limit`; `tell` hears once who is in the way.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or ([`Exit::Busy`]) the run goes on.
+    pub async fn wait(dsn: &Dsn, job: &str, limit: Duration, tell: &(dyn Fn(String) + Send + Sync)) -> Result<()> {
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            match JobLock::take(dsn, job).await {
+                Ok(lock) => {
+                    lock.release().await;
+                    return Ok(());
+                }
+                Err(error) if exit_of(&error) == Exit::Busy && begun.elapsed() < limit => {
+                    if !told {
+                        tell(format!("{error:#}: waiting until it has ended, for {limit:?} at most"));
+                        told = true;
+                    }
+                    tokio::time::sleep(POLL.min(limit.saturating_sub(begun.elapsed()))).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Lets go of the lock: when this returns, the next run can take it. Left to itself a server notices that a client is

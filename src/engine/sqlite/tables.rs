@@ -1,0 +1,264 @@
+//! The definitions in a database, and the rows of its tables: counted and hashed.
+//!
+//! The hash of a row is over its values, each with its type and its length, so that no two different rows are alike; that
+//! of a table is the sum of them, so the order of rows counts for nothing. The number of a row (rowid) is part of it only
+//! where it is a column: elsewhere SQLite may change it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::failure::is_damage;
+use crate::manifest::Table;
+use crate::row_hash::RowHash;
+
+/// The schema that tables of the file itself are in.
+pub const MAIN: &str = "main";
+
+/// What `sqlite_schema` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Definitions {
+    /// SHA-256 (hex) of all of them.
+    pub hash: String,
+    /// How many there are of each type.
+    pub entries: BTreeMap<String, u64>,
+    /// The tables that have rows of their own.
+    pub tables: Vec<String>,
+    /// Virtual tables, and the module of each: their rows are in tables of their own.
+    pub virtual_tables: Vec<(String, String)>,
+}
+
+/// Reads the definitions.
+///
+/// # Errors
+/// SQLite's.
+pub fn definitions(open: &Connection) -> rusqlite::Result<Definitions> {
+    let mut found = Definitions::default();
+    let mut hash = Sha256::new();
+    let mut statement = open.prepare(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name COLLATE BINARY, tbl_name COLLATE BINARY",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        for column in 0..4 {
+            let text = match row.get_ref(column)? {
+                ValueRef::Text(text) | ValueRef::Blob(text) => text,
+                _ => b"",
+            };
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        let text = |column| row.get::<_, Option<String>>(column).ok().flatten().unwrap_or_default();
+        let (mut kind, name) = (text(0).to_ascii_uppercase(), text(1));
+        if kind == "TABLE" {
+            match module(&text(3)) {
+                Some(module) => {
+                    "VIRTUAL TABLE".clone_into(&mut kind);
+                    found.virtual_tables.push((name, module));
+                }
+                None => found.tables.push(name),
+            }
+        }
+        *found.entries.entry(kind).or_default() += 1;
+    }
+    found.hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(found)
+}
+
+/// The module of `CREATE VIRTUAL TABLE … USING module(…)`; nothing of another statement. SQLite keeps the words of such a
+/// statement in this form.
+fn module(sql: &str) -> Option<String> {
+    const BEGIN: &str = "CREATE VIRTUAL TABLE";
+    let begins = sql
+        .get(..BEGIN.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(BEGIN));
+    if !begins {
+        return None;
+    }
+    let using = sql
+        .to_ascii_uppercase()
+        .find("USING")
+        .map_or(sql.len(), |at| at + "USING".len());
+    let rest = sql.get(using..).unwrap_or_default().trim_start();
+    let end = rest
+        .find(|c: char| c == '(' || c.is_whitespace() || c == ';')
+        .unwrap_or(rest.len());
+    Some(rest[..end].trim_matches(['"', '`', '[', ']']).to_owned())
+}
+
+/// Which modules there are here.
+///
+/// # Errors
+/// SQLite's.
+pub fn modules(open: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = open.prepare("SELECT name FROM pragma_module_list")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Why the rows of a table could not be read.
+pub enum Unread {
+    /// The file is damaged.
+    Damaged(String),
+    /// Something that the table needs is not here: a function, a collation.
+    NotProvable(String),
+    /// Anything else, which ends the run.
+    Failed(rusqlite::Error),
+}
+
+/// Counts and hashes the rows of one table.
+///
+/// # Errors
+/// They cannot be read.
+pub fn table(open: &Connection, name: &str) -> Result<Table, Unread> {
+    hash(open, name).map_err(|error| match error {
+        error if is_damage(&error) => Unread::Damaged(format!("the rows of {name} cannot be read: {error}")),
+        error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+            Unread::NotProvable(format!("{name}: {error}"))
+        }
+        rusqlite::Error::SqlInputError { msg, .. } => Unread::NotProvable(format!("{name}: {msg}")),
+        error => Unread::Failed(error),
+    })
+}
+
+fn hash(open: &Connection, name: &str) -> rusqlite::Result<Table> {
+    let columns = columns(open, name)?;
+    let list = columns.join(", ");
+    // An index may have less than the table in a damaged file: what counts is the table.
+    let mut statement = open.prepare(&format!("SELECT {list} FROM main.{} NOT INDEXED", quoted(name)))?;
+    let mut sum = RowHash::default();
+    let mut hasher = Xxh3::new();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        hasher.reset();
+        let mut bytes = 0;
+        for column in 0..columns.len() {
+            bytes += value(&mut hasher, row.get_ref(column)?);
+        }
+        sum.add_row(bytes, hasher.digest128());
+    }
+    Ok(Table {
+        schema: MAIN.to_owned(),
+        name: name.to_owned(),
+        partition_of: None,
+        rows: sum.rows,
+        bytes: sum.bytes,
+        hash: sum.hash(),
+    })
+}
+
+/// The columns that are stored: values that are computed when they are read follow from the others.
+fn columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden IN (0, 3) ORDER BY cid")?;
+    let names = statement.query_map([table], |row| row.get::<_, String>(0))?;
+    names.map(|name| Ok(quoted(&name?))).collect()
+}
+
+/// A name in a statement.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Takes in a value, with its type and its length; returns how many bytes it has.
+fn value(hasher: &mut Xxh3, value: ValueRef<'_>) -> u64 {
+    let framed = |hasher: &mut Xxh3, kind: u8, bytes: &[u8]| {
+        let length = bytes.len() as u64;
+        let mut frame = [kind; 9];
+        frame[1..].copy_from_slice(&length.to_le_bytes());
+        hasher.update(&frame);
+        hasher.update(bytes);
+        length
+    };
+    match value {
+        ValueRef::Null => framed(hasher, 0, b""),
+        ValueRef::Integer(number) => framed(hasher, 1, &number.to_le_bytes()),
+        ValueRef::Real(number) => framed(hasher, 2, &number.to_bits().to_le_bytes()),
+        ValueRef::Text(text) => framed(hasher, 3, text),
+        ValueRef::Blob(bytes) => framed(hasher, 4, bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(sql: &str) -> Connection {
+        let open = Connection::open_in_memory().unwrap();
+        open.execute_batch(sql).unwrap();
+        open
+    }
+
+    fn hashed(sql: &str) -> (u64, String) {
+        let table = table(&of(sql), "t").unwrap_or_else(|_| panic!("{sql}"));
+        (table.rows, table.hash)
+    }
+
+    #[test]
+    fn order_and_rowid_do_not_count_but_values_and_their_types_do() {
+        let make = "CREATE TABLE t (a, b);";
+        let same = [
+            "INSERT INTO t VALUES (1, 'x'), (2, NULL)",
+            "INSERT INTO t VALUES (2, NULL), (1, 'x')",
+            "INSERT INTO t (rowid, a, b) VALUES (9, 2, NULL), (7, 1, 'x')",
+        ];
+        let hashes = same.map(|sql| hashed(&format!("{make}{sql}")));
+        assert!(
+            hashes.iter().all(|hash| *hash == hashes[0] && hash.0 == 2),
+            "{hashes:?}"
+        );
+        let others = [
+            "INSERT INTO t VALUES (1, 'x'), (2, '')",
+            "INSERT INTO t VALUES ('1', 'x'), (2, NULL)",
+            "INSERT INTO t VALUES (1.0, x'78'), (2, NULL)",
+            "INSERT INTO t VALUES ('x', 1), (NULL, 2)",
+            "INSERT INTO t VALUES (1, 'x'), (2, NULL), (2, NULL)",
+        ];
+        for sql in others {
+            assert_ne!(hashed(&format!("{make}{sql}")), hashes[0], "{sql}");
+        }
+        assert_ne!(
+            hashed("CREATE TABLE t (a, b); INSERT INTO t VALUES ('ab', 'c')"),
+            hashed("CREATE TABLE t (a, b); INSERT INTO t VALUES ('a', 'bc')")
+        );
+        assert_ne!(
+            hashed("CREATE TABLE t (id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 'x')"),
+            hashed("CREATE TABLE t (id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (2, 'x')")
+        );
+    }
+
+    #[test]
+    fn every_kind_of_table_is_read_and_odd_names_are_no_trouble() {
+        let open = of(
+            "CREATE TABLE \"odd \"\" name\" (\"a \"\" b\" TEXT PRIMARY KEY, n INT GENERATED ALWAYS AS (length(\"a \"\" b\")) STORED, \
+                 v INT GENERATED ALWAYS AS (n * 2) VIRTUAL) WITHOUT ROWID;
+             INSERT INTO \"odd \"\" name\" (\"a \"\" b\") VALUES ('one'), ('two');
+             CREATE TABLE s (a INTEGER, b ANY) STRICT;
+             CREATE VIRTUAL TABLE f USING fts5(body);
+             INSERT INTO f VALUES ('words to find');
+             CREATE VIEW w AS SELECT 1; CREATE INDEX i ON s (a);",
+        );
+        let found = definitions(&open).unwrap();
+        assert_eq!(found.virtual_tables, [("f".to_owned(), "fts5".to_owned())]);
+        assert_eq!(found.entries["VIRTUAL TABLE"], 1);
+        assert_eq!(found.entries["VIEW"], 1);
+        assert!(found.tables.contains(&"f_content".to_owned()));
+        for name in &found.tables {
+            assert!(table(&open, name).is_ok(), "{name}");
+        }
+        assert_eq!(table(&open, "odd \" name").unwrap_or_else(|_| panic!()).rows, 2);
+        assert!(modules(&open).unwrap().contains(&"fts5".to_owned()));
+    }
+
+    #[test]
+    fn the_hash_of_definitions_is_theirs_alone() {
+        let one = definitions(&of("CREATE TABLE a (x); CREATE TABLE b (y)")).unwrap();
+        let same = definitions(&of("CREATE TABLE b (y); CREATE TABLE a (x); INSERT INTO a VALUES (1)")).unwrap();
+        let other = definitions(&of("CREATE TABLE a (x); CREATE TABLE b (z)")).unwrap();
+        assert_eq!(one.hash, same.hash);
+        assert_ne!(one.hash, other.hash);
+    }
+}

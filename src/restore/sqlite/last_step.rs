@@ -1,0 +1,130 @@
+//! The last step of a restore: a file becomes what was proven. It is the old one or the new one, whatever happens.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+
+use super::origin::Proven;
+use super::plan::beside;
+use super::watch::{Event, Watch};
+use crate::engine::sqlite::failure::folder;
+use crate::engine::sqlite::lock::JobLock;
+use crate::engine::sqlite::put_tables::Tables;
+use crate::engine::sqlite::scratch::Scratch;
+use crate::engine::sqlite::{open, put};
+use crate::error::Result;
+
+/// What it takes.
+pub(super) struct LastStep {
+    /// The file.
+    pub path: PathBuf,
+    /// Mode, owner and group of a new one.
+    pub rights: Option<(u32, u32, u32)>,
+    /// When it is.
+    pub at: DateTime<Utc>,
+    /// It becomes a new file.
+    pub is_new: bool,
+    /// What is there is no database any more.
+    pub is_broken: bool,
+    /// The job.
+    pub job: String,
+    /// How long the locks of others are waited for.
+    pub wait: Duration,
+    /// The only tables that are put; none of all.
+    pub names: Vec<String>,
+    /// Whether it takes a restore back.
+    pub back: bool,
+}
+
+impl LastStep {
+    /// Does it. Blocks: not for async tasks. Returns for how long nobody else could write, and where a file that was no database
+    /// any more was set aside.
+    pub fn run(&self, proven: Proven, watch: &Watch) -> Result<(Duration, Option<PathBuf>)> {
+        let path = &self.path;
+        if self.is_new || !path.exists() {
+            let new = self.new_file(proven)?;
+            // A log that lies there is of a database that is gone: SQLite would take it for one of the new file.
+            let aside = set_aside(path, self.at, &["-wal", "-shm", "-journal"])?;
+            new.become_new(path)?;
+            return Ok((Duration::ZERO, aside));
+        }
+        if self.is_broken {
+            let new = self.new_file(proven)?;
+            let aside = set_aside(path, self.at, &["-wal", "-shm", "-journal", ""])?;
+            new.become_new(path)?;
+            return Ok((Duration::ZERO, aside));
+        }
+        let _lock = match open::find(path) {
+            Ok(found) => Some(JobLock::take(&found, &self.job)?),
+            // An empty file is no database yet.
+            Err(_) => None,
+        };
+        let away = match self.names.is_empty() {
+            false => self.tables(&proven).into_live(path, self.wait)?,
+            true => {
+                let total = std::fs::metadata(proven.scratch.path()).map_or(0, |file| file.len());
+                watch.tell(Event::Total(total));
+                put::into_live(proven.scratch.path(), path, self.wait, &|bytes| {
+                    watch.tell(Event::Done(bytes))
+                })?
+            }
+        };
+        Ok((away, None))
+    }
+
+    fn tables<'a>(&'a self, proven: &'a Proven) -> Tables<'a> {
+        Tables {
+            from: proven.scratch.path(),
+            names: &self.names,
+            wanted: proven.tables(),
+            drop_missing: self.back,
+        }
+    }
+
+    /// The file that takes the name.
+    fn new_file(&self, proven: Proven) -> Result<Scratch> {
+        let new = match self.names.is_empty() {
+            true => proven.scratch,
+            false => {
+                let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+                let new = Scratch::create(folder(&self.path), &name)?;
+                self.tables(&proven).into_new(new.path(), &proven.contents.facts)?;
+                new
+            }
+        };
+        set_rights(&new, self.rights);
+        Ok(new)
+    }
+}
+
+/// Gives a new file the rights that the one had that was backed up, as far as this process may.
+fn set_rights(scratch: &Scratch, rights: Option<(u32, u32, u32)>) {
+    let (mode, owner) = match rights {
+        Some((mode, uid, gid)) => (mode, Some((uid, gid))),
+        None => (0o644, None),
+    };
+    if let Some((uid, gid)) = owner {
+        // Only root may give files away, and for others it is theirs.
+        let _ = std::os::unix::fs::fchown(scratch.file(), Some(uid), Some(gid));
+    }
+    if let Err(error) = scratch.file().set_permissions(std::fs::Permissions::from_mode(mode)) {
+        tracing::warn!("the new file is readable by nobody else: {error}");
+    }
+}
+
+/// Renames what lies at `path` with each of `endings`, the database itself last.
+fn set_aside(path: &Path, at: DateTime<Utc>, endings: &[&str]) -> Result<Option<PathBuf>> {
+    let aside = beside(path, &format!(".before-{}", at.format("%Y%m%dT%H%M%SZ")));
+    let mut moved = None;
+    for ending in endings {
+        let (from, to) = (beside(path, ending), beside(&aside, ending));
+        if from.exists() {
+            std::fs::rename(&from, &to).with_context(|| format!("setting {} aside", from.display()))?;
+            moved = Some(aside.clone());
+        }
+    }
+    Ok(moved)
+}
