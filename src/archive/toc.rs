@@ -107,6 +107,13 @@ impl Entry {
     }
 }
 
+/// The encoding that an archive says it is in.
+#[must_use]
+pub fn encoding(entries: &[Entry]) -> Option<&str> {
+    let entry = entries.iter().find(|entry| entry.desc == "ENCODING")?;
+    entry.defn.split('\'').nth(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

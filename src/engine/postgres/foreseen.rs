@@ -34,6 +34,16 @@ WHERE (t.relkind IN ('r', 'v', 'm', 'f', 'p') AND NOT CASE WHEN u.part > 0
     OR (f.oid IS NOT NULL AND NOT pg_catalog.has_function_privilege(u.reader, f.oid, 'EXECUTE'))
 GROUP BY u.matview ORDER BY 1";
 
+/// Views of themselves, which `CREATE OR REPLACE VIEW` can make. Before 16 each view seems to depend on itself; there only
+/// its columns tell.
+const OF_ITSELF: &str = "\
+SELECT DISTINCT r.ev_class::pg_catalog.regclass::pg_catalog.text AS view
+FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class AND c.relkind = 'v'
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = r.ev_class AND d.deptype = 'n'
+WHERE r.ev_type = '1' AND (d.refobjsubid > 0 OR pg_catalog.current_setting('server_version_num')::int4 >= 160000)
+ORDER BY 1";
+
 /// Extensions that can be created in one database only, the one that a setting names.
 const ONE_DATABASE: &str = "\
 SELECT e.extname AS extension, s.name AS setting FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_settings s
@@ -66,7 +76,7 @@ WHERE v.superuser AND NOT v.trusted ORDER BY 1, 2";
 /// # Errors
 /// The server does not answer.
 pub async fn read(session: &Session) -> Result<Vec<String>> {
-    let queries = [UNREADABLE, ONE_DATABASE, GONE, NOT_OURS].map(Query::new);
+    let queries = [UNREADABLE, ONE_DATABASE, GONE, NOT_OURS, OF_ITSELF].map(Query::new);
     let mut all = Vec::new();
     for row in session.rows(&queries[0]).await? {
         all.push(format!(
@@ -86,6 +96,13 @@ pub async fn read(session: &Session) -> Result<Vec<String>> {
         all.push(format!(
             "the files of the extension {} are not on this server any more: it cannot be created again here",
             row.text("extension")?
+        ));
+    }
+    for row in session.rows(&queries[4]).await? {
+        all.push(format!(
+            "nobody can read the view {}, which is one of itself, and a restore will leave it out: drop it, or replace it by \
+             what it was meant to show",
+            row.text("view")?
         ));
     }
     let (mut owners, mut extensions) = (Vec::new(), Vec::new());

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::target::literal;
+use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 use crate::manifest::BackupId;
 
@@ -67,14 +68,28 @@ impl Marker {
     pub fn statement(&self, database: &str) -> String {
         // A marker has nothing that JSON cannot hold, so the fallback is never reached.
         let json = serde_json::to_string(self).unwrap_or_default();
-        format!("COMMENT ON DATABASE {database} IS {}", literal(&json))
+        format!("COMMENT ON DATABASE {database} IS {}", literal(&in_ascii(&json)))
     }
 
+    /// Reads a marker.
     fn parse(comment: &str) -> Option<Marker> {
         serde_json::from_str::<Marker>(comment)
             .ok()
             .filter(|marker| marker.snapback <= VERSION)
     }
+}
+
+/// JSON without any character that some encoding lacks: the comment of a database lies beside those of all others, and in the
+/// encoding of none.
+fn in_ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c.is_ascii() {
+            true => text.push(c),
+            false => text.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    text
 }
 
 /// All marked databases of the server whose live name is `of`, the newest first.
@@ -97,16 +112,16 @@ pub async fn all(client: &Client) -> Result<Vec<Marked>> {
             "SELECT datname::text, oid, \
              CASE WHEN pg_catalog.has_database_privilege(oid, 'CONNECT') THEN pg_catalog.pg_database_size(oid) END, \
              pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database \
-             WHERE pg_catalog.shobj_description(oid, 'pg_database') LIKE '{%'",
+             WHERE pg_catalog.starts_with(pg_catalog.shobj_description(oid, 'pg_database'), '{')",
             &[],
         )
         .await?;
     let mut found = Vec::new();
     for row in rows {
-        let comment: Option<String> = row.try_get(3)?;
-        if let Some(marker) = comment.as_deref().and_then(Marker::parse) {
+        let comment: Option<AnyText> = row.try_get(3)?;
+        if let Some(marker) = comment.and_then(|it| Marker::parse(&it.0)) {
             found.push(Marked {
-                name: row.try_get(0)?,
+                name: row.try_get::<_, AnyText>(0)?.0,
                 oid: row.try_get(1)?,
                 size: row.try_get(2)?,
                 marker,
@@ -144,6 +159,7 @@ pub const MAX_NAME: usize = 63;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raw_text;
 
     fn time() -> DateTime<Utc> {
         "2026-11-20T02:00:00Z".parse().unwrap()
@@ -171,15 +187,16 @@ mod tests {
             job: "app".to_owned(),
             backup: Some(BackupId::at(time())),
             safety: None,
-            comment: Some("ours".to_owned()),
+            // The byte is no UTF-8.
+            comment: Some(raw_text::decode(b"ours: \xc3\xa9 \xe9")),
         };
-        let json = serde_json::to_string(&marker).unwrap();
-        assert_eq!(Marker::parse(&json), Some(marker.clone()));
+        let statement = marker.statement("\"x\"");
         assert!(
-            marker
-                .statement("\"x\"")
-                .starts_with("COMMENT ON DATABASE \"x\" IS E'{")
+            statement.is_ascii() && statement.starts_with("COMMENT ON DATABASE \"x\" IS E'{"),
+            "{statement}"
         );
+        let json = in_ascii(&serde_json::to_string(&marker).unwrap());
+        assert_eq!(Marker::parse(&json), Some(marker));
         assert_eq!(Marker::parse("{\"name\": \"somebody else's\"}"), None);
     }
 }

@@ -36,6 +36,21 @@ impl Target {
         Ok(connect(&self.dsn(database)).await?.into_client())
     }
 
+    /// A session in `database` that takes text in `encoding`, or else in that of the database: the texts that a server has
+    /// about a database are in its encoding, which another database need not know.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the login or the encoding.
+    pub async fn session_in(&self, database: &str, encoding: Option<&str>) -> Result<Client> {
+        let client = self.session(database).await?;
+        run(&client, UNTIMED).await?;
+        run(&client, READ_WRITE).await?;
+        let encoding = encoding.map_or_else(|| "pg_catalog.current_setting('server_encoding')".to_owned(), literal);
+        let set = format!("SELECT pg_catalog.set_config('client_encoding', {encoding}, false)");
+        run(&client, &set).await?;
+        Ok(client)
+    }
+
     /// Whether the server runs on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {

@@ -11,10 +11,21 @@ use crate::archive::script::without_roles;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Exit;
 use crate::sql::roles::{Form, Purpose, roles};
+use crate::sql::tokens::{Token, Tokens};
 
-/// The entries of an archive as `options` want them, as many as before; and, where some of them become others, the roles in them.
+/// The entries of an archive as `options` want them.
+pub struct Changed {
+    /// As many as before.
+    pub entries: Vec<Entry>,
+    /// Where some roles become others, all of them.
+    pub named: BTreeSet<String>,
+    /// What a person should know of it.
+    pub warnings: Vec<String>,
+}
+
+/// The entries of an archive as `options` want them.
 #[must_use]
-pub fn changed(entries: &[Entry], options: &RestoreOptions) -> (Vec<Entry>, BTreeSet<String>) {
+pub fn changed(entries: &[Entry], options: &RestoreOptions) -> Changed {
     let named = match options.role_map.is_empty() {
         true => BTreeSet::new(),
         false => named(entries),
@@ -35,7 +46,43 @@ pub fn changed(entries: &[Entry], options: &RestoreOptions) -> (Vec<Entry>, BTre
         }
     }
     leave_out(&mut entries, &options.without_roles);
-    (entries, named)
+    let warnings = match options.role_map.is_empty() {
+        true => Vec::new(),
+        false => leave_out_second(&mut entries),
+    };
+    Changed {
+        entries,
+        named,
+        warnings,
+    }
+}
+
+/// A server has one user mapping for a role: where two roles became one, the first stays, and the others are told.
+fn leave_out_second(entries: &mut [Entry]) -> Vec<String> {
+    let mut there = HashSet::new();
+    let mut told = Vec::new();
+    for entry in entries.iter_mut().filter(|it| it.desc == "USER MAPPING") {
+        let Some(mapping) = mapping(&entry.defn) else { continue };
+        if !there.insert(mapping) {
+            entry.defn.clear();
+            told.push(format!(
+                "{} is there twice, because --map-role makes one role of two: the second one is left out",
+                entry.tag
+            ));
+        }
+    }
+    told
+}
+
+/// Whose mapping a statement creates on which server: all that it says before its options.
+fn mapping(create: &str) -> Option<Vec<String>> {
+    let words = Tokens::new(create).map_while(|token| match token {
+        Token::Word(word) if word == "OPTIONS" => None,
+        Token::Word(word) | Token::Quoted(word) => Some(word),
+        Token::Text(_) | Token::Other(_) => None,
+    });
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then_some(words)
 }
 
 /// The roles that the entries name.

@@ -5,7 +5,8 @@ use tokio_postgres::Client;
 use super::live::Live;
 use super::needs::{self, Needs};
 use super::properties::{self, Properties};
-use crate::archive::toc::Entry;
+use super::swap::Comment;
+use crate::archive::toc::{self, Entry};
 use crate::engine::postgres::target::{quoted, run};
 use crate::error::{Exit, Fail, Result};
 use crate::sql::quote::Quote;
@@ -15,6 +16,8 @@ use crate::sql::tokens::{Token, Tokens};
 pub struct Archived<'a> {
     database: &'a Entry,
     rest: Vec<&'a Entry>,
+    /// Of all text.
+    encoding: Option<&'a str>,
 }
 
 impl<'a> Archived<'a> {
@@ -38,6 +41,7 @@ impl<'a> Archived<'a> {
         Ok(Archived {
             database,
             rest: entries.iter().filter(about).collect(),
+            encoding: toc::encoding(entries),
         })
     }
 
@@ -58,7 +62,10 @@ impl<'a> Archived<'a> {
     #[must_use]
     pub fn properties(&self, database: &str) -> Properties {
         let name = quoted(database);
-        let mut all = Properties::default();
+        let mut all = Properties {
+            encoding: self.encoding.map(str::to_owned),
+            ..Properties::default()
+        };
         // The archive's grants start from the default ones, which were taken away for the time of the load.
         all.push(format!("GRANT CONNECT, TEMPORARY ON DATABASE {name} TO PUBLIC"));
         for statement in self.statements().filter(|statement| !is_comment(statement)) {
@@ -67,11 +74,14 @@ impl<'a> Archived<'a> {
         all
     }
 
-    /// The statement that gives the database `database` the archive's comment.
+    /// What gives the database `database` the archive's comment.
     #[must_use]
-    pub fn comment(&self, database: &str) -> Option<String> {
+    pub fn comment(&self, database: &str) -> Option<Comment<'a>> {
         let comment = self.statements().find(|statement| is_comment(statement))?;
-        Some(self.renamed(comment, &quoted(database)))
+        Some(Comment {
+            sql: self.renamed(comment, &quoted(database)),
+            encoding: self.encoding,
+        })
     }
 
     /// What the database takes for granted of the server.
@@ -205,7 +215,10 @@ mod tests {
             properties.rest,
             ["GRANT CONNECT, TEMPORARY ON DATABASE \"new\" TO PUBLIC"]
         );
-        assert_eq!(archived.comment("new").unwrap(), "COMMENT ON DATABASE \"new\" IS 'x';");
+        assert_eq!(
+            archived.comment("new").unwrap().sql,
+            "COMMENT ON DATABASE \"new\" IS 'x';"
+        );
         let needs = archived.needs();
         assert_eq!(needs.owners.into_iter().collect::<Vec<_>>(), ["boss"]);
         assert!(archived.has_encoding("UTF8") && !archived.has_encoding("LATIN1"));

@@ -8,7 +8,8 @@ use tokio_postgres::{Client, Row};
 use super::properties::Properties;
 use crate::engine::postgres::any_text::{AnyText, texts};
 use crate::engine::postgres::catalog::database::alter_setting;
-use crate::engine::postgres::target::{QUOTE, literal, quoted};
+use crate::engine::postgres::snapshot::OWN_ENCODING;
+use crate::engine::postgres::target::{QUOTE, literal, quoted, run};
 use crate::error::Result;
 
 /// What the shared catalogs know of a database.
@@ -54,12 +55,21 @@ struct Grant {
 }
 
 impl Live {
-    /// Reads what is known of `database`; `None` when there is no such database.
+    /// Reads what is known of `database`; `None` when there is no such database. Its texts are in its own encoding,
+    /// whichever the database has that `client` is in, so bytes are read as they are.
     ///
     /// # Errors
     /// The server does not answer.
     pub async fn read(client: &Client, database: &str) -> Result<Option<Live>> {
+        run(client, &format!("BEGIN READ ONLY; {OWN_ENCODING}")).await?;
+        let live = Live::read_bytes(client, database).await;
+        run(client, "ROLLBACK").await?;
+        live
+    }
+
+    async fn read_bytes(client: &Client, database: &str) -> Result<Option<Live>> {
         let major = major(client).await?;
+        let database = AnyText(database.to_owned());
         let Some(row) = client.query_opt(&properties_query(major), &[&database]).await? else {
             return Ok(None);
         };
@@ -79,7 +89,7 @@ impl Live {
                 name: row.try_get("locale")?,
                 icu_rules: row.try_get("icu_rules")?,
             },
-            tablespace: row.try_get("tablespace")?,
+            tablespace: row.try_get::<_, AnyText>("tablespace")?.0,
             connection_limit: row.try_get("datconnlimit")?,
             is_template: row.try_get("datistemplate")?,
             settings: settings(client, oid).await?,

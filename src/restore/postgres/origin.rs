@@ -125,9 +125,10 @@ impl Content {
     fn change(&mut self) -> Result<()> {
         match &self.body {
             Body::Archive(reader) if self.options.changes() => {
-                let (entries, named) = changes::changed(reader.entries(), &self.options);
-                self.named.extend(named);
-                self.body = Body::Archive(Arc::new(reader.with_entries(entries)?));
+                let changed = changes::changed(reader.entries(), &self.options);
+                self.named.extend(changed.named);
+                self.warnings.extend(changed.warnings);
+                self.body = Body::Archive(Arc::new(reader.with_entries(changed.entries)?));
             }
             Body::Archive(_) => {}
             Body::Script(script) => self.named.clone_from(&script.mapped),
@@ -361,7 +362,7 @@ impl Content {
                     }
                     warn(format!("passing over the copy in {shelf}: {error:#}"));
                     let (copy, reader) = nearest(others, &self.keys, &mut |text| warn(text)).await?;
-                    let (entries, _) = changes::changed(reader.entries(), &self.options);
+                    let entries = changes::changed(reader.entries(), &self.options).entries;
                     self.body = Body::Archive(Arc::new(reader.with_entries(entries)?));
                     (*shelf, *manifest) = (copy.shelf, copy.manifest);
                 }

@@ -5,17 +5,29 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::watch::Watch;
-use crate::engine::postgres::target::run;
+use crate::engine::postgres::target::{Target, run};
 use crate::error::Result;
 use crate::sql::tokens::{Token, Tokens};
 
-/// Statements about a database, for a session in another one.
+/// Statements about a database. They are for a session in another one, as far as their texts are in every encoding.
 #[derive(Debug, Default)]
 pub struct Properties {
     /// Settings under which it is loaded: checks, indexes and materialized views may be what they make of them.
     pub settings: Vec<String>,
     /// What would be in the way until then.
     pub rest: Vec<String>,
+    /// The encoding of their texts; without one it is that of the database.
+    pub encoding: Option<String>,
+}
+
+/// Where statements about a database are run.
+pub struct Place<'a> {
+    /// A session in another one.
+    pub outside: &'a Client,
+    /// The server.
+    pub target: &'a Target,
+    /// The database.
+    pub database: &'a str,
 }
 
 /// Settings that change who loads, or whether anything can be.
@@ -49,13 +61,18 @@ fn parameter(sql: &str) -> Option<String> {
     }
 }
 
-/// Runs statements about a database.
+/// Runs `statements` about a database, whose texts are in `encoding`.
 ///
 /// # Errors
 /// Whatever the server says, but for what only a role with more rights may set, and for settings that this server does
 /// not know: these are told to `watch`.
-pub async fn apply(client: &Client, statements: &[String], watch: &Watch) -> Result<()> {
+pub async fn apply(at: &Place<'_>, statements: &[String], encoding: Option<&str>, watch: &Watch) -> Result<()> {
+    let inside = match statements.iter().all(|it| it.is_ascii()) {
+        true => None,
+        false => Some(at.target.session_in(at.database, encoding).await?),
+    };
     for statement in statements {
+        let client = inside.as_ref().filter(|_| !statement.is_ascii()).unwrap_or(at.outside);
         let Err(error) = run(client, statement).await else {
             continue;
         };

@@ -16,10 +16,10 @@ use super::live::{self, Live};
 use super::origin::{Body, Content, Expected, Origin};
 use super::outcome::Outcome;
 use super::plan::{Mode, Plan};
-use super::properties;
+use super::properties::{self, Place};
 use super::prove::Proof;
 use super::selection::{narrow, provable};
-use super::swap::{Aside, Swap, Unknown, swap};
+use super::swap::{Aside, Comment, Swap, Unknown, swap};
 use super::watch::{Step, Watch};
 use crate::archive::options::RestoreOptions;
 use crate::archive::toc::Entry;
@@ -328,7 +328,13 @@ impl<'a> Prepared<'a> {
             // Nobody knows better than the archive what the database was like.
             None => Archived::find(self.entries())?.properties(new.name),
         };
-        properties::apply(client, &properties.settings, watch).await?;
+        let place = Place {
+            outside: client,
+            target: &self.target,
+            database: new.name,
+        };
+        let encoding = properties.encoding.as_deref();
+        properties::apply(&place, &properties.settings, encoding, watch).await?;
         let silent = self.entries().iter().any(|entry| entry.desc == "EVENT TRIGGER");
         if silent {
             set_event_triggers(client, new.name, "SET event_triggers TO off").await?;
@@ -343,7 +349,7 @@ impl<'a> Prepared<'a> {
         if silent {
             set_event_triggers(client, new.name, "RESET event_triggers").await?;
         }
-        properties::apply(client, &properties.rest, watch).await?;
+        properties::apply(&place, &properties.rest, encoding, watch).await?;
         Ok(proven)
     }
 
@@ -355,20 +361,19 @@ impl<'a> Prepared<'a> {
         safety: Option<BackupId>,
     ) -> Result<super::swap::Swapped> {
         let kept = live.map(|live| self.marker(State::Kept, self.request.clock.now(), safety, live.comment.clone()));
-        let then = match live {
-            Some(_) => None,
+        let comment = match live {
+            Some(live) => Comment::of(&self.database, live.comment.as_deref()),
             None => Archived::find(self.entries())?.comment(&self.database),
         };
         let request = Swap {
             live: &self.database,
             incoming,
-            comment: live.and_then(|live| live.comment.as_deref()),
+            comment,
             aside: live.zip(kept.as_ref()).map(|(live, marker)| Aside {
                 oid: live.oid,
                 name: aside,
                 marker,
             }),
-            then: then.as_deref(),
         };
         swap(&self.target, &request, &self.request.watch).await
     }

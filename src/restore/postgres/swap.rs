@@ -14,9 +14,11 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::watch::{Step, Watch};
+use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::marker::Marker;
 use crate::engine::postgres::target::{Target, literal, quoted, run};
 use crate::error::{Exit, Fail, Result};
+use crate::raw_text;
 
 /// What changes hands.
 #[derive(Debug)]
@@ -26,11 +28,27 @@ pub struct Swap<'a> {
     /// The database that is to have it.
     pub incoming: &'a str,
     /// The comment that the incoming one is to have.
-    pub comment: Option<&'a str>,
+    pub comment: Option<Comment<'a>>,
     /// Where the live one goes; `None` when there is none.
     pub aside: Option<Aside<'a>>,
-    /// The last statement, about the database under its live name.
-    pub then: Option<&'a str>,
+}
+
+/// What gives the database its comment under its live name.
+#[derive(Debug)]
+pub struct Comment<'a> {
+    /// The statement.
+    pub sql: String,
+    /// Its encoding; without one it is that of the database.
+    pub encoding: Option<&'a str>,
+}
+
+impl Comment<'_> {
+    /// The comment `text` of the database `live`.
+    #[must_use]
+    pub fn of(live: &str, text: Option<&str>) -> Option<Self> {
+        let sql = format!("COMMENT ON DATABASE {} IS {}", quoted(live), literal(text?));
+        Some(Comment { sql, encoding: None })
+    }
 }
 
 /// The new name of what was live, and what its comment will say.
@@ -72,17 +90,18 @@ pub async fn swap(target: &Target, swap: &Swap<'_>, watch: &Watch) -> Result<Swa
     let incoming = oid_of(&renamer, swap.incoming)
         .await?
         .with_context(|| format!("database {:?} is gone", swap.incoming))?;
+    let (early, late) = match may_say(&renamer, swap).await? {
+        true => (swap.comment.as_ref(), None),
+        false => (None, swap.comment.as_ref()),
+    };
     let mut sessions = Sessions::default();
     let mut attempt = 1;
-    loop {
+    let away = loop {
         let began = Instant::now();
-        match try_swap(&renamer, &bouncer, swap, incoming, &mut sessions, watch).await {
-            Ok(()) => {
-                return Ok(Swapped {
-                    away: began.elapsed(),
-                    ended: sessions.ended.len(),
-                });
-            }
+        let swapped = try_swap(&renamer, &bouncer, swap, incoming, early, &mut sessions, watch).await;
+        let away = began.elapsed();
+        match swapped {
+            Ok(()) => break away,
             Err(error) if attempt < ATTEMPTS && somebody_inside(&error) => {
                 renamer.batch_execute("ROLLBACK").await?;
                 attempt += 1;
@@ -92,15 +111,19 @@ pub async fn swap(target: &Target, swap: &Swap<'_>, watch: &Watch) -> Result<Swa
                 // whether it was committed before: then the names tell.
                 let _ = renamer.batch_execute("ROLLBACK").await;
                 if renamer.is_closed() && has_happened(target, swap, incoming, &error).await? {
-                    return Ok(Swapped {
-                        away: began.elapsed(),
-                        ended: sessions.ended.len(),
-                    });
+                    break began.elapsed();
                 }
                 return Err(sessions.explain(error, swap.live));
             }
         }
+    };
+    if let Some(comment) = late {
+        comment.say(target, swap.live, watch).await;
     }
+    Ok(Swapped {
+        away,
+        ended: sessions.ended.len(),
+    })
 }
 
 async fn try_swap(
@@ -108,6 +131,7 @@ async fn try_swap(
     bouncer: &Client,
     swap: &Swap<'_>,
     incoming: u32,
+    comment: Option<&Comment<'_>>,
     sessions: &mut Sessions,
     watch: &Watch,
 ) -> Result<()> {
@@ -127,20 +151,47 @@ async fn try_swap(
         run(renamer, &aside.marker.statement(&quoted(aside.name))).await?;
     }
     let live = quoted(swap.live);
-    let comment = swap.comment.map_or_else(|| "NULL".to_owned(), literal);
     run(
         renamer,
         &format!(
-            "ALTER DATABASE {} RENAME TO {live}; COMMENT ON DATABASE {live} IS {comment}",
+            "ALTER DATABASE {} RENAME TO {live}; COMMENT ON DATABASE {live} IS NULL",
             quoted(swap.incoming)
         ),
     )
     .await?;
-    if let Some(statement) = swap.then {
-        run(renamer, statement).await?;
+    if let Some(comment) = comment {
+        run(renamer, &comment.sql).await?;
     }
     watch.step(Step::Rename).await;
     run(renamer, "COMMIT").await
+}
+
+/// Whether the comment can come with the swap, whose session is in another database: the encodings must not differ.
+async fn may_say(renamer: &Client, swap: &Swap<'_>) -> Result<bool> {
+    let Some(comment) = swap.comment.as_ref().filter(|it| !it.sql.is_ascii()) else {
+        return Ok(true);
+    };
+    let utf8 = "SELECT pg_catalog.bool_and(pg_catalog.pg_encoding_to_char(encoding) = 'UTF8') FROM pg_catalog.pg_database \
+        WHERE datname IN (pg_catalog.current_database(), $1)";
+    let row = renamer.query_one(utf8, &[&AnyText(swap.incoming.to_owned())]).await?;
+    let text = std::str::from_utf8(&raw_text::encode(&comment.sql)).is_ok();
+    Ok(text && comment.encoding.is_none_or(|it| it == "UTF8") && row.try_get(0)?)
+}
+
+impl Comment<'_> {
+    /// Sets it from inside the database, which is live by now: this cannot fail its restore.
+    async fn say(&self, target: &Target, live: &str, watch: &Watch) {
+        let said = async {
+            let inside = target.session_in(live, self.encoding).await?;
+            run(&inside, &self.sql).await
+        };
+        if let Err(error) = said.await {
+            let sql = self.sql.trim_end();
+            watch.warn(format!(
+                "the comment of the database could not be set: {sql}: {error:#}"
+            ));
+        }
+    }
 }
 
 /// Renames a database while everybody inside is ended.

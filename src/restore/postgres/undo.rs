@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use super::in_place::commit;
 use super::live::Live;
-use super::swap::{self, Aside, Swap};
+use super::swap::{self, Aside, Comment, Swap};
 use super::watch::{Step, Watch};
 use crate::engine::postgres::connect::connect;
 use crate::engine::postgres::identity;
@@ -178,13 +178,12 @@ pub async fn undo(target: &Target, database: &str, name: &str, now: DateTime<Utc
         &Swap {
             live: database,
             incoming: &kept.name,
-            comment: kept.marker.comment.as_deref(),
+            comment: Comment::of(database, kept.marker.comment.as_deref()),
             aside: live.as_ref().map(|live| Aside {
                 oid: live.oid,
                 name: &aside,
                 marker: &marker,
             }),
-            then: None,
         },
         watch,
     )

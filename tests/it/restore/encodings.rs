@@ -29,6 +29,7 @@ const SETUP: &str = r#"
     GRANT SELECT ("c~") ON "f~" TO "r~"; ALTER TABLE "h~" OWNER TO "r~"; SELECT lo_from_bytea(4711, 'x'); COMMENT ON LARGE OBJECT 4711 IS '~';
     CREATE FOREIGN DATA WRAPPER "fw~"; CREATE SERVER "sv~" FOREIGN DATA WRAPPER "fw~" OPTIONS ("o~" '~');
     CREATE FOREIGN TABLE "ft~" ("c~" int) SERVER "sv~"; COMMENT ON COLUMN "ft~"."c~" IS '~';
+    COMMENT ON DATABASE app IS 'of ~ in no encoding of others'; ALTER DATABASE app SET "app.name" TO 'n~';
 "#;
 
 /// Runs statements in the encoding of the database; some may fail.
@@ -39,6 +40,18 @@ fn run(server: &Server, encoding: &str, own: &[u8], sql: &str) {
     let mut psql = server.tool("psql");
     psql.env("PGCLIENTENCODING", encoding).args(["-XAtq", "-f"]).arg(&file);
     Run::of(psql.args(server.connection_args("app"))).ok();
+}
+
+/// What a database has besides its contents: its comment and its setting.
+fn properties(server: &Server, database: &str) -> Vec<Vec<u8>> {
+    let text = server.pg_dump(database, &["--create", "--schema-only"]);
+    let about = |line: &[u8]| line.starts_with(b"COMMENT ON DATABASE ") || line.starts_with(b"ALTER DATABASE ");
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| about(line));
+    let after = |line: &[u8]| {
+        let at = line.windows(4).position(|part| part == b" IS " || part == b" SET")?;
+        Some(line[at..].to_vec())
+    };
+    lines.filter_map(after).collect()
 }
 
 fn check(encoding: &str, own: &[u8]) {
@@ -57,6 +70,8 @@ fn check(encoding: &str, own: &[u8]) {
         "SELECT count(*) FROM pg_depend WHERE classid <> 'pg_class'::regclass AND objid >= 16384",
     );
     assert!(made.parse::<usize>().unwrap() > 50, "{made}");
+    let around = properties(&site.server, "app");
+    assert_eq!(around.len(), 2, "{around:?}");
     let id = site.backup();
     site.run(&["verify", "app", &id, "--full"]).ok();
     site.restore(&[&id, "--mode", "in-place"]);
@@ -72,8 +87,10 @@ fn check(encoding: &str, own: &[u8]) {
     let changed = dump();
     site.restore(&[&id]);
     assert_same(&format!("{encoding}, swapped"), &stock, &dump(), is_text);
+    assert_eq!(properties(&site.server, "app"), around);
     site.run(&["undo", "app", "--yes"]).ok();
     assert_same(&format!("{encoding}, undone"), &changed, &dump(), is_text);
+    assert_eq!(properties(&site.server, "app"), around);
     site.restore(&[&id, "--mode", "in-place"]);
     assert_same(&format!("{encoding}, in place"), &stock, &dump(), is_text);
     site.run(&["undo", "app", "--yes"]).ok();
@@ -85,6 +102,7 @@ fn check(encoding: &str, own: &[u8]) {
         &site.server.pg_dump("new", &["--restrict-key=x"]),
         is_text,
     );
+    assert_eq!(properties(&site.server, "new"), around);
 }
 
 #[test]

@@ -53,6 +53,32 @@ fn queues_of_pgq_come_back() {
 }
 
 #[test]
+fn what_an_extension_configured_comes_before_the_rows_that_need_it() {
+    // The format of a point is a row of the extension's; by name it comes after these tables.
+    let format = "<?xml version=\"1.0\"?><pc:PointCloudSchema xmlns:pc=\"http://pointcloud.org/schemas/PC/1.1\"><pc:dimension>\
+        <pc:position>1</pc:position><pc:size>4</pc:size><pc:name>X</pc:name><pc:interpretation>int32_t</pc:interpretation>\
+        </pc:dimension></pc:PointCloudSchema>";
+    all_ways(
+        &format!(
+            "CREATE EXTENSION pointcloud; INSERT INTO pointcloud_formats (pcid, srid, schema) VALUES (1, 4326, '{format}');
+             CREATE TABLE a (p pcpoint(1)); INSERT INTO a SELECT PC_MakePoint(1, ARRAY[n]) FROM generate_series(1, 100) n;
+             CREATE TABLE b AS SELECT * FROM a; CREATE TABLE z AS SELECT * FROM a"
+        ),
+        "DELETE FROM a",
+    );
+}
+
+#[test]
+fn triggers_of_an_extension_do_not_fire_at_what_comes_back() {
+    all_ways(
+        "CREATE EXTENSION pg_fact_loader; CREATE TABLE q (id int PRIMARY KEY); CREATE TABLE base (id int PRIMARY KEY);
+         INSERT INTO fact_loader.queue_tables (queue_table_relid, queue_of_base_table_relid)
+            VALUES ('q'::regclass, 'base'::regclass)",
+        "CREATE TABLE more (n int)",
+    );
+}
+
+#[test]
 fn an_extension_of_one_database_only_is_known_before_anything_is_done() {
     let server = Server::start_with(15, &["shared_preload_libraries=pg_cron", "cron.database_name=app"]);
     let site = Site::on(server, "app", "postgres");

@@ -458,3 +458,36 @@ fn single_tables_in_place_without_their_owners() {
     site.run(&["undo", "app", "--yes"]).ok();
     same_text(&text(server, "app"), &before);
 }
+
+#[test]
+fn of_two_user_mappings_that_become_one_the_first_stays() {
+    let (site, source) = site(15);
+    source.psql(
+        "app",
+        "CREATE USER MAPPING FOR anon SERVER far OPTIONS (\"user\" 'second')",
+    );
+    let (archives, scripts) = dumps(&site, &source);
+    let roles = [
+        "anon",
+        "authenticated",
+        "rds_superuser",
+        "rdsadmin",
+        "\"u4f: 9=x\"\"y\"",
+    ];
+    let map: Vec<String> = roles.iter().map(|role| format!("--map-role={role}=members")).collect();
+    let map: Vec<&str> = map.iter().map(String::as_str).collect();
+    site.server.psql("postgres", "CREATE ROLE members");
+    let first = "SELECT string_agg(usename || ' ' || array_to_string(umoptions, ''), ',') FROM pg_user_mappings WHERE umuser <> 0";
+    for file in [&archives[0], &scripts[0]] {
+        let from = file.to_str().unwrap();
+        let args = [&["restore", "app", "--from", from, "--yes"], &map[..]].concat();
+        let run = site.run(&args).ok();
+        let said = run.stdout + &run.stderr;
+        assert!(said.contains("USER MAPPING"), "{from}: {said}");
+        let found = site.server.psql("app", first);
+        assert!(
+            found == "members user=second" || found == "members user=FOR x",
+            "{from}: {found}"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Site;
 use super::in_place::{assert_same, dump};
-use crate::support::Server;
+use crate::support::{Run, Server};
 
 const INCOMPLETE: i32 = 10;
 
@@ -82,6 +82,47 @@ fn a_view_that_nobody_can_refresh_keeps_nobody_from_their_data() {
     let report = incomplete(&site, &["--mode", "in-place", "-t", "t"]);
     assert_eq!(named(&report["outcome"]["missing"]).len(), 2);
     assert_eq!(site.server.psql("app", POPULATED), "good");
+}
+
+#[test]
+fn a_view_of_itself_keeps_nobody_from_their_data() {
+    for version in [15, 18] {
+        let site = Site::new(version, "app");
+        site.server.psql(
+            "app",
+            "CREATE ROLE weak; CREATE TABLE t (n int); INSERT INTO t VALUES (1), (2); CREATE VIEW \"odd v\" AS SELECT n FROM t;
+             CREATE OR REPLACE VIEW \"odd v\" AS SELECT n FROM \"odd v\"; ALTER VIEW \"odd v\" OWNER TO weak;
+             GRANT SELECT ON \"odd v\" TO PUBLIC; COMMENT ON VIEW \"odd v\" IS 'x'; CREATE VIEW over_v AS SELECT n FROM \"odd v\";
+             CREATE VIEW a AS SELECT 1 AS n; CREATE VIEW b AS SELECT n FROM a; CREATE OR REPLACE VIEW a AS SELECT n FROM b",
+        );
+        let warned = site.run(&["backup", "app"]).ok().stderr;
+        assert!(
+            warned.contains("nobody can read the view \"odd v\""),
+            "{version}: {warned}"
+        );
+        assert_eq!(warned.matches("nobody can read").count(), 1, "{version}: {warned}");
+        // What is restored of the plain text is what psql makes of it.
+        site.server.create_database("as_psql");
+        let script = site.folder().join("app.sql");
+        std::fs::write(&script, site.server.pg_dump("app", &[])).unwrap();
+        let mut psql = site.server.tool("psql");
+        psql.args(["-Xq", "-d", &site.server.url("as_psql"), "-f"]).arg(&script);
+        assert!(Run::of(&mut psql).ok().stderr.contains("does not exist"));
+        let wanted = dump(&site, "as_psql");
+        for mode in ["swap", "in-place"] {
+            site.server.psql("app", "DELETE FROM t");
+            let report = incomplete(&site, &["--mode", mode]);
+            let missing = named(&report["outcome"]["missing"]);
+            let all = [
+                "VIEW public.odd v",
+                "COMMENT public.VIEW \"odd v\"",
+                "VIEW public.over_v",
+                "ACL public.TABLE \"odd v\"",
+            ];
+            assert_eq!(missing, all, "{version}, {mode}");
+            assert_same(&dump(&site, "app"), &wanted, mode);
+        }
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod rows;
 mod search_path;
 mod selection;
 mod sending;
+mod services;
 mod settings;
 mod signals;
 mod story;

@@ -11,7 +11,7 @@ use snapback::engine::postgres::marker::{Marker, State, VERSION};
 use snapback::engine::postgres::recover;
 use snapback::engine::postgres::target::Target;
 use snapback::replaced;
-use snapback::restore::postgres::swap::{Aside, Swap, Swapped, swap};
+use snapback::restore::postgres::swap::{Aside, Comment, Swap, Swapped, swap};
 use snapback::restore::postgres::watch::{Step, Watch};
 use snapback::restore::postgres::{live::Live, undo};
 
@@ -68,9 +68,8 @@ async fn swap_in(target: &Target, live: &str, incoming: &str, watch: &Watch) -> 
     let request = Swap {
         live,
         incoming,
-        comment: Some("it's new"),
+        comment: Comment::of(live, Some("it's new")),
         aside: Some(aside),
-        then: None,
     };
     swap(target, &request, watch).await
 }
@@ -236,7 +235,6 @@ fn a_live_database_that_somebody_replaced_is_not_swapped() {
             incoming: "incoming",
             comment: None,
             aside: Some(aside),
-            then: None,
         };
         let error = swap(&target, &request, &Watch::silent()).await.unwrap_err();
         assert!(format!("{error:#}").contains("replaced by somebody else"), "{error:#}");

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use tokio_postgres::error::{ErrorPosition, SqlState};
 
+use super::rows::end_of_name;
 use super::session::code;
 use crate::archive::toc::{DumpId, Entry};
 use crate::raw_text;
@@ -28,7 +30,8 @@ pub struct Missing {
     pub sql: String,
     /// Whether it is rows.
     pub rows: bool,
-    /// Whether it is only computed from rows, and can be made at any time.
+    /// Whether nobody lacks anything without it: it is only computed from rows and can be made at any time, or nobody could
+    /// ever use it.
     pub derived: bool,
     /// Its entry in the archive, which is not there.
     #[serde(skip)]
@@ -49,6 +52,14 @@ impl Missing {
             derived: is_derived(entry),
             entry: part.is_empty().then_some(entry.dump_id),
             owned: (!part.is_empty()).then_some(entry.dump_id),
+        }
+    }
+
+    /// The same of something that is of no use to anybody.
+    pub(super) fn useless(self, useless: bool) -> Missing {
+        Missing {
+            derived: self.derived || useless,
+            ..self
         }
     }
 
@@ -91,6 +102,14 @@ impl List {
     pub(super) fn all(&self) -> Vec<Missing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Whether `entry` only says something about a view that nobody can use, or shows it.
+    pub(super) fn is_about_useless(&self, entry: &Entry) -> bool {
+        let about = ["ACL", "COMMENT", "DEFAULT", "RULE", "SECURITY LABEL", "TRIGGER", "VIEW"];
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let useless = |id: &DumpId| all.iter().any(|it| it.derived && it.entry == Some(*id));
+        about.contains(&entry.desc.as_str()) && entry.dependencies.iter().any(useless)
+    }
 }
 
 /// Whether the server refused a statement for what it says, and would take others. A full disk, a server that shuts
@@ -121,9 +140,38 @@ pub(super) fn is_derived(entry: &Entry) -> bool {
     matches!(entry.desc.as_str(), "MATERIALIZED VIEW DATA" | "STATISTICS DATA")
 }
 
+/// Whether `entry` may be an event trigger that was not given to its owner, who is no superuser here: it fires all the same.
+pub(super) fn only_owner_is_refused(entry: &Entry, error: &anyhow::Error) -> bool {
+    entry.desc == "EVENT TRIGGER" && code(error) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+}
+
+/// Whether `entry` is a view of itself, at whose name the server stopped in the statements `sent`: `CREATE OR REPLACE VIEW`
+/// can make one, but nobody can create it again or read it.
+pub(super) fn is_view_of_itself(entry: &Entry, sent: &str, error: &anyhow::Error) -> bool {
+    let server = error.chain().find_map(|it| it.downcast_ref::<tokio_postgres::Error>());
+    let server = server.and_then(tokio_postgres::Error::as_db_error);
+    let at = match server.map(|it| (it.code(), it.position())) {
+        Some((&SqlState::UNDEFINED_TABLE, Some(ErrorPosition::Original(at)))) => *at,
+        _ => return false,
+    };
+    stops_at_itself(entry, sent, at)
+}
+
+/// Whether the view `entry` is named by itself at the character `at` of `sent`, counted from 1.
+fn stops_at_itself(entry: &Entry, sent: &str, at: u32) -> bool {
+    let Some(name) = entry.defn.strip_prefix("CREATE VIEW ").filter(|_| entry.desc == "VIEW") else {
+        return false;
+    };
+    let name = end_of_name(name).map_or("", |end| &name[..end]);
+    let mut rest = sent.chars().skip((at as usize).saturating_sub(1));
+    let ends = |c: char| !c.is_alphanumeric() && !matches!(c, '_' | '$' | '.' | '"');
+    !name.is_empty() && name.chars().all(|c| rest.next() == Some(c)) && rest.next().is_none_or(ends)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::toc::Section;
 
     #[test]
     fn settings_of_the_session_are_no_part_of_what_is_missing() {
@@ -131,5 +179,17 @@ mod tests {
             b"SET default_tablespace = '';\n\nSET default_table_access_method = heap;\n\nCREATE TABLE t (\n\n);\n\n\n";
         assert_eq!(statements(sql), "CREATE TABLE t (\n\n);");
         assert_eq!(statements(b"SET default_tablespace = x;\n"), "");
+    }
+
+    #[test]
+    fn a_view_of_itself_is_known_by_its_name() {
+        let mut view = Entry::new(1, "VIEW", "v", Section::PreData);
+        view.defn = "CREATE VIEW s.v AS\n SELECT 'é', a.x, v.y\n   FROM (s.va a\n CROSS JOIN s.v);\n".to_owned();
+        let at = |text: &str| u32::try_from(view.defn[..view.defn.find(text).unwrap()].chars().count()).unwrap() + 1;
+        assert!(stops_at_itself(&view, &view.defn, at("s.v)")));
+        assert!(!stops_at_itself(&view, &view.defn, at("s.va ")));
+        let mut table = view.clone();
+        table.desc = "TABLE".to_owned();
+        assert!(!stops_at_itself(&table, &view.defn, at("s.v)")));
     }
 }

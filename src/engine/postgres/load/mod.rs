@@ -262,7 +262,11 @@ impl Load {
     /// One after the other, in the archive's order.
     async fn rows_in_order(&self, mut loader: Loader) -> Result<()> {
         let mut late = Vec::new();
-        for at in &self.parallel {
+        let order = loader
+            .archive
+            .keys
+            .in_order(self.archive.reader.entries(), &self.parallel);
+        for at in &order {
             let entry = &self.archive.reader.entries()[*at];
             if self.archive.required[*at].data && entry.has_data {
                 match loader.load(*at, self.weight(entry)).await {

@@ -96,6 +96,7 @@ impl Loader {
             true => own_table(entries, entry).filter(|_| !self.archive.keys.concern(entry)),
             false => None,
         };
+        let switch = self.archive.keys.switch(entry);
         let (begin, end, back) = match (&own, &self.archive.within) {
             // Emptied in the same transaction, the table takes rows that are frozen from the start: nothing
             // has to go over them again, and with wal_level = minimal they are not even logged.
@@ -106,9 +107,14 @@ impl Loader {
                 "ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows",
             ),
             // One statement is a transaction already.
-            (None, None) if columns.is_none() => (String::new(), "", ""),
+            (None, None) if columns.is_none() && switch.off.is_empty() => (String::new(), "", ""),
             (None, None) => ("BEGIN".to_owned(), "COMMIT", "ROLLBACK"),
         };
+        let (begin, end) = match switch.off.is_empty() {
+            true => (begin, end.to_owned()),
+            false => (format!("{begin}; {}", switch.off), format!("{} {end}", switch.on)),
+        };
+        let end = end.as_str();
         let copied = self
             .copy_between(entry, own.is_some(), columns.clone(), (&begin, end))
             .await;
@@ -311,7 +317,7 @@ fn target(entry: &Entry) -> Option<(&str, &str)> {
 }
 
 /// Where a qualified name ends that a statement starts with: at the first space outside of quotes.
-fn end_of_name(text: &str) -> Option<usize> {
+pub(super) fn end_of_name(text: &str) -> Option<usize> {
     let mut quoted = false;
     text.find(|c| {
         quoted ^= c == '"';

@@ -68,7 +68,7 @@ impl ScriptLoad {
     pub async fn run(self) -> Result<Loaded> {
         let (sender, mut pieces) = mpsc::channel(AHEAD);
         let (script, section, options) = (self.script, self.section, self.options);
-        let role = options.role.clone();
+        let (role, merges) = (options.role.clone(), !options.role_map.is_empty());
         let runtime = tokio::runtime::Handle::current();
         // Decompressing and splitting keeps a thread busy while the server works.
         tokio::task::spawn_blocking(move || {
@@ -78,6 +78,7 @@ impl ScriptLoad {
             }
         });
         let mut session = Session::open(&self.dsn, role, self.progress, self.tolerance).await?;
+        session.merges = merges;
         while let Some(piece) = pieces.recv().await {
             let (encoding, piece, _room) = piece?;
             match piece {
@@ -157,6 +158,8 @@ struct Session {
     role: Option<String>,
     progress: Arc<dyn Progress>,
     tolerance: Tolerance,
+    /// Roles become others.
+    merges: bool,
     server_encoding: String,
     encoding: Encoding,
     loaded: Loaded,
@@ -190,6 +193,7 @@ impl Session {
             role,
             progress,
             tolerance,
+            merges: false,
             server_encoding,
             loaded: Loaded::default(),
             untouched: true,
@@ -261,7 +265,8 @@ impl Session {
 
     /// Goes on without what `statement` makes, which failed with `error`, where that is allowed. Returns it.
     async fn go_without(&mut self, statement: &Statement, error: anyhow::Error) -> Result<&mut Missing> {
-        let allowed = self.tolerance.keep_going || is_refresh(statement);
+        let derived = is_refresh(statement) || only_owner_is_refused(statement, &error);
+        let allowed = self.tolerance.keep_going || derived;
         if !allowed || !is_refused(&error) {
             return Err(error);
         }
@@ -271,7 +276,10 @@ impl Session {
             return Err(error.context(Fail::new(Exit::Failure, message).hint(hint)));
         }
         let all = &mut self.loaded.missing;
-        all.push(missing(statement, why(&error)));
+        all.push(Missing {
+            derived,
+            ..missing(statement, why(&error))
+        });
         all.last_mut().context("nothing is missing")
     }
 
@@ -320,8 +328,12 @@ impl Session {
         let newer_setting = matches!(kind, Kind::Setting { .. }) && code == Some(&SqlState::UNDEFINED_OBJECT);
         let comment =
             statement.text.starts_with(b"COMMENT ON EXTENSION ") && code == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+        // Two roles became one, and a server has one for each.
+        let second_mapping = statement.text.starts_with(b"CREATE USER MAPPING ")
+            && self.merges
+            && code == Some(&SqlState::DUPLICATE_OBJECT);
         let error = error.context(Failed(place(statement)));
-        if newer_setting || comment {
+        if newer_setting || comment || second_mapping {
             self.progress.tolerated(format!("{error:#}"));
             return Ok(());
         }
@@ -484,6 +496,14 @@ impl Session {
 
 fn is_refresh(statement: &Statement) -> bool {
     statement.text.starts_with(b"REFRESH MATERIALIZED VIEW ")
+}
+
+/// Whether an event trigger was not given to its owner, who is no superuser here: it fires all the same.
+fn only_owner_is_refused(statement: &Statement, error: &anyhow::Error) -> bool {
+    let text = &statement.text;
+    text.starts_with(b"ALTER EVENT TRIGGER ")
+        && text.windows(10).any(|part| part == b" OWNER TO ")
+        && code(error) == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
 }
 
 /// What a statement of a script would have made.

@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::missing::{Failed, Missing, is_derived, is_refused, why};
+use super::missing::{Failed, Missing, is_derived, is_refused, is_view_of_itself, only_owner_is_refused, why};
 use super::{Archive, name_of, search_path};
 use crate::archive::plain::Script;
-use crate::archive::toc::Entry;
+use crate::archive::toc::{self, Entry};
 use crate::engine::postgres::connect::connect;
 use crate::engine::postgres::connect::session::Session;
 use crate::error::{Exit, Fail, Result};
@@ -79,7 +79,7 @@ impl Loader {
         let version: String = row.try_get(0)?;
         let quote = Quote::standard(version.parse::<u32>()? / 10_000);
         let entries = archive.reader.entries();
-        let encoding = encoding(entries);
+        let encoding = toc::encoding(entries).unwrap_or("UTF8");
         let mut loader = Loader {
             script: Script::new(entries.clone(), archive.options.clone(), quote),
             all_utf8: encoding == "UTF8" && row.try_get::<_, &str>(1)? == "UTF8",
@@ -199,21 +199,28 @@ impl Loader {
     }
 
     /// Goes on without the entry at `at`, whose statements failed with `error`, where that is allowed: without what is
-    /// only computed from the rows always, without all else when a person says so. As `pg_restore` does, the object is
-    /// made all the same when it only cannot be given to its owner.
+    /// only computed from the rows or of no use always, without all else when a person says so. As `pg_restore` does, the
+    /// object is made all the same when it only cannot be given to its owner.
     async fn go_without(&mut self, at: usize, error: anyhow::Error) -> Result<()> {
         let entries = Arc::clone(self.archive.reader.entries());
         let entry = &entries[at];
         let keep_going = self.archive.tolerance.keep_going;
         let context = || Failed(format!("restoring {}", name_of(entry)));
-        if self.client().is_closed() || !is_refused(&error) || !(keep_going || is_derived(entry)) {
+        if self.client().is_closed() || !is_refused(&error) {
             return Err(error.context(context()));
         }
         self.script.reconnected();
         let (definition, owner) = self.script.definition_and_owner(at);
-        let missing = match keep_going && !owner.is_empty() {
+        let sent = self.sent(&raw_text::decode(&[&definition[..], &owner].concat()));
+        let useless = is_view_of_itself(entry, &sent, &error) || self.archive.missing.is_about_useless(entry);
+        let whose = only_owner_is_refused(entry, &error);
+        if !keep_going && !useless && !whose && !is_derived(entry) {
+            return Err(error.context(context()));
+        }
+        let missing = match (keep_going || whose) && !owner.is_empty() {
             false => Missing::definition(entry, "", &definition, why(&error)),
             true => match self.run_somehow(at, &definition).await {
+                Err(error) if !keep_going => return Err(error.context(context())),
                 Err(error) => Missing::definition(entry, "", &[&definition[..], &owner].concat(), why(&error)),
                 Ok(()) => match self.run(&owner).await {
                     Ok(()) => return Ok(()),
@@ -222,19 +229,14 @@ impl Loader {
                 },
             },
         };
-        self.archive.missing.add(missing);
+        self.archive.missing.add(missing.useless(useless || whose));
         Ok(())
     }
 
     async fn run(&self, sql: &[u8]) -> Result<()> {
-        let sql = raw_text::decode(sql);
-        if self.archive.within.is_none() {
-            return Ok(self.client().batch_execute(&sql).await?);
-        }
-        // What failed must not take along what came before it: some of it is tried again, or tolerated.
-        let nested = format!("SAVEPOINT entries;\n{sql};\nRELEASE SAVEPOINT entries");
-        let ran = self.client().batch_execute(&nested).await;
-        if ran.is_err() && !self.client().is_closed() {
+        let sent = self.sent(&raw_text::decode(sql));
+        let ran = self.client().batch_execute(&sent).await;
+        if ran.is_err() && self.archive.within.is_some() && !self.client().is_closed() {
             self.client()
                 .batch_execute("ROLLBACK TO SAVEPOINT entries; RELEASE SAVEPOINT entries")
                 .await?;
@@ -242,16 +244,18 @@ impl Loader {
         Ok(ran?)
     }
 
+    /// Statements as the server gets them. In a transaction, what failed must not take along what came before it: some of
+    /// it is tried again, or tolerated.
+    fn sent(&self, sql: &str) -> String {
+        match self.archive.within {
+            None => sql.to_owned(),
+            Some(_) => format!("SAVEPOINT entries;\n{sql};\nRELEASE SAVEPOINT entries"),
+        }
+    }
+
     pub(super) fn client(&self) -> &Client {
         self.session.client()
     }
-}
-
-/// The encoding that the archive says it is in.
-fn encoding(entries: &[Entry]) -> &str {
-    let entry = entries.iter().find(|entry| entry.desc == "ENCODING");
-    let name = entry.and_then(|entry| entry.defn.split('\'').nth(1));
-    name.unwrap_or("UTF8")
 }
 
 /// The statements whose failure loses nothing that a database needs: the comment on an extension, which only
