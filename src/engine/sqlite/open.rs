@@ -87,12 +87,21 @@ impl Found {
     /// The name of the network file system that it is on.
     #[must_use]
     pub fn network(&self) -> Option<&'static str> {
-        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, clippy::unnecessary_cast)]
-        // a number of 32 bits
-        let kind = statfs(&self.path).ok()?.f_type as u32;
-        let known = NETWORK.iter().find(|(number, _)| *number == u64::from(kind));
-        known.map(|(_, name)| *name)
+        network(&self.path)
     }
+}
+
+/// The name of the network file system that a file or folder is on.
+#[must_use]
+pub fn network(path: &Path) -> Option<&'static str> {
+    #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, clippy::unnecessary_cast)] // a number of 32 bits
+    let kind = statfs(path).ok()?.f_type as u32;
+    network_name(u64::from(kind))
+}
+
+fn network_name(kind: u64) -> Option<&'static str> {
+    let known = NETWORK.iter().find(|(number, _)| *number == kind);
+    known.map(|(_, name)| *name)
 }
 
 /// Opens a database to read it. What SQLite itself needs to write for that (the index of a write-ahead log, the rolling back
@@ -170,4 +179,17 @@ pub fn immutable_uri(path: &Path) -> String {
         }
     }
     uri + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_across_a_network_are_known_by_their_numbers() {
+        // NFS, SMB and CIFS as Linux numbers them (magic.h); ext4, tmpfs.
+        let names = [0x6969, 0xFE53_4D42, 0xFF53_4D42, 0xEF53, 0x0102_1994].map(network_name);
+        assert_eq!(names, [Some("NFS"), Some("SMB"), Some("CIFS"), None, None]);
+        assert_eq!(network(Path::new("/proc")), None);
+    }
 }

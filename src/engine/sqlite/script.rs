@@ -53,7 +53,6 @@ pub fn run(from: &Path, into: &Path, name: &str) -> Result<()> {
         return Err(Fail::new(Exit::Damaged, message).into());
     }
     open.close().map_err(|(_, error)| error)?;
-    std::fs::File::open(into)?.sync_all()?;
     Ok(())
 }
 

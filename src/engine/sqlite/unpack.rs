@@ -20,8 +20,8 @@ const AHEAD: usize = 4;
 /// The largest of them.
 const PIECE: u64 = 512 << 10;
 
-/// Writes what is in `source` into `scratch` and makes it durable; returns its size. `read` hears of the bytes of the
-/// archive as they come.
+/// Writes what is in `source` into `scratch`, which is not durable before it becomes a file that stays; returns its size.
+/// `read` hears of the bytes of the archive as they come.
 ///
 /// # Errors
 /// The archive is damaged ([`Exit::Damaged`]), cannot be read, or the disk is full.
@@ -72,10 +72,6 @@ fn write(mut from: mpsc::Receiver<Bytes>, algorithm: Algorithm, scratch: Scratch
         }
     }
     decoder.finish().map_err(damaged)?;
-    scratch
-        .file()
-        .sync_all()
-        .map_err(|error| full(scratch.path(), &error))?;
     Ok((scratch, size))
 }
 

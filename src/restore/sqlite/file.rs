@@ -106,7 +106,6 @@ impl DumpFile {
             backup.step(-1).map_err(failed)?;
             drop(backup);
             drop(to);
-            scratch.file().sync_all()?;
             Ok(scratch)
         })
         .await?

@@ -222,6 +222,11 @@ impl Plan {
     }
 
     fn warn(&mut self) {
+        if let Some(kind) = open::network(folder(&self.path)) {
+            self.warnings.push(format!(
+                "it is on {kind}: locks across a network are not to be relied upon, so nobody else should have it open"
+            ));
+        }
         if let Subject::Backup(backup) = &self.what {
             if backup.damaged {
                 self.warnings

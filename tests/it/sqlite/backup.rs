@@ -101,6 +101,11 @@ fn one_database_url_is_enough_and_the_archive_may_be_packed_otherwise() {
     let plain = site.archives(".db").pop().unwrap();
     assert!(std::fs::read(plain).unwrap() == std::fs::read(site.path("app.db")).unwrap());
     run(&["verify", "--all", "--full"], "gzip").ok();
+    // Any of them is a file that people have.
+    let before = site.shell("app.db", ".dump");
+    site.python("app.db", "DELETE FROM tags");
+    run(&["restore", "--from", zstd[0].to_str().unwrap(), "-y"], "gzip").ok();
+    assert_eq!(site.shell("app.db", ".dump"), before);
     let check = run(&["config", "check"], "gzip").ok().stdout;
     assert!(check.contains("1 job"), "{check}");
 }
@@ -133,7 +138,37 @@ fn an_endless_writer_goes_on_and_the_backup_is_one_state() {
 }
 
 #[test]
-fn a_writer_with_a_rollback_journal_is_given_way_to() {
+fn a_run_gives_way_to_a_writer_with_a_rollback_journal() {
+    // Rows that do not compress, into a store that is slow: reading takes far longer than the writer may wait.
+    let site = Site::with(&format!(
+        "{PAIRS} CREATE TABLE t (a); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
+         INSERT INTO t SELECT randomblob(1 << 20) FROM n;"
+    ));
+    let configure = |more: &str| {
+        let text = format!(
+            "[stores.default]\npath = \"backups\"\n{more}\n[jobs.app]\nurl = \"sqlite:///app.db\"\ndump.max_lock_wait = \"1s\"\n"
+        );
+        std::fs::write(site.path("snapback.toml"), text).unwrap();
+    };
+    configure("max_upload_rate = \"1MiB\"");
+    let writer = site.writer();
+    let run = site.snapback(&["backup"]).code(1);
+    assert!(
+        run.stderr.contains("python3") && run.stderr.contains("the backup gave way after 1 s"),
+        "{}",
+        run.stderr
+    );
+    println!("the writer's longest wait: {} ms", end(writer));
+    let rows: u64 = site.shell("app.db", "SELECT count(*) FROM pair_b").parse().unwrap();
+    assert!(rows > 0, "the writer has gone on");
+    assert_eq!(site.archives(".db.gz").len(), 0);
+    configure("");
+    site.snapback(&["backup"]).ok();
+    assert_eq!(site.files(), ["app.db", "snapback.toml"]);
+}
+
+#[test]
+fn locks_of_others_are_waited_for_and_our_own_makes_no_file() {
     let site = Site::with(PAIRS);
     std::fs::write(
         site.path("snapback.toml"),

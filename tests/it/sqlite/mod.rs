@@ -1,6 +1,7 @@
 //! SQLite as a source: files that other programs write (Python's sqlite3, SQLite's own shell), backed up and restored.
 
 mod backup;
+mod denied;
 mod full_disk;
 mod kills;
 mod restore;
