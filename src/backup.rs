@@ -26,7 +26,7 @@ use crate::job::Job;
 use crate::manifest::{BackupId, Encryption, File, InPlace, Kind, Manifest, Verification};
 use crate::prune::Pruned;
 use crate::redact;
-use crate::shelf::{Failure, Inventory, Pin, Shelf};
+use crate::shelf::{Failure, Inventory, Pin, Shelf, Stock};
 use crate::stored;
 pub use attempts::run;
 use attempts::{Failed, Temporary};
@@ -261,7 +261,8 @@ async fn prepare(
     };
     let (cleaned, found): (Vec<_>, Vec<_>) = copies.each(clean).await?.into_iter().unzip();
 
-    let id = copies.claim(source, started, &found).await?;
+    let former = newest_under_former_name(job).await;
+    let id = copies.claim(source, started, &found, former).await?;
     watch.step(Step::Claim).await;
 
     watch.step(Step::Dump).await;
@@ -325,6 +326,12 @@ async fn collapsed(job: &Job, found: &[(Shelf, Inventory)], manifest: &Manifest)
     // Without a key only the numbers are compared.
     let _ = stored::unseal(&mut before, &job.keys);
     collapse::signs(&before, manifest)
+}
+
+/// The newest backup of what the job was called before: two backups of one database never have the same id, wherever they lie.
+async fn newest_under_former_name(job: &Job) -> Option<BackupId> {
+    job.former.as_ref()?;
+    Stock::names(job).await.ok()?.ids().first().copied()
 }
 
 /// Dumps the database into all stores at once.

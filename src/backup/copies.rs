@@ -121,7 +121,7 @@ impl<'a> Copies<'a> {
         }
     }
 
-    /// Announces the run under the first id that nothing has, in any store, and that is above all that were `found`: who
+    /// Announces the run under the first id that nothing has, in any store, and that is above all that were `found` and that of its `former` name: who
     /// takes several backups in a second is ahead of the clock, and the newest backup must have the highest id all the same.
     ///
     /// # Errors
@@ -131,8 +131,10 @@ impl<'a> Copies<'a> {
         source: &Source,
         now: DateTime<Utc>,
         found: &[(Shelf, Inventory)],
+        former: Option<BackupId>,
     ) -> Result<BackupId> {
-        let newest = found.iter().filter_map(|(_, inventory)| inventory.newest_id(now)).max();
+        let newest = found.iter().filter_map(|(_, inventory)| inventory.newest_id(now));
+        let newest = newest.chain(former).max();
         let mut id = BackupId::at(now).max(newest.map_or(BackupId::at(now), |newest| newest.next()));
         loop {
             let claim = &Claim {

@@ -57,11 +57,12 @@ fn what_an_extension_configured_comes_before_the_rows_that_need_it() {
     // The format of a point is a row of the extension's; by name it comes after these tables.
     let format = "<?xml version=\"1.0\"?><pc:PointCloudSchema xmlns:pc=\"http://pointcloud.org/schemas/PC/1.1\"><pc:dimension>\
         <pc:position>1</pc:position><pc:size>4</pc:size><pc:name>X</pc:name><pc:interpretation>int32_t</pc:interpretation>\
-        </pc:dimension></pc:PointCloudSchema>";
+        </pc:dimension><pc:dimension><pc:position>2</pc:position><pc:size>4</pc:size><pc:name>Y</pc:name>\
+        <pc:interpretation>int32_t</pc:interpretation></pc:dimension></pc:PointCloudSchema>";
     all_ways(
         &format!(
             "CREATE EXTENSION pointcloud; INSERT INTO pointcloud_formats (pcid, srid, schema) VALUES (1, 4326, '{format}');
-             CREATE TABLE a (p pcpoint(1)); INSERT INTO a SELECT PC_MakePoint(1, ARRAY[n]) FROM generate_series(1, 100) n;
+             CREATE TABLE a (p pcpoint(1)); INSERT INTO a SELECT PC_MakePoint(1, ARRAY[n, n]) FROM generate_series(1, 100) n;
              CREATE TABLE b AS SELECT * FROM a; CREATE TABLE z AS SELECT * FROM a"
         ),
         "DELETE FROM a",

@@ -45,9 +45,13 @@ fn a_restore_that_is_cut_while_rows_arrive_has_changed_nothing() {
                 assert_eq!(unfinished, usize::from(mode == "swap"), "{case}");
             } else {
                 assert_eq!(ended.code, Some(UNREACHABLE), "{case}");
-                for words in ["the restore failed", "hint: the connection to the server broke"] {
-                    assert!(ended.stderr.contains(words), "{case}");
-                }
+                assert!(ended.stderr.contains("the restore failed"), "{case}");
+                // Whether the server's farewell arrives before the end of the connection, nobody decides.
+                let hints = [
+                    "hint: the connection to the server broke",
+                    "hint: the server ended the session",
+                ];
+                assert!(hints.iter().any(|hint| ended.stderr.contains(hint)), "{case}");
                 // What could not be removed is named.
                 assert!(
                     unfinished == 0 || ended.stderr.contains("the next restore will"),

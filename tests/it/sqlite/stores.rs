@@ -248,6 +248,10 @@ print(n)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let made = "PRAGMA busy_timeout = 30000; SELECT count(*) FROM sqlite_schema WHERE name LIKE 'made%'";
+    while shell(&site.path("app.db"), made).ends_with('0') {
+        assert!(Instant::now() < deadline, "nothing changes");
+    }
     for _ in 0..4 {
         site.backup();
     }

@@ -37,7 +37,7 @@ impl Server {
     }
 
     fn start_in(major: u32, settings: &[&str], locales: Option<&Path>) -> Server {
-        let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
+        let dir = folder();
         chown(dir.path());
         let template = template(major);
         run_as_postgres(Command::new("cp").arg("-a").arg(&template).arg(dir.path().join("data")));
@@ -52,7 +52,7 @@ impl Server {
 
     /// Starts a standby that follows this server.
     pub fn standby(&self) -> Server {
-        let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
+        let dir = folder();
         chown(dir.path());
         let mut copy = Command::new(self.bin("pg_basebackup"));
         copy.args(["-h", self.host(), "-p", "5432", "-U", "postgres"])
@@ -296,6 +296,15 @@ fn spawn_postmaster(major: u32, dir: &Path, settings: &[&str], locales: Option<&
         .stderr(log)
         .spawn()
         .unwrap()
+}
+
+/// A folder for a server: in memory where there is room, because each database that is created takes some hundred files.
+fn folder() -> TempDir {
+    const ROOM: u64 = 6 << 30;
+    let memory = Path::new("/dev/shm");
+    let free = rustix::fs::statvfs(memory).map_or(0, |it| it.f_bavail * it.f_frsize);
+    let place = if free > ROOM { memory } else { Path::new("/tmp") };
+    tempfile::Builder::new().prefix("sb").tempdir_in(place).unwrap()
 }
 
 /// Where what is made once for all tests is kept.
