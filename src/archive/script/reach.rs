@@ -278,7 +278,7 @@ fn may_call(text: &[u8]) -> bool {
                 let found = text.get(start..start + name.len());
                 found.is_some_and(|it| it.eq_ignore_ascii_case(name.as_bytes()))
             };
-            CALLS.iter().any(|(_, names)| names.iter().any(|name| is(name)))
+            CALLS.iter().any(|(_, names)| names.iter().any(&is))
         })
 }
 

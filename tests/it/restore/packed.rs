@@ -1,6 +1,5 @@
 //! Dumps as people have them packed, by the packers that they use: Python's zip, tar, bzip2 and xz, and text in UTF-16.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
