@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::tokens::{Placed, Token, placed};
+use super::tokens::{Placed, Token, outside, placed};
 
 /// A role that a statement names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,20 +70,6 @@ pub fn roles(sql: &str) -> Vec<NamedRole> {
     found
 }
 
-/// The token with the number `at` that is the keyword `word`, of those outside of parentheses.
-pub fn outside(tokens: &[Placed], word: &str) -> Option<usize> {
-    let mut depth = 0_u32;
-    for (at, token) in tokens.iter().enumerate() {
-        match &token.token {
-            Token::Other('(') => depth += 1,
-            Token::Other(')') => depth = depth.saturating_sub(1),
-            _ if depth == 0 && token.is(word) => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
 /// Where `OWNER TO` stands that changes an owner: a column called owner that is renamed is none.
 pub fn owner_to(tokens: &[Placed]) -> Option<usize> {
     if tokens.iter().any(|token| token.is("RENAME")) {
@@ -145,17 +131,17 @@ impl Finder<'_> {
 
     fn privileges(&mut self) {
         for word in ["TO", "FROM"] {
-            if let Some(at) = outside(self.tokens, word) {
+            if let Some(at) = outside(self.tokens, &[word]) {
                 self.list(at + 1, Purpose::Privilege);
             }
         }
-        if let Some(at) = outside(self.tokens, "GRANTED") {
+        if let Some(at) = outside(self.tokens, &["GRANTED"]) {
             self.role(at + 2, Purpose::Privilege);
         }
     }
 
     fn default_privileges(&mut self) {
-        if let Some(at) = outside(self.tokens, "FOR") {
+        if let Some(at) = outside(self.tokens, &["FOR"]) {
             self.list(at + 2, Purpose::Privilege);
         }
         self.privileges();
@@ -166,13 +152,13 @@ impl Finder<'_> {
         let end = ["USING", "WITH", "RENAME"];
         let end = self.tokens.iter().position(|it| it.is_any(&end));
         let head = &self.tokens[..end.unwrap_or(self.tokens.len())];
-        if let Some(at) = outside(head, "TO") {
+        if let Some(at) = outside(head, &["TO"]) {
             self.list(at + 1, Purpose::Policy);
         }
     }
 
     fn schema(&mut self) {
-        let Some(at) = outside(self.tokens, "AUTHORIZATION") else {
+        let Some(at) = outside(self.tokens, &["AUTHORIZATION"]) else {
             return;
         };
         let before = &self.tokens[at - 1];
@@ -188,7 +174,7 @@ impl Finder<'_> {
 
     /// The role behind the first of `words` that there is, which an equals sign may follow.
     fn after(&mut self, words: &[&str], purpose: Purpose) {
-        let found = words.iter().find_map(|word| outside(self.tokens, word));
+        let found = words.iter().find_map(|word| outside(self.tokens, &[*word]));
         if let Some(at) = found {
             let sign = self.tokens.get(at + 1).is_some_and(|it| it.is_sign('='));
             self.role(at + 1 + usize::from(sign), purpose);

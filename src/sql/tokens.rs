@@ -80,6 +80,20 @@ pub fn placed(sql: &str) -> Vec<Placed> {
     }
 }
 
+/// The number of the first token that is one of these keywords, of those outside of parentheses.
+#[must_use]
+pub fn outside(tokens: &[Placed], words: &[&str]) -> Option<usize> {
+    let mut depth = 0_u32;
+    tokens.iter().position(|token| {
+        match &token.token {
+            Token::Other('(') => depth += 1,
+            Token::Other(')') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && token.is_any(words)
+    })
+}
+
 impl<'a> Tokens<'a> {
     /// Those of `sql`.
     #[must_use]

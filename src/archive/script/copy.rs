@@ -1,6 +1,6 @@
 //! What a COPY of a script says behind the name of its table: whether rows are text, and what they are in.
 
-use crate::sql::tokens::{Placed, placed};
+use crate::sql::tokens::{Placed, outside, placed};
 
 /// The options of a COPY between the session and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl CopyOptions {
     pub fn of(sql: &str) -> Option<CopyOptions> {
         let tokens = placed(sql);
         tokens.first().filter(|it| it.is("COPY"))?;
-        let at = outside_parentheses(&tokens, &["FROM", "TO"])?;
+        let at = outside(&tokens, &["FROM", "TO"])?;
         let from = tokens[at].is("FROM");
         let session = tokens.get(at + 1)?;
         if !session.is_any(&["STDIN", "STDOUT"]) {
@@ -73,19 +73,6 @@ impl CopyOptions {
             Place::Alone(at) => put(at, format!(" WITH (ENCODING '{name}')")),
         }
     }
-}
-
-/// The first of these keywords that stands in no parentheses.
-pub(super) fn outside_parentheses(tokens: &[Placed], words: &[&str]) -> Option<usize> {
-    let mut depth = 0_u32;
-    tokens.iter().position(|token| {
-        if token.is_sign('(') {
-            depth += 1;
-        } else if token.is_sign(')') {
-            depth = depth.saturating_sub(1);
-        }
-        depth == 0 && token.is_any(words)
-    })
 }
 
 #[cfg(test)]

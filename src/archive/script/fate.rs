@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use crate::archive::options::RestoreOptions;
 use crate::archive::roles::edited;
-use crate::sql::roles::{NamedRole, Purpose, outside, owner_to, roles};
-use crate::sql::tokens::{Placed, Token, placed};
+use crate::sql::roles::{NamedRole, Purpose, owner_to, roles};
+use crate::sql::tokens::{Placed, Token, outside, placed};
 
 /// What becomes of a statement.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl<'a> Looked<'a> {
             self.begins(&[MAKE, &[object]])
                 || self.begins(&[&["COMMENT"], &["ON"], &[object]])
                 || (self.begins(&[&["SECURITY"], &["LABEL"]])
-                    && outside(&self.tokens, "ON").is_some_and(|on| self.is(on + 1, &[object])))
+                    && outside(&self.tokens, &["ON"]).is_some_and(|on| self.is(on + 1, &[object])))
         };
         let setting =
             |name: &str| self.begins(&[&["SET"], &[name]]) || self.begins(&[&["SET"], &["LOCAL", "SESSION"], &[name]]);
@@ -149,13 +149,13 @@ impl<'a> Looked<'a> {
             return None;
         }
         if self.is(1, &["SCHEMA"]) {
-            let at = outside(&self.tokens, "AUTHORIZATION")?;
+            let at = outside(&self.tokens, &["AUTHORIZATION"])?;
             let unnamed = self.is(at - 1, &["SCHEMA", "EXISTS"]);
             let owner = self.roles.iter().find(|role| role.purpose == Purpose::Owner)?;
             let end = if unnamed { self.tokens[at].at.end } else { owner.at.end };
             return Some((self.tokens[at].at.start..end, String::new()));
         }
-        let at = outside(&self.tokens, "OWNER")?;
+        let at = outside(&self.tokens, &["OWNER"])?;
         let owner = self.roles.iter().find(|role| role.purpose == Purpose::Owner)?;
         Some((self.tokens[at].at.start..owner.at.end, String::new()))
     }
@@ -237,10 +237,7 @@ impl<'a> Looked<'a> {
             return Vec::new();
         }
         // Behind these come queries and conditions.
-        let end = ["AS", "WHERE"]
-            .iter()
-            .filter_map(|word| outside(&self.tokens, word))
-            .min();
+        let end = outside(&self.tokens, &["AS", "WHERE"]);
         let (mut found, mut depth) = (Vec::new(), 0_u32);
         for at in 0..end.unwrap_or(self.tokens.len()) {
             match self.tokens[at].token {
@@ -277,8 +274,8 @@ impl<'a> Looked<'a> {
         if !matches!(what, "TABLE" | "VIEW") {
             return None;
         }
-        let end = outside(&self.tokens, "AS").unwrap_or(self.tokens.len());
-        let at = outside(&self.tokens[..end], "USING")?;
+        let end = outside(&self.tokens, &["AS"]).unwrap_or(self.tokens.len());
+        let at = outside(&self.tokens[..end], &["USING"])?;
         let method = self.tokens.get(at + 1).filter(|it| identifier(&it.token).is_some())?;
         Some(self.tokens[at].at.start..method.at.end)
     }
@@ -402,7 +399,7 @@ fn dropped_action(tokens: &[Placed], options: &RestoreOptions) -> Option<usize> 
 }
 
 fn row_security(tokens: &[Placed], options: &RestoreOptions) -> Option<usize> {
-    let at = outside(tokens, "ROW").filter(|_| options.no_policies)?;
+    let at = outside(tokens, &["ROW"]).filter(|_| options.no_policies)?;
     let is = |at: usize, word: &str| tokens.get(at).is_some_and(|it| it.is(word));
     if !(is(at + 1, "LEVEL") && is(at + 2, "SECURITY")) {
         return None;

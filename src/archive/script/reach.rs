@@ -4,9 +4,8 @@
 //! Text can hide more than can be seen in it: code that puts a statement together, a trigger that fires. This finds what
 //! is written openly; SECURITY.md says what it is no protection from.
 
-use super::copy::outside_parentheses;
 use super::statement::{Kind, Statement};
-use crate::sql::tokens::{Placed, Token, placed};
+use crate::sql::tokens::{Placed, Token, outside, placed};
 
 /// What a statement would do outside of its database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +120,7 @@ fn of_tokens(tokens: &[Placed], depth: u32) -> Option<Reach> {
 
 /// `COPY` to and from anything but the session.
 fn copy(tokens: &[Placed]) -> Option<Reach> {
-    let at = outside_parentheses(tokens, &["FROM", "TO"])?;
+    let at = outside(tokens, &["FROM", "TO"])?;
     let writes = tokens[at].is("TO");
     let next = tokens.get(at + 1)?;
     match &next.token {
@@ -201,7 +200,7 @@ fn created(tokens: &[Placed], depth: u32) -> Option<Reach> {
     match () {
         () if what.is("LANGUAGE") => language(&tokens[at..]),
         () if what.is_any(&["TABLE", "MATERIALIZED"]) => {
-            let query = outside_parentheses(tokens, &["AS"])?;
+            let query = outside(tokens, &["AS"])?;
             called(&tokens[query..])
         }
         () if what.is_any(&["FUNCTION", "PROCEDURE"]) => function(&tokens[at..], depth),
