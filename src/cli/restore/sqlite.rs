@@ -13,7 +13,7 @@ use super::{Args, Mode, eprint, pause_at};
 use crate::cli::Globals;
 use crate::cli::backup::cancel_by_signals;
 use crate::cli::confirm::confirm;
-use crate::cli::output::{self, ago, bytes, count};
+use crate::cli::output::{self, ago, bytes, plural};
 use crate::cli::progress::Progress;
 use crate::clock::Clock;
 use crate::config::{Config, environment};
@@ -261,13 +261,13 @@ fn text(plan: &Plan, back: bool) -> String {
                 "Restore backup"
             };
             lines.push(format!(
-                "{verb} {}{label} of job {} ({}, {}): {} tables, {} rows, {}",
+                "{verb} {}{label} of job {} ({}, {}): {}, {}, {}",
                 backup.id,
                 backup.job,
                 backup.kind,
                 ago(backup.id.time(), Utc::now()),
-                backup.tables,
-                count(backup.rows),
+                plural(backup.tables, "table"),
+                plural(backup.rows, "row"),
                 bytes(backup.bytes),
             ));
         }
@@ -282,15 +282,20 @@ fn text(plan: &Plan, back: bool) -> String {
     match &plan.replaces {
         None => lines.push(format!("as the new database {}", plan.path.display())),
         Some(live) => {
-            let number = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), count);
+            let number = |number: Option<u64>, what: &str| {
+                number.map_or_else(
+                    || format!("an unknown number of {what}s"),
+                    |number| plural(number, what),
+                )
+            };
             let changed = live
                 .changed
                 .map_or_else(|| "at an unknown time".to_owned(), |at| ago(at, Utc::now()));
             lines.push(format!(
-                "in the place of {}: {} tables, {} rows, {}, last written {changed}",
+                "in the place of {}: {}, {}, {}, last written {changed}",
                 plan.path.display(),
-                number(live.tables),
-                number(live.rows),
+                number(live.tables, "table"),
+                number(live.rows, "row"),
                 bytes(live.bytes),
             ));
             if let Some(broken) = &live.broken {
@@ -303,7 +308,7 @@ fn text(plan: &Plan, back: bool) -> String {
         }
     }
     let free = plan.free.map_or("unknown".to_owned(), bytes);
-    lines.push(format!("Room: about {} needed, {free} free", bytes(plan.needed)));
+    lines.push(format!("Disk space: about {} needed, {free} free", bytes(plan.needed)));
     lines.extend(plan.warnings.iter().map(|warning| format!("Note: {warning}")));
     for obstacle in &plan.obstacles {
         lines.push(format!("In the way: {}", obstacle.what));
@@ -319,10 +324,10 @@ fn report(plan: &Plan, outcome: &Outcome) -> Result<()> {
     };
     let is = if plan.tables.is_empty() { "is" } else { "has a part of" };
     output::line(&format!(
-        "{} {is} {what} now: {} tables with {} rows, checked page by page and row by row ({})",
+        "{} {is} {what} now: {} with {}, checked page by page and row by row ({})",
         outcome.path.display(),
-        outcome.tables,
-        count(outcome.rows),
+        plural(outcome.tables, "table"),
+        plural(outcome.rows, "row"),
         output::seconds(outcome.seconds)
     ))?;
     if let Some(aside) = &outcome.aside {
