@@ -33,6 +33,25 @@ pub struct JobLock {
     key: (u64, u64),
 }
 
+/// Reads what SQLite has no call for through the file that stays open.
+///
+/// # Errors
+/// It cannot be opened.
+pub(super) fn with_file<T>(found: &Found, read: impl FnOnce(&File) -> T) -> Result<T> {
+    let mut files = files();
+    Ok(read(&entry(&mut files, found)?.file))
+}
+
+fn entry<'a>(files: &'a mut HashMap<(u64, u64), Entry>, found: &Found) -> Result<&'a mut Entry, Fail> {
+    match files.entry((found.metadata.dev(), found.metadata.ino())) {
+        std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+        std::collections::hash_map::Entry::Vacant(place) => Ok(place.insert(Entry {
+            file: open_file(found)?,
+            job: None,
+        })),
+    }
+}
+
 impl JobLock {
     /// Takes the lock of the database for a run of `job`.
     ///
@@ -50,13 +69,7 @@ impl JobLock {
             )
             .hint("wait until it has ended; two runs on one database never overlap")
         };
-        let entry = match files.entry(key) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => place.insert(Entry {
-                file: open_file(found)?,
-                job: None,
-            }),
-        };
+        let entry = entry(&mut files, found)?;
         if let Some(other) = &entry.job {
             return Err(busy(&format!(" (job {other} of this process)")).into());
         }

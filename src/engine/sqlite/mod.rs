@@ -7,6 +7,7 @@ mod give_way;
 pub mod integrity;
 pub mod location;
 pub mod lock;
+mod locked;
 pub mod open;
 mod pages;
 pub mod proof;
@@ -16,6 +17,7 @@ pub mod scratch;
 pub mod script;
 mod snapshot;
 pub mod tables;
+pub mod unchanged;
 pub mod unpack;
 pub mod users;
 

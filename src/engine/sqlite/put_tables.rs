@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::failure::explain;
-use super::put::patiently;
+use super::locked::patiently;
+use super::put::Put;
 use super::tables::{self, MAIN, Unread, quoted};
+use super::unchanged::State;
 use super::{integrity, open};
 use crate::error::{Exit, Fail, Result};
 use crate::manifest::{SqliteFacts, Table};
@@ -30,14 +32,14 @@ pub struct Tables<'a> {
 }
 
 impl Tables<'_> {
-    /// Puts them into the live file `to`; waits up to `wait` for the locks of others. Blocks: not for async tasks. Returns for
-    /// how long nobody else could write.
+    /// Puts them into the live file `to`, if that is still what it was in `state`; waits up to `wait` for the locks of others.
+    /// Blocks: not for async tasks.
     ///
     /// # Errors
     /// [`Exit::Unreachable`]: others have locks on it. Whatever fails, the live database is what it was.
-    pub fn into_live(&self, to: &Path, wait: Duration) -> Result<Duration> {
+    pub fn into_live(&self, to: &Path, state: Option<&State>, wait: Duration) -> Result<Put> {
         let live = open::for_writing(to)?;
-        self.put(&live, to, Instant::now() + wait)
+        self.put(&live, to, state, Instant::now() + wait)
     }
 
     /// Puts them into the new, empty file `to`, which becomes a database like the one that `facts` are of.
@@ -51,10 +53,10 @@ impl Tables<'_> {
             facts.page_size, facts.auto_vacuum, facts.encoding
         );
         new.execute_batch(&settings).map_err(|error| explain(error, to))?;
-        self.put(&new, to, Instant::now()).map(|_| ())
+        self.put(&new, to, None, Instant::now()).map(|_| ())
     }
 
-    fn put(&self, live: &Connection, to: &Path, until: Instant) -> Result<Duration> {
+    fn put(&self, live: &Connection, to: &Path, state: Option<&State>, until: Instant) -> Result<Put> {
         let failed = |error| explain(error, to);
         // Rules are looked at when all tables are there; a row that broke one in the backup comes back as it was.
         live.execute_batch(
@@ -73,6 +75,10 @@ impl Tables<'_> {
                 false => failed(error),
             })?;
         patiently(to, until, || live.execute_batch("BEGIN IMMEDIATE"))?;
+        if !state.map_or(Ok(true), State::is_still)? {
+            live.execute_batch("ROLLBACK").map_err(failed)?;
+            return Ok(Put::Written);
+        }
         let begun = Instant::now();
         let replaced = self
             .replace(live, to)
@@ -82,7 +88,7 @@ impl Tables<'_> {
             let _ = live.execute_batch("ROLLBACK");
             return Err(error);
         }
-        Ok(begun.elapsed())
+        Ok(Put::Done(begun.elapsed()))
     }
 
     /// What happens within the transaction.

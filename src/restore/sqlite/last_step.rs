@@ -12,8 +12,10 @@ use super::plan::beside;
 use super::watch::{Event, Watch};
 use crate::engine::sqlite::failure::folder;
 use crate::engine::sqlite::lock::JobLock;
+use crate::engine::sqlite::put::Put;
 use crate::engine::sqlite::put_tables::Tables;
 use crate::engine::sqlite::scratch::Scratch;
+use crate::engine::sqlite::unchanged::State;
 use crate::engine::sqlite::{open, put};
 use crate::error::Result;
 
@@ -39,40 +41,56 @@ pub(super) struct LastStep {
     pub back: bool,
 }
 
+/// What became of the last step.
+pub(super) enum Ended {
+    /// The file is what was proven.
+    Done {
+        /// For how long nobody else could write.
+        away: Duration,
+        /// Where a file that was no database any more was set aside.
+        aside: Option<PathBuf>,
+    },
+    /// Nothing was changed, as others have written since the safety snapshot. What was proven is given back.
+    Written(Proven),
+}
+
 impl LastStep {
-    /// Does it. Blocks: not for async tasks. Returns for how long nobody else could write, and where a file that was no database
-    /// any more was set aside.
-    pub fn run(&self, proven: Proven, watch: &Watch) -> Result<(Duration, Option<PathBuf>)> {
+    /// Does it, if the live database is still in `state`. Blocks: not for async tasks.
+    pub fn run(&self, proven: Proven, state: Option<State>, watch: &Watch) -> Result<Ended> {
+        let done = |away, aside| Ok(Ended::Done { away, aside });
         let path = &self.path;
         if self.is_new || !path.exists() {
             let new = self.new_file(proven)?;
             // A log that lies there is of a database that is gone: SQLite would take it for one of the new file.
             let aside = set_aside(path, self.at, &["-wal", "-shm", "-journal"])?;
             new.become_new(path)?;
-            return Ok((Duration::ZERO, aside));
+            return done(Duration::ZERO, aside);
         }
         if self.is_broken {
             let new = self.new_file(proven)?;
             let aside = set_aside(path, self.at, &["-wal", "-shm", "-journal", ""])?;
             new.become_new(path)?;
-            return Ok((Duration::ZERO, aside));
+            return done(Duration::ZERO, aside);
         }
         let _lock = match open::find(path) {
             Ok(found) => Some(JobLock::take(&found, &self.job)?),
             // An empty file is no database yet.
             Err(_) => None,
         };
-        let away = match self.names.is_empty() {
-            false => self.tables(&proven).into_live(path, self.wait)?,
+        let put = match self.names.is_empty() {
+            false => self.tables(&proven).into_live(path, state.as_ref(), self.wait)?,
             true => {
                 let total = std::fs::metadata(proven.scratch.path()).map_or(0, |file| file.len());
                 watch.tell(Event::Total(total));
-                put::into_live(proven.scratch.path(), path, self.wait, &|bytes| {
+                put::into_live(proven.scratch.path(), path, state, self.wait, &|bytes| {
                     watch.tell(Event::Done(bytes))
                 })?
             }
         };
-        Ok((away, None))
+        match put {
+            Put::Done(away) => done(away, None),
+            Put::Written => Ok(Ended::Written(proven)),
+        }
     }
 
     fn tables<'a>(&'a self, proven: &'a Proven) -> Tables<'a> {

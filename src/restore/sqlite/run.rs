@@ -8,23 +8,25 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::last_step::LastStep;
+use super::last_step::{Ended, LastStep};
 use super::origin::{Content, Origin, Proven};
 use super::plan::{Mode, Plan};
 use super::watch::{Event, Step, Watch};
 use crate::backup;
 use crate::clock::Clock;
-use crate::engine::sqlite::failure::{explain, folder};
+use crate::engine::sqlite::failure::folder;
 use crate::engine::sqlite::location::Location;
 use crate::engine::sqlite::tables::MAIN;
-use crate::engine::sqlite::{open, put_tables, scratch};
+use crate::engine::sqlite::unchanged::{Fence, State};
+use crate::engine::sqlite::{put_tables, scratch};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::manifest::{BackupId, InPlace, Kind, Table};
 use crate::shelf::{Hold, Shelf};
 
-/// How often the safety snapshot is taken again, because somebody wrote to the database after it.
-const SNAPSHOTS: u32 = 3;
+/// How many safety snapshots are taken, because somebody wrote to the database after each. From the second on writers wait
+/// meanwhile, so another one is hardly ever needed.
+const SNAPSHOTS: u32 = 5;
 
 /// What a person asks for.
 pub struct Request<'a> {
@@ -65,7 +67,13 @@ struct Ready {
     proven: Proven,
     /// The only tables that are put; none of all.
     names: Vec<String>,
+}
+
+/// What the last step came to.
+struct Replaced {
     safety: Option<Safety>,
+    away: Duration,
+    aside: Option<PathBuf>,
 }
 
 /// The safety snapshot of what is replaced.
@@ -134,31 +142,27 @@ impl<'a> Prepared<'a> {
         self.plan.check()?;
         let begun = Instant::now();
         let watch = &self.request.watch;
-        let (path, above) = (self.plan.path.as_path(), folder(&self.plan.path));
+        let above = folder(&self.plan.path);
         watch.step(Step::Recover).await;
         for left in scratch::tidy(above, &self.plan.database) {
             watch.warn(format!("removed {}, which a killed restore had left", left.display()));
         }
         let until = self.request.clock.now() + self.request.job.keep_replaced;
         let holds = self.content.hold(until).await;
-        let done = self.unless_cancelled(self.work(path, above)).await;
+        let done = self.unless_cancelled(self.work(above)).await;
         if done.is_err() {
             release(holds).await;
         }
-        let Ready { proven, names, safety } = done?;
+        let Ready { proven, names } = done?;
         let is_put = |table: &&Table| names.is_empty() || names.contains(&table.name);
         let tables = proven.tables().iter().filter(is_put);
         let (tables, rows) = tables.fold((0, 0), |(tables, rows), it| (tables + 1, rows + it.rows));
         let shelf = proven.shelf();
-        // From here on nothing can be interrupted: the file is the old one or the new one.
-        watch.step(Step::Put).await;
-        let put = self.put(proven, names).await;
-        self.record(&safety, put.is_ok()).await;
-        let (away, aside) = put?;
+        let Replaced { safety, away, aside } = self.replace(proven, names).await?;
         self.content.proved(shelf, self.request.clock.now()).await;
         watch.step(Step::Done).await;
         Ok(Outcome {
-            path: path.to_owned(),
+            path: self.plan.path.clone(),
             backup: self.content.backup(),
             safety: safety.map(|safety| safety.id),
             aside,
@@ -180,7 +184,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Everything before the live database is touched.
-    async fn work(&self, path: &Path, above: &Path) -> Result<Ready> {
+    async fn work(&self, above: &Path) -> Result<Ready> {
         let watch = &self.request.watch;
         watch.step(Step::Unpack).await;
         watch.tell(Event::Total(self.content.archive_bytes()));
@@ -197,16 +201,7 @@ impl<'a> Prepared<'a> {
             true => self.plan.tables.clone(),
             false => put_tables::check(proven.scratch.path(), &self.plan.tables).context("nothing was changed")?,
         };
-        let is_whole = self
-            .plan
-            .replaces
-            .as_ref()
-            .is_some_and(|live| live.broken.is_none() && live.bytes > 0);
-        let safety = match is_whole && self.request.mode == Mode::Replace && self.request.safety {
-            true => Some(self.back_up(path, &names).await.context("nothing was changed")?),
-            false => None,
-        };
-        Ok(Ready { proven, names, safety })
+        Ok(Ready { proven, names })
     }
 
     /// Remembers beside the safety snapshot whether anything was replaced: an undo goes by that.
@@ -223,62 +218,86 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// Backs up what is live, until nobody has written to it since.
-    async fn back_up(&self, path: &Path, names: &[String]) -> Result<Safety> {
+    /// Takes the safety snapshot and then the last step, which changes nothing where others have written in between: so nothing
+    /// that was ever committed is in neither of them.
+    async fn replace(&self, mut proven: Proven, names: Vec<String>) -> Result<Replaced> {
+        let watch = &self.request.watch;
+        for attempt in 0..SNAPSHOTS {
+            let (safety, state) = match self.wants_safety() {
+                true => {
+                    let backed_up = self.unless_cancelled(self.back_up(&names, attempt > 0)).await;
+                    let (safety, state) = backed_up.context("nothing was changed")?;
+                    (Some(safety), Some(state))
+                }
+                false => (None, None),
+            };
+            // From here on nothing can be interrupted: the file is the old one or the new one.
+            watch.step(Step::Put).await;
+            let put = self.put(proven, names.clone(), state).await;
+            self.record(&safety, matches!(put, Ok(Ended::Done { .. }))).await;
+            proven = match put? {
+                Ended::Done { away, aside } => return Ok(Replaced { safety, away, aside }),
+                Ended::Written(proven) => proven,
+            };
+            tracing::info!("others wrote to the database after its safety snapshot was begun, so another one is taken");
+        }
+        let message = format!(
+            "others write to {} without a pause, so that no safety snapshot has all of it; nothing was changed",
+            self.plan.path.display()
+        );
+        Err(Fail::new(Exit::Unreachable, message)
+            .hint("stop what writes to it, and try again")
+            .into())
+    }
+
+    fn wants_safety(&self) -> bool {
+        let live = self.plan.replaces.as_ref();
+        let is_whole = live.is_some_and(|live| live.broken.is_none() && live.bytes > 0);
+        is_whole && self.request.mode == Mode::Replace && self.request.safety
+    }
+
+    /// Backs up what is live, and tells the state before that. With `fenced`, nobody can write meanwhile.
+    async fn back_up(&self, names: &[String], fenced: bool) -> Result<(Safety, State)> {
         let watch = &self.request.watch;
         watch.step(Step::Safety).await;
+        let (path, wait) = (self.plan.path.clone(), self.request.wait);
+        let begin = move || -> Result<(Option<Fence>, State)> {
+            let fence = if fenced { Some(Fence::raise(&path, wait)?) } else { None };
+            Ok((fence, State::of(&path, wait)?))
+        };
+        let (_fence, state) = tokio::task::spawn_blocking(begin).await??;
         // An undo puts back the same tables, and leaves all others alone.
         let tables: Vec<_> = names.iter().map(|name| (MAIN.to_owned(), name.clone())).collect();
-        let in_place = (!tables.is_empty()).then_some(InPlace { transaction: 0, tables });
-        let mut last = None;
-        for _ in 0..SNAPSHOTS {
-            let before = Version::of(path)?;
-            let label = match self.content.backup() {
-                Some(id) => format!("before the restore of {id}"),
-                None => "before the restore of a file".to_owned(),
-            };
-            let request = backup::Request {
-                label: Some(label),
-                in_place: in_place.clone(),
-                protect: self.content.backup().into_iter().collect::<BTreeSet<_>>(),
-                clock: self.request.clock.clone(),
-                cancel: self.request.cancel.clone(),
-                ..backup::Request::new(self.request.job, Kind::Safety)
-            };
-            let report = backup::run(&request).await.context("the safety snapshot failed")?;
-            for (store, why) in report.lacking() {
-                watch.warn(format!(
-                    "the safety snapshot {} has no copy in {store}: {why}",
-                    report.manifest.id
-                ));
-            }
-            let until = self.request.clock.now() + self.request.job.keep_replaced;
-            let mut shelves = Vec::new();
-            for store in report.stores() {
-                let shelf = Shelf::new(self.request.job, self.request.job.destination(store)?);
-                // It is also young; to hold it is a second belt.
-                let _ = shelf.hold(report.manifest.id, until).await;
-                shelves.push(shelf);
-            }
-            // Somebody has written since the one before was taken, so nothing goes back to that.
-            self.record(&last, false).await;
-            last = Some(Safety {
-                id: report.manifest.id,
-                shelves,
-            });
-            if before.is_still(path)? {
-                return last.context("no safety snapshot was taken");
-            }
-            tracing::info!("the database was written to while its safety snapshot was taken");
+        let label = match self.content.backup() {
+            Some(id) => format!("before the restore of {id}"),
+            None => "before the restore of a file".to_owned(),
+        };
+        let request = backup::Request {
+            label: Some(label),
+            in_place: (!tables.is_empty()).then_some(InPlace { transaction: 0, tables }),
+            protect: self.content.backup().into_iter().collect::<BTreeSet<_>>(),
+            clock: self.request.clock.clone(),
+            cancel: self.request.cancel.clone(),
+            ..backup::Request::new(self.request.job, Kind::Safety)
+        };
+        let report = backup::run(&request).await.context("the safety snapshot failed")?;
+        let id = report.manifest.id;
+        for (store, why) in report.lacking() {
+            watch.warn(format!("the safety snapshot {id} has no copy in {store}: {why}"));
         }
-        watch.warn(
-            "others write to the database without a pause: what came after the safety snapshot was begun is not in it",
-        );
-        last.context("no safety snapshot was taken")
+        let until = self.request.clock.now() + self.request.job.keep_replaced;
+        let mut shelves = Vec::new();
+        for store in report.stores() {
+            let shelf = Shelf::new(self.request.job, self.request.job.destination(store)?);
+            // It is also young; to hold it is a second belt.
+            let _ = shelf.hold(id, until).await;
+            shelves.push(shelf);
+        }
+        Ok((Safety { id, shelves }, state))
     }
 
     /// The last step: the file becomes what was proven.
-    async fn put(&self, proven: Proven, names: Vec<String>) -> Result<(Duration, Option<PathBuf>)> {
+    async fn put(&self, proven: Proven, names: Vec<String>, state: Option<State>) -> Result<Ended> {
         let last = LastStep {
             path: self.plan.path.clone(),
             rights: self.content.rights(),
@@ -291,7 +310,7 @@ impl<'a> Prepared<'a> {
             back: self.request.back,
         };
         let watch = self.request.watch.clone();
-        tokio::task::spawn_blocking(move || last.run(proven, &watch)).await?
+        tokio::task::spawn_blocking(move || last.run(proven, state, &watch)).await?
     }
 }
 
@@ -300,26 +319,4 @@ async fn release(holds: Vec<(Shelf, Hold)>) {
         // Otherwise it ends by itself.
         let _ = shelf.unhold(&hold).await;
     }
-}
-
-/// The state of a database that somebody may write to: a connection that sees whether others did.
-struct Version {
-    open: rusqlite::Connection,
-    number: i64,
-}
-
-impl Version {
-    fn of(path: &Path) -> Result<Version> {
-        let open = open::for_reading(&open::find(path)?, Duration::from_secs(10))?;
-        let number = number(&open).map_err(|error| explain(error, path))?;
-        Ok(Version { open, number })
-    }
-
-    fn is_still(&self, path: &Path) -> Result<bool> {
-        Ok(number(&self.open).map_err(|error| explain(error, path))? == self.number)
-    }
-}
-
-fn number(open: &rusqlite::Connection) -> rusqlite::Result<i64> {
-    open.query_row("PRAGMA data_version", [], |row| row.get(0))
 }

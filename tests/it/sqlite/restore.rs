@@ -1,5 +1,6 @@
 //! A backup takes the place of a live database, under readers and writers.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
 
@@ -245,4 +246,62 @@ fn what_is_no_database_any_more_is_set_aside_and_pages_of_another_size_need_it_a
     assert_eq!(plan["plan"]["mode"], "replace");
     let refused: Run = site.snapback(&["restore", "app.db", "--mode", "new", "--as", "app.db", "-y"]);
     assert!(refused.code(2).stderr.contains("exists already"));
+}
+
+/// Writes one number more than the greatest there is, without a pause, until its input ends; prints each that is committed.
+const COUNTS: &str = r#"
+import sqlite3, sys, select
+c = sqlite3.connect("app.db", timeout=60, isolation_level=None)
+c.execute(f"PRAGMA journal_mode = {sys.argv[1]}"); c.execute("PRAGMA synchronous = OFF")
+n = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    n = c.execute("INSERT INTO t SELECT max(n) + 1, hex(randomblob(40)) FROM t RETURNING n").fetchall()[0][0]
+    print(n, flush=True)
+"#;
+
+#[test]
+fn nothing_that_was_committed_before_a_restore_is_in_neither_state() {
+    for (mode, options) in [
+        ("WAL", vec![]),
+        ("DELETE", vec![]),
+        ("WAL", vec!["-t", "t"]),
+        ("DELETE", vec!["-t", "t"]),
+    ] {
+        let site = Site::with(
+            "CREATE TABLE t (n INTEGER PRIMARY KEY, v TEXT); CREATE TABLE big (b BLOB);
+             WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < 300)
+             INSERT INTO big SELECT randomblob(20000) FROM i; INSERT INTO t VALUES (1, 'first');",
+        );
+        let id = site.snapback(&["backup", "app.db"]).ok().stdout.trim().to_owned();
+        let mut writer = Command::new("python3")
+            .args(["-c", COUNTS, mode])
+            .current_dir(site.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let mut counts: Vec<u64> = Vec::new();
+        while counts.len() < 100 {
+            counts.push(lines.next().unwrap().unwrap().parse().unwrap());
+        }
+        // What is printed meanwhile is read meanwhile, so that the writer never waits for us.
+        let reading = std::thread::spawn(move || {
+            lines
+                .map(|line| line.unwrap().parse::<u64>().unwrap())
+                .collect::<Vec<_>>()
+        });
+        let run = site
+            .snapback(&[&["restore", "app.db", id.as_str(), "-y"], options.as_slice()].concat())
+            .ok();
+        drop(writer.stdin.take());
+        counts.extend(reading.join().unwrap());
+        assert!(writer.wait().unwrap().success());
+        let dropped = counts.windows(2).position(|pair| pair[1] <= pair[0]);
+        let last = counts[dropped.unwrap_or_else(|| panic!("{mode}: it was not restored: {}", run.stderr))];
+        // The newest archive is the last safety snapshot.
+        std::fs::write(site.path("safety.db"), site.gunzipped()).unwrap();
+        let greatest = site.shell("safety.db", "SELECT max(n) FROM t");
+        assert_eq!(greatest.trim().parse::<u64>().unwrap(), last, "{mode} {options:?}");
+    }
 }

@@ -113,7 +113,7 @@ async fn rows_that_are_only_in_the_log_are_in_the_backup_and_a_writer_does_not_w
     let found = proof::read(scratch.path()).unwrap().contents;
     assert_eq!(found.tables, contents.tables);
     // Back it goes, while the writer has the file open.
-    put::into_live(scratch.path(), &path, Duration::from_secs(5), &|_| ()).unwrap();
+    put::into_live(scratch.path(), &path, None, Duration::from_secs(5), &|_| ()).unwrap();
     let count: i64 = writer
         .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
         .unwrap();
