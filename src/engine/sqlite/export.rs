@@ -17,7 +17,7 @@ use super::failure::{explain, is_damage};
 use super::open::Found;
 use super::pages::{Coming, GivenUp, Pages};
 use super::snapshot::Snapshot;
-use super::tables::{self, Definitions, Unread};
+use super::tables::{self, Definitions, Hashed, Unread};
 use super::{facts, give_way, integrity};
 use crate::error::Result;
 use crate::manifest::{SqliteFacts, Table, Written};
@@ -278,7 +278,12 @@ pub fn contents(rows: &Connection, checks: Option<&mut Connection>, mut facts: S
             (tables, ended)
         }),
     };
-    let (tables, found) = (tables?, found?);
+    let (hashed, mut found) = (tables?, found?);
+    let mut tables = Vec::new();
+    for Hashed { table, entries } in hashed {
+        integrity::compare(rows, &table.name, &entries, &mut found)?;
+        tables.push(table);
+    }
     facts.damage.extend(found.damage);
     facts.violations.extend(found.violations);
     facts.not_provable.extend(found.not_provable);
@@ -292,7 +297,7 @@ pub fn contents(rows: &Connection, checks: Option<&mut Connection>, mut facts: S
 }
 
 /// Counts and hashes the rows of all tables.
-fn hashes(open: &Connection, names: &[String], facts: &mut SqliteFacts) -> Result<Vec<Table>> {
+fn hashes(open: &Connection, names: &[String], facts: &mut SqliteFacts) -> Result<Vec<Hashed>> {
     let mut read = Vec::new();
     for name in names {
         match tables::table(open, name) {

@@ -4,6 +4,7 @@ pub mod export;
 pub mod facts;
 pub mod failure;
 mod give_way;
+mod indexes;
 pub mod integrity;
 pub mod location;
 pub mod lock;

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::failure::is_damage;
+use super::indexes::{self, Entries};
 use crate::manifest::Table;
 use crate::row_hash::RowHash;
 
@@ -108,11 +109,19 @@ pub enum Unread {
     Failed(rusqlite::Error),
 }
 
+/// The rows of a table, and the entries that its indexes should have for them.
+pub struct Hashed {
+    /// Its rows.
+    pub table: Table,
+    /// For each index that can be compared, by name.
+    pub entries: Vec<(String, Entries)>,
+}
+
 /// Counts and hashes the rows of one table.
 ///
 /// # Errors
 /// They cannot be read.
-pub fn table(open: &Connection, name: &str) -> Result<Table, Unread> {
+pub fn table(open: &Connection, name: &str) -> Result<Hashed, Unread> {
     hash(open, name).map_err(|error| match error {
         error if is_damage(&error) => Unread::Damaged(format!("the rows of {name} cannot be read: {error}")),
         error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
@@ -123,12 +132,20 @@ pub fn table(open: &Connection, name: &str) -> Result<Table, Unread> {
     })
 }
 
-fn hash(open: &Connection, name: &str) -> rusqlite::Result<Table> {
+fn hash(open: &Connection, name: &str) -> rusqlite::Result<Hashed> {
     let columns = columns(open, name)?;
-    let list = columns.join(", ");
+    let indexes = indexes::of(open, name, &columns)?;
+    let rowid = if indexes.comparable.is_empty() {
+        None
+    } else {
+        indexes.rowid
+    };
+    let selected: Vec<&str> = columns.iter().map(String::as_str).chain(rowid).collect();
     // An index may have less than the table in a damaged file: what counts is the table.
-    let mut statement = open.prepare(&format!("SELECT {list} FROM main.{} NOT INDEXED", quoted(name)))?;
+    let sql = format!("SELECT {} FROM main.{} NOT INDEXED", selected.join(", "), quoted(name));
+    let mut statement = open.prepare(&sql)?;
     let mut sum = RowHash::default();
+    let mut entries = vec![Entries::default(); indexes.comparable.len()];
     let mut hasher = Xxh3::new();
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -138,19 +155,30 @@ fn hash(open: &Connection, name: &str) -> rusqlite::Result<Table> {
             bytes += value(&mut hasher, row.get_ref(column)?);
         }
         sum.add_row(bytes, hasher.digest128());
+        for (index, entries) in indexes.comparable.iter().zip(&mut entries) {
+            index.expect(row, columns.len(), &mut hasher, entries)?;
+        }
     }
-    Ok(Table {
+    let table = Table {
         schema: MAIN.to_owned(),
         name: name.to_owned(),
         partition_of: None,
         rows: sum.rows,
         bytes: sum.bytes,
         hash: sum.hash(),
+    };
+    let names = indexes.comparable.into_iter().map(|index| index.name);
+    Ok(Hashed {
+        table,
+        entries: names.zip(entries).collect(),
     })
 }
 
 /// The columns that are stored: values that are computed when they are read follow from the others.
-fn columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+///
+/// # Errors
+/// SQLite's.
+pub fn columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement =
         open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden IN (0, 3) ORDER BY cid")?;
     let names = statement.query_map([table], |row| row.get::<_, String>(0))?;
@@ -164,7 +192,7 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// Takes in a value, with its type and its length; returns how many bytes it has.
-fn value(hasher: &mut Xxh3, value: ValueRef<'_>) -> u64 {
+pub(super) fn value(hasher: &mut Xxh3, value: ValueRef<'_>) -> u64 {
     let framed = |hasher: &mut Xxh3, kind: u8, bytes: &[u8]| {
         let length = bytes.len() as u64;
         let mut frame = [kind; 9];
@@ -193,7 +221,7 @@ mod tests {
     }
 
     fn hashed(sql: &str) -> (u64, String) {
-        let table = table(&of(sql), "t").unwrap_or_else(|_| panic!("{sql}"));
+        let table = table(&of(sql), "t").unwrap_or_else(|_| panic!("{sql}")).table;
         (table.rows, table.hash)
     }
 
@@ -249,7 +277,7 @@ mod tests {
         for name in &found.tables {
             assert!(table(&open, name).is_ok(), "{name}");
         }
-        assert_eq!(table(&open, "odd \" name").unwrap_or_else(|_| panic!()).rows, 2);
+        assert_eq!(table(&open, "odd \" name").unwrap_or_else(|_| panic!()).table.rows, 2);
         assert!(modules(&open).unwrap().contains(&"fts5".to_owned()));
     }
 
