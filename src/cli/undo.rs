@@ -70,7 +70,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     };
     let job = &*job;
     if let SourceConfig::Sqlite(location) = &job.source {
-        let asked = sqlite::Asked::undo(job, location, args.kept.as_deref()).await?;
+        let asked = sqlite::Asked::undo(job, location, args.kept.as_deref(), args.wait.duration()).await?;
         let how = sqlite::How {
             dry_run: args.dry_run,
             yes: args.yes,

@@ -38,6 +38,7 @@ use crate::restore::postgres::outcome::Outcome;
 use crate::restore::postgres::plan::{self as plan_of, Plan, Subject};
 use crate::restore::postgres::run::{Prepared, Request};
 use crate::restore::postgres::watch::{Event, Step, Watch};
+use crate::store::Store;
 use undo_command::undo_command;
 
 /// Options of `snapback restore`.
@@ -128,7 +129,7 @@ struct Report<'a> {
 /// The restore cannot be done, was not confirmed, or failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.which.job)?;
-    if let Some(asked) = sqlite::asked(&config, &args)? {
+    if let Some(asked) = sqlite::asked(&config, &args).await? {
         return sqlite::run(globals, &args, asked).await;
     }
     let options = args.changes.options(args.choice.options()?)?;
@@ -347,14 +348,21 @@ fn itself(job: &Job) -> (Cow<'_, Job>, String) {
 
 /// Where `--from` says that the file is.
 fn location(config: &Config, from: &str) -> Result<Location> {
+    Ok(match object(config, from)? {
+        Some((store, name)) => Location::Object { store, name },
+        None => Location::Local(from.into()),
+    })
+}
+
+/// The object that `s3://BUCKET/KEY` is; nothing of a path.
+fn object(config: &Config, from: &str) -> Result<Option<(Arc<dyn Store>, String)>> {
     let Some(object) = from.strip_prefix("s3://") else {
-        return Ok(Location::Local(from.into()));
+        return Ok(None);
     };
     match object.split_once('/') {
-        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') => Ok(Location::Object {
-            store: Arc::new(config.bucket(bucket)?),
-            name: key.to_owned(),
-        }),
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') => {
+            Ok(Some((Arc::new(config.bucket(bucket)?), key.to_owned())))
+        }
         _ => Err(Fail::new(Exit::Usage, format!("{from} names no object"))
             .hint("write s3://BUCKET/KEY")
             .into()),

@@ -39,6 +39,8 @@ pub struct Asked<'a> {
     mode: As,
     tables: &'a [String],
     safety: bool,
+    /// How long a backup of the job that is under way is waited for.
+    turn: Duration,
     /// What `undo` goes back to.
     back: bool,
 }
@@ -48,7 +50,7 @@ impl<'a> Asked<'a> {
     ///
     /// # Errors
     /// There is none.
-    pub async fn undo(job: &'a Job, location: &Location, named: Option<&str>) -> Result<Asked<'a>> {
+    pub async fn undo(job: &'a Job, location: &Location, named: Option<&str>, turn: Duration) -> Result<Asked<'a>> {
         let id = undo::safety(job, location.path(), named).await?;
         Ok(Asked {
             origin: Origin::Backup {
@@ -61,6 +63,7 @@ impl<'a> Asked<'a> {
             mode: As::Replace,
             tables: &[],
             safety: true,
+            turn,
             back: true,
         })
     }
@@ -70,7 +73,7 @@ impl<'a> Asked<'a> {
 ///
 /// # Errors
 /// There is no such job, or the options do not go together.
-pub fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>> {
+pub async fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>> {
     let from = match &args.from {
         None => Some(args.which.find(config)?),
         Some(_) => None,
@@ -90,7 +93,13 @@ pub fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>
             id: id.to_owned(),
             from_other: super::from_other(args),
         },
-        (None, file) => Origin::File(DumpFile::find(Path::new(file.as_deref().unwrap_or_default()))?),
+        (None, file) => {
+            let file = file.as_deref().unwrap_or_default();
+            Origin::File(match super::object(config, file)? {
+                Some((store, name)) => DumpFile::object(store, name).await?,
+                None => DumpFile::find(Path::new(file))?,
+            })
+        }
     };
     let location = location.clone();
     Ok(Some(Asked {
@@ -102,6 +111,7 @@ pub fn asked<'a>(config: &'a Config, args: &'a Args) -> Result<Option<Asked<'a>>
         },
         tables,
         safety: !args.no_safety,
+        turn: args.wait.duration(),
         back: false,
         job,
     }))
@@ -127,9 +137,6 @@ fn fits(args: &Args) -> Result<&[String], Fail> {
             "--database is for dumps of several PostgreSQL databases",
             "leave it out",
         );
-    }
-    if args.from.as_ref().is_some_and(|file| file.starts_with("s3://")) {
-        return refuse("files for SQLite are read from this machine", "download it first");
     }
     if args.from.is_some() && args.which.backup.is_some() {
         return refuse(
@@ -192,6 +199,7 @@ pub async fn go(globals: &Globals, asked: Asked<'_>, how: How<'_>) -> Result<Exi
         back: asked.back,
         safety: asked.safety,
         wait,
+        turn: asked.turn,
         clock: Clock::system(),
         watch: watch(&progress, how.pause_at)?,
         cancel: cancel.clone(),

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
@@ -13,18 +14,30 @@ use crate::engine::sqlite::{failure, open, script};
 use crate::error::{Exit, Fail, Result};
 use crate::job::Keys;
 use crate::seal::Algorithm;
+use crate::store::Store;
 use crate::stored;
 
 /// What every database file begins with.
 const DATABASE: &[u8] = b"SQLite format 3\0";
 
 /// Such a file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DumpFile {
-    /// Where it is.
-    pub path: PathBuf,
+    place: Place,
     /// Its size.
     pub bytes: u64,
+}
+
+#[derive(Clone)]
+enum Place {
+    Local(PathBuf),
+    Object { store: Arc<dyn Store>, name: String },
+}
+
+impl std::fmt::Debug for DumpFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
 }
 
 impl DumpFile {
@@ -42,15 +55,41 @@ impl DumpFile {
             Fail::new(exit, format!("cannot read {}: {error}", path.display()))
         })?;
         Ok(DumpFile {
-            path: path.to_owned(),
+            place: Place::Local(path.to_owned()),
             bytes: found.len(),
+        })
+    }
+
+    /// Looks at the object `name` of a store, which is read where it is.
+    ///
+    /// # Errors
+    /// There is none, or the store cannot be asked.
+    pub async fn object(store: Arc<dyn Store>, name: String) -> Result<DumpFile> {
+        let Some(found) = store.stat(&name).await? else {
+            let message = format!("cannot read {store}/{name}: there is no such object");
+            return Err(Fail::new(Exit::NotFound, message).into());
+        };
+        let place = Place::Object { store, name };
+        Ok(DumpFile {
+            place,
+            bytes: found.size,
         })
     }
 
     /// What people know it as.
     #[must_use]
     pub fn name(&self) -> String {
-        self.path.display().to_string()
+        match &self.place {
+            Place::Local(path) => path.display().to_string(),
+            Place::Object { store, name } => format!("{store}/{name}"),
+        }
+    }
+
+    async fn source(&self) -> Result<Source> {
+        match &self.place {
+            Place::Local(path) => Source::file(path),
+            Place::Object { store, name } => stored::source(Arc::clone(store), name).await,
+        }
     }
 
     /// Makes a database of it in `folder`, for the database `of`.
@@ -64,12 +103,12 @@ impl DumpFile {
         keys: &Keys,
         read: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Scratch> {
-        let source = stored::opened(Source::file(&self.path)?, &self.name(), keys).await?;
+        let source = stored::opened(self.source().await?, &self.name(), keys).await?;
         let start = source.read(0..source.len().min(16)).await?;
         let scratch = Scratch::create(folder, of)?;
-        if start == DATABASE && source.len() == self.bytes {
+        if let (true, Place::Local(path)) = (start == DATABASE && source.len() == self.bytes, &self.place) {
             // Others may have it open, and rows may be in its log only.
-            return self.copy(scratch).await;
+            return copy(path, scratch).await;
         }
         let algorithm = match start.as_ref() {
             [0x1f, 0x8b, ..] => Algorithm::Gzip,
@@ -90,24 +129,24 @@ impl DumpFile {
         let (made, name) = (Scratch::create(folder, of)?, self.name());
         tokio::task::spawn_blocking(move || script::run(scratch.path(), made.path(), &name).map(|()| made)).await?
     }
+}
 
-    async fn copy(&self, scratch: Scratch) -> Result<Scratch> {
-        let found = open::find(&self.path)?;
-        tokio::task::spawn_blocking(move || {
-            let from = open::for_reading(&found, std::time::Duration::from_secs(10))?;
-            let failed = |error| failure::explain(error, &found.path);
-            // With a transaction of ours no writer makes it begin anew.
-            from.execute_batch("BEGIN").map_err(failed)?;
-            from.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-                .map_err(failed)?;
-            let mut to = Connection::open(scratch.path())?;
-            to.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
-            let backup = Backup::new(&from, &mut to).map_err(failed)?;
-            backup.step(-1).map_err(failed)?;
-            drop(backup);
-            drop(to);
-            Ok(scratch)
-        })
-        .await?
-    }
+async fn copy(path: &Path, scratch: Scratch) -> Result<Scratch> {
+    let found = open::find(path)?;
+    tokio::task::spawn_blocking(move || {
+        let from = open::for_reading(&found, std::time::Duration::from_secs(10))?;
+        let failed = |error| failure::explain(error, &found.path);
+        // With a transaction of ours no writer makes it begin anew.
+        from.execute_batch("BEGIN").map_err(failed)?;
+        from.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .map_err(failed)?;
+        let mut to = Connection::open(scratch.path())?;
+        to.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
+        let backup = Backup::new(&from, &mut to).map_err(failed)?;
+        backup.step(-1).map_err(failed)?;
+        drop(backup);
+        drop(to);
+        Ok(scratch)
+    })
+    .await?
 }

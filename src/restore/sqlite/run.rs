@@ -14,12 +14,14 @@ use super::plan::{Mode, Plan};
 use super::watch::{Event, Step, Watch};
 use crate::backup;
 use crate::clock::Clock;
+use crate::config::value::Span;
 use crate::engine::sqlite::failure::folder;
 use crate::engine::sqlite::location::Location;
+use crate::engine::sqlite::lock::JobLock;
 use crate::engine::sqlite::tables::MAIN;
 use crate::engine::sqlite::unchanged::{Fence, State};
-use crate::engine::sqlite::{put_tables, scratch};
-use crate::error::{Exit, Fail, Result};
+use crate::engine::sqlite::{open, put_tables, scratch};
+use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::{BackupId, InPlace, Kind, Table};
 use crate::shelf::{Hold, Shelf};
@@ -27,6 +29,9 @@ use crate::shelf::{Hold, Shelf};
 /// How many safety snapshots are taken, because somebody wrote to the database after each. From the second on writers wait
 /// meanwhile, so another one is hardly ever needed.
 const SNAPSHOTS: u32 = 5;
+
+/// How often it is looked whether a run has ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a person asks for.
 pub struct Request<'a> {
@@ -46,6 +51,8 @@ pub struct Request<'a> {
     pub safety: bool,
     /// How long the locks of others are waited for.
     pub wait: Duration,
+    /// How long a backup of the job that is under way is waited for.
+    pub turn: Duration,
     /// The time.
     pub clock: Clock,
     /// Whom it tells what it does.
@@ -260,6 +267,7 @@ impl<'a> Prepared<'a> {
     async fn back_up(&self, names: &[String], fenced: bool) -> Result<(Safety, State)> {
         let watch = &self.request.watch;
         watch.step(Step::Safety).await;
+        self.await_turn().await?;
         let (path, wait) = (self.plan.path.clone(), self.request.wait);
         let begin = move || -> Result<(Option<Fence>, State)> {
             let fence = if fenced { Some(Fence::raise(&path, wait)?) } else { None };
@@ -294,6 +302,26 @@ impl<'a> Prepared<'a> {
             shelves.push(shelf);
         }
         Ok((Safety { id, shelves }, state))
+    }
+
+    /// Waits for a run of the job that is under way.
+    async fn await_turn(&self) -> Result<()> {
+        let until = Instant::now() + self.request.turn;
+        let mut told = false;
+        loop {
+            let free = JobLock::take(&open::find(&self.plan.path)?, &self.request.job.name).map(drop);
+            match free {
+                Err(error) if exit_of(&error) == Exit::Busy && Instant::now() < until => {
+                    if !std::mem::replace(&mut told, true) {
+                        let limit = Span::seconds(self.request.turn.as_secs());
+                        let text = format!("{error:#}: waiting until it has ended, for {limit} at most");
+                        self.request.watch.warn(text);
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+                free => return free,
+            }
+        }
     }
 
     /// The last step: the file becomes what was proven.

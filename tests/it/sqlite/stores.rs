@@ -197,6 +197,40 @@ fn a_collapse_is_told_and_pins_keep_what_they_should() {
 }
 
 #[test]
+fn a_file_in_a_bucket_is_restored_from_there() {
+    let (site, server) = (Site::with(ALL_KINDS), S3Server::start());
+    site.configure(&server.config("some/prefix"), "");
+    let before = site.shell("app.db", ".dump");
+    let folder = server.bucket().join("from elsewhere");
+    fs::create_dir_all(&folder).unwrap();
+    site.snapback(&["backup"]).ok();
+    fs::copy(site.path("app.db"), folder.join("plain.db")).unwrap();
+    fs::write(folder.join("dump.sql"), &before).unwrap();
+    let packed = Command::new("gzip")
+        .arg("-c")
+        .arg(site.path("app.db"))
+        .output()
+        .unwrap();
+    fs::write(folder.join("app.db.gz"), packed.stdout).unwrap();
+    for name in ["plain.db", "app.db.gz", "dump.sql"] {
+        site.shell("app.db", "DROP TABLE people");
+        let file = format!("s3://bucket/from elsewhere/{name}");
+        site.snapback(&["restore", "app", "--from", &file, "-y"]).ok();
+        // The shell's text has ANALYZE once more each time.
+        let text = site
+            .shell("app.db", ".dump")
+            .replacen("ANALYZE sqlite_schema;\n", "", 2);
+        assert!(text == before.replacen("ANALYZE sqlite_schema;\n", "", 2), "{name}");
+    }
+    let missing = site.snapback(&["restore", "app", "--from", "s3://bucket/nothing.db", "--dry-run"]);
+    let error = missing.code(3).stderr;
+    assert!(
+        error.contains("cannot read s3://bucket/nothing.db: there is no such object"),
+        "{error}"
+    );
+}
+
+#[test]
 fn two_runs_at_once_are_one_and_a_refusal_and_vacuum_or_ddl_do_no_harm() {
     let site = Site::with(&format!("PRAGMA journal_mode = WAL; {MANY}"));
     site.configure("[stores.default]\npath = \"backups\"", "");
@@ -226,8 +260,29 @@ fn two_runs_at_once_are_one_and_a_refusal_and_vacuum_or_ddl_do_no_harm() {
             .args(["backup", "link.db"]),
     );
     assert_eq!(other.code, Some(5), "{}", other.stderr);
+    // A restore waits for its turn, up to --wait.
+    let packed = Command::new("sh")
+        .args(["-c", "sqlite3 app.db '.backup copy.db'"])
+        .current_dir(site.dir.path())
+        .status();
+    assert!(packed.unwrap().success());
+    let restore = ["restore", "app", "--from", "copy.db", "-y", "--wait"];
+    let refused = site.snapback(&[&restore[..], &["1s"]].concat()).code(5).stderr;
+    assert!(
+        refused.contains("waiting until it has ended, for 1s at most"),
+        "{refused}"
+    );
+    let waiting = snapback()
+        .current_dir(site.dir.path())
+        .args(restore)
+        .arg("1h")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     first.kill().unwrap();
     first.wait().unwrap();
+    let waited = waiting.wait_with_output().unwrap();
+    assert!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
     // Changes of all kinds while backups are taken.
     let changing = r#"
 import sqlite3, sys, select
