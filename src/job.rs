@@ -57,6 +57,8 @@ pub struct Job {
     pub keep_replaced: TimeDelta,
     /// How to dump.
     pub dump: Request,
+    /// Whether the archive is compressed by zstd where pg_restore of the server's major reads that, whatever `dump` says.
+    pub auto_compress: bool,
     /// Whom its backups are encrypted for, if they are.
     pub encryption: Option<Encryption>,
     /// What opens encrypted backups.

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::{Engine, LargeObjects, Source, Spelling, SqliteFacts, Table, Written};
 use crate::raw_text;
+use crate::seal::{Algorithm, Compression};
 use crate::store::Upload;
 
 /// How long ending the sessions of an interrupted run may take.
@@ -65,6 +66,9 @@ enum Held {
         _lock: sqlite::lock::JobLock,
     },
 }
+
+/// The first major version whose pg_restore reads archives that are compressed by zstd.
+const READS_ZSTD: u32 = 160_000;
 
 impl Locked {
     /// Takes the lock of `job` for a run that was `started` then.
@@ -117,7 +121,14 @@ impl Locked {
         let compression = job.dump.compress.algorithm.name().to_owned();
         match &self.held {
             Held::Postgres { dsn, .. } => {
-                let dumped = dump(dsn, &job.dump, upload, progress).await;
+                let mut request = job.dump.clone();
+                if job.auto_compress && self.source.server_version_num >= READS_ZSTD {
+                    request.compress = Compression {
+                        algorithm: Algorithm::Zstd,
+                        ..Compression::default()
+                    };
+                }
+                let dumped = dump(dsn, &request, upload, progress).await;
                 let dumped = dumped.map_err(|error| connect::lost(error, dsn, "while the database was read"))?;
                 Ok(Exported {
                     source: dumped.source,

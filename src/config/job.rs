@@ -86,6 +86,7 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
         prune: raw.prune,
         keep_replaced: raw.keep_replaced.delta(),
         dump: dump?,
+        auto_compress: raw.dump.compress == AUTO,
         encryption: encrypted?,
         keys: encryption.map(encryption::keys).unwrap_or_default(),
     })
@@ -182,6 +183,9 @@ pub(super) fn policy(raw: &raw::Retention) -> Policy {
     }
 }
 
+/// `dump.compress` where nothing is configured.
+const AUTO: &str = "auto";
+
 fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String, mistakes: &mut Mistakes) -> Option<Request> {
     if raw.jobs > MOST_CONNECTIONS {
         mistakes.add(Mistake::new(
@@ -189,7 +193,9 @@ fn dump(raw: &raw::Dump, key: &dyn Fn(&str) -> String, mistakes: &mut Mistakes) 
             format!("must be at most {MOST_CONNECTIONS}"),
         ));
     }
-    let compress = raw.compress.parse::<Compression>();
+    // What it comes to is only known when the server is.
+    let text = if raw.compress == AUTO { "gzip" } else { &raw.compress };
+    let compress = text.parse::<Compression>();
     let compress = mistakes.keep(compress.map_err(|fail| about(&key("dump.compress"))(fail).into()));
     let options = DumpOptions {
         include_schemas: raw.schemas.0.clone(),

@@ -206,7 +206,7 @@ pub struct Retention {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dump {
-    /// `--compress`: method and level.
+    /// `--compress`: method and level; `auto` takes what pg_restore of the server's major reads and packs best.
     pub compress: String,
     /// `--jobs`: how many connections read at once; 0 chooses by the processors.
     pub jobs: u32,
@@ -235,7 +235,7 @@ pub struct Dump {
 impl Default for Dump {
     fn default() -> Self {
         Dump {
-            compress: "gzip".to_owned(),
+            compress: "auto".to_owned(),
             jobs: 0,
             schemas: List::default(),
             exclude_schemas: List::default(),

@@ -25,7 +25,12 @@ pub struct House {
 
 impl House {
     pub fn new() -> House {
-        let server = Server::start(15);
+        House::of(15)
+    }
+
+    /// The same with a server of another major version.
+    pub fn of(major: u32) -> House {
+        let server = Server::start(major);
         server.create_database("app");
         server.psql(
             "app",
@@ -105,6 +110,23 @@ impl House {
     /// The file of a backup.
     pub fn file(&self, id: &str, extension: &str) -> PathBuf {
         self.folder().join(format!("app_{id}.{extension}"))
+    }
+}
+
+#[test]
+fn what_nobody_chose_is_compressed_as_pg_restore_of_the_servers_major_reads_it() {
+    for (major, compression) in [(14, "gzip"), (15, "gzip"), (16, "zstd"), (18, "zstd")] {
+        let house = House::of(major);
+        let id = house.backup();
+        assert_eq!(house.json(&["show", &id])["compression"], compression, "{major}");
+        let mut stock = house.server.tool("pg_restore");
+        let text = Run::of(stock.args(["-f", "-"]).arg(house.file(&id, "dump")))
+            .ok()
+            .stdout;
+        assert!(text.contains("customer 1000"), "{major}");
+        house.configure("dump.compress = \"gzip:1\"\n");
+        let id = house.backup();
+        assert_eq!(house.json(&["show", &id])["compression"], "gzip", "{major}");
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::seal::{Chunks, Codec, SegmentCompressor, SegmentEnd};
 
 /// How many bytes of pages are one segment, about.
-const SEGMENT: usize = 2 << 20;
+const SEGMENT: usize = 1 << 20;
 
 /// More threads than this compress no faster than one connection reads.
 const MOST_THREADS: usize = 4;

@@ -34,7 +34,7 @@ impl Snapshot {
         begin(&pages, found)?;
         let (rows, checks) = (open::for_reading(found, wait)?, open::for_reading(found, wait)?);
         for open in [&pages, &rows, &checks] {
-            open.execute_batch("PRAGMA cache_size = -8192")?;
+            open.execute_batch("PRAGMA cache_size = -2048")?;
         }
         for _ in 0..ATTEMPTS {
             let before = version(&rows, found)?;
