@@ -23,6 +23,7 @@ use chrono::{DateTime, Utc};
 
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::source;
+use crate::engine::source::SourceKind;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Job, SourceConfig, job_letter, name_of};
@@ -171,6 +172,9 @@ impl Config {
                 .hint("set DATABASE_URL, or write a snapback.toml (see config.example.toml)")
                 .into()),
             (Some(name), jobs) => jobs.iter().find(|job| job.name == name).ok_or_else(|| {
+                if let Some(error) = self.misplaced_url(name) {
+                    return error.into();
+                }
                 Fail::new(Exit::NotFound, format!("there is no job {name:?}"))
                     .hint(format!("the jobs are {}", self.job_names()))
                     .into()
@@ -180,6 +184,23 @@ impl Config {
                 .hint(format!("the jobs are {}", self.job_names()))
                 .into()),
         }
+    }
+
+    /// What is wrong with a connection string where the name of a job belongs. It shows nothing of it.
+    fn misplaced_url(&self, name: &str) -> Option<Fail> {
+        if !name.contains("://") {
+            return None;
+        }
+        let kind = SourceKind::of(name);
+        Some(match kind {
+            SourceKind::Other(_) => kind.unsupported(),
+            SourceKind::Postgres | SourceKind::Sqlite => {
+                Fail::new(Exit::Usage, "this is a connection string, and not the name of a job").hint(format!(
+                    "set DATABASE_URL to it, or name one of the jobs: {}",
+                    self.job_names()
+                ))
+            }
+        })
     }
 
     /// Any bucket, to read from what others have put there: with the settings of a store that is in the bucket, or else with those of

@@ -28,6 +28,7 @@ fn version() -> &'static str {
 
 /// Options that every verb takes.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of all verbs")]
 pub struct Globals {
     /// Configuration file [default: ./snapback.toml, then /etc/snapback/config.toml]
     #[arg(long, global = true, env = "SNAPBACK_CONFIG", value_name = "FILE")]

@@ -16,7 +16,7 @@ use crate::manifest::Kind;
 /// Options of `snapback backup`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job to run; may be left out when there is only one
+    /// Job to run, or an SQLite file; may be left out when there is only one job
     #[arg(value_name = "JOB")]
     job: Option<String>,
     /// Run all jobs, one after the other

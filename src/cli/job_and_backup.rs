@@ -7,7 +7,7 @@ use crate::job::Job;
 /// A job and one of its backups.
 #[derive(Debug, clap::Args)]
 pub struct JobAndBackup {
-    /// Job; may be left out when there is only one
+    /// Job, or an SQLite file; may be left out when there is only one job
     #[arg(value_name = "JOB")]
     pub job: Option<String>,
     /// Backup: `latest`, an id as `snapback list` shows it or its beginning, or a label

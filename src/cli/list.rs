@@ -18,7 +18,7 @@ use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_d
 /// Options of `snapback list`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job whose backups to list; all jobs without
+    /// Job whose backups to list, or an SQLite file; all jobs without
     #[arg(value_name = "JOB")]
     job: Option<String>,
 }

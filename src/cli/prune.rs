@@ -18,7 +18,7 @@ use crate::retention::{Reason, Verdict};
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)] // one per option
 pub struct Args {
-    /// Job; all jobs without
+    /// Job, or an SQLite file; all jobs without
     #[arg(value_name = "JOB")]
     job: Option<String>,
     /// Only show what would be deleted, and why the rest stays

@@ -29,7 +29,7 @@ use crate::restore::postgres::undo::{self, Way};
 /// Options of `snapback undo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job whose restore to undo; may be left out when there is only one
+    /// Job whose restore to undo, or an SQLite file; may be left out when there is only one job
     #[arg(value_name = "JOB")]
     job: Option<String>,
     /// Undo a restore that went to another database: the same connection string or job as in its own --to

@@ -46,8 +46,8 @@ use undo_command::undo_command;
 pub struct Args {
     #[command(flatten)]
     which: JobAndBackup,
-    /// Restore a dump that anybody made: a custom, directory or tar archive, or plain SQL, also compressed; a path,
-    /// or s3://BUCKET/KEY
+    /// Restore a dump that anybody made: a custom, directory or tar archive, plain SQL, or an SQLite file, also compressed;
+    /// a path, or s3://BUCKET/KEY
     #[arg(long, value_name = "FILE")]
     from: Option<String>,
     /// Which database to take from a dump of several (pg_dumpall)

@@ -87,7 +87,7 @@ impl Location {
                 None => Err(anyhow::anyhow!("there is no such object")),
             },
         };
-        source.map_err(|error| Fail::new(Exit::NotFound, format!("cannot read {self}: {error:#}")).into())
+        source.map_err(|error| Fail::new(Exit::NotFound, format!("cannot read {self}: {}", error.root_cause())).into())
     }
 
     /// The folder that it is.
