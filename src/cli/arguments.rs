@@ -56,6 +56,8 @@ pub enum Command {
     Restore(Box<super::restore::Args>),
     /// Take back what a restore replaced
     Undo(super::undo::Args),
+    /// Show in what a backup and the live database differ, or two backups
+    Diff(super::diff::Args),
     /// Copy a backup from one store of its job into another
     Copy(super::copy::Args),
     /// Delete the backups that no retention rule keeps

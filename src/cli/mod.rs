@@ -18,6 +18,7 @@ pub mod completions;
 pub mod config;
 mod confirm;
 pub mod copy;
+pub mod diff;
 pub mod dump;
 mod job_and_backup;
 pub mod keygen;
@@ -95,6 +96,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Show(args) => show::run(globals, args).await,
         Command::Restore(args) => restore::run(globals, *args).await,
         Command::Undo(args) => undo::run(globals, args).await,
+        Command::Diff(args) => diff::run(globals, args).await,
         Command::Copy(args) => copy::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
         Command::Pin(args) => pin::pin(globals, args).await,

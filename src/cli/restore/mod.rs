@@ -346,7 +346,10 @@ fn itself(job: &Job) -> (Cow<'_, Job>, String) {
 }
 
 /// Where `--from` says that the file is.
-fn location(config: &Config, from: &str) -> Result<Location> {
+///
+/// # Errors
+/// It names no object, or its bucket is unknown.
+pub fn location(config: &Config, from: &str) -> Result<Location> {
     let Some(object) = from.strip_prefix("s3://") else {
         return Ok(Location::Local(from.into()));
     };

@@ -113,7 +113,8 @@ pub enum Unread {
 /// # Errors
 /// They cannot be read.
 pub fn table(open: &Connection, name: &str) -> Result<Table, Unread> {
-    hash(open, name).map_err(|error| match error {
+    let read = stored_columns(open, name).and_then(|columns| hash(open, name, &columns));
+    read.map_err(|error| match error {
         error if is_damage(&error) => Unread::Damaged(format!("the rows of {name} cannot be read: {error}")),
         error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
             Unread::NotProvable(format!("{name}: {error}"))
@@ -123,9 +124,12 @@ pub fn table(open: &Connection, name: &str) -> Result<Table, Unread> {
     })
 }
 
-fn hash(open: &Connection, name: &str) -> rusqlite::Result<Table> {
-    let columns = columns(open, name)?;
-    let list = columns.join(", ");
+/// Counts and hashes the rows of one table by these `columns`.
+///
+/// # Errors
+/// SQLite's.
+pub fn hash(open: &Connection, name: &str, columns: &[String]) -> rusqlite::Result<Table> {
+    let list = list(columns);
     // An index may have less than the table in a damaged file: what counts is the table.
     let mut statement = open.prepare(&format!("SELECT {list} FROM main.{} NOT INDEXED", quoted(name)))?;
     let mut sum = RowHash::default();
@@ -149,12 +153,105 @@ fn hash(open: &Connection, name: &str) -> rusqlite::Result<Table> {
     })
 }
 
+/// The columns of a `SELECT`.
+fn list(columns: &[String]) -> String {
+    let quoted: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+    quoted.join(", ")
+}
+
 /// The columns that are stored: values that are computed when they are read follow from the others.
-fn columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+///
+/// # Errors
+/// SQLite's.
+pub fn stored_columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement =
         open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden IN (0, 3) ORDER BY cid")?;
-    let names = statement.query_map([table], |row| row.get::<_, String>(0))?;
-    names.map(|name| Ok(quoted(&name?))).collect()
+    statement.query_map([table], |row| row.get(0))?.collect()
+}
+
+/// The columns of the primary key of a table, in their order in it.
+///
+/// # Errors
+/// SQLite's.
+pub fn key(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE pk > 0 ORDER BY pk")?;
+    statement.query_map([table], |row| row.get(0))?.collect()
+}
+
+/// Hands the values of each row of a table to `each`, written as SQL writes them, until that says that it is enough.
+///
+/// # Errors
+/// SQLite's, or those of `each`.
+pub fn rows(
+    open: &Connection,
+    name: &str,
+    columns: &[String],
+    each: &mut dyn FnMut(&[&[u8]]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let sql = format!("SELECT {} FROM main.{} NOT INDEXED", list(columns), quoted(name));
+    let mut statement = open.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let values = (0..columns.len()).map(|column| Ok(literal(row.get_ref(column)?)));
+        let values: Vec<Vec<u8>> = values.collect::<rusqlite::Result<_>>()?;
+        let fields: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        if !each(&fields)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A value as SQL writes it.
+fn literal(value: ValueRef<'_>) -> Vec<u8> {
+    match value {
+        ValueRef::Null => b"NULL".to_vec(),
+        ValueRef::Integer(number) => number.to_string().into_bytes(),
+        ValueRef::Real(number) => format!("{number:?}").into_bytes(),
+        ValueRef::Text(text) => {
+            let mut literal = vec![b'\''];
+            for byte in text {
+                literal.extend_from_slice(if *byte == b'\'' { b"''" } else { std::slice::from_ref(byte) });
+            }
+            literal.push(b'\'');
+            literal
+        }
+        ValueRef::Blob(bytes) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("x'{hex}'").into_bytes()
+        }
+    }
+}
+
+/// What `sqlite_schema` says of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// `table`, `index`, `view`, `trigger`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The table that it belongs to.
+    pub table: String,
+    /// Its statement; none of what another statement made.
+    pub sql: Option<String>,
+}
+
+/// All objects in the order of their names.
+///
+/// # Errors
+/// SQLite's.
+pub fn objects(open: &Connection) -> rusqlite::Result<Vec<Definition>> {
+    let mut statement = open.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?;
+    let found = statement.query_map([], |row| {
+        Ok(Definition {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            table: row.get(2)?,
+            sql: row.get(3)?,
+        })
+    })?;
+    found.collect()
 }
 
 /// A name in a statement.
