@@ -20,6 +20,7 @@ pub mod diff;
 pub mod engine;
 pub mod error;
 pub mod find;
+pub mod guard;
 pub mod job;
 pub mod local_time;
 pub mod manifest;

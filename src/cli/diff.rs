@@ -57,6 +57,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let warn = |text: String| progress.warn(&text);
     let request = diff::Request {
         job,
+        live: None,
         before,
         after,
         names: Names {

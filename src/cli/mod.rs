@@ -21,6 +21,7 @@ pub mod copy;
 pub mod diff;
 pub mod dump;
 mod job_and_backup;
+pub mod guard;
 pub mod keygen;
 pub mod list;
 mod log;
@@ -96,6 +97,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Show(args) => show::run(globals, args).await,
         Command::Restore(args) => restore::run(globals, *args).await,
         Command::Undo(args) => undo::run(globals, args).await,
+        Command::Guard(args) => guard::run(globals, *args).await,
         Command::Diff(args) => diff::run(globals, args).await,
         Command::Copy(args) => copy::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,

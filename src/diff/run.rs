@@ -45,6 +45,8 @@ pub enum Which {
 pub struct Request<'a> {
     /// The job.
     pub job: &'a Job,
+    /// Whose database the live one is, where it is not the job's.
+    pub live: Option<&'a Job>,
     /// The state before.
     pub before: Which,
     /// The state after.
@@ -206,6 +208,7 @@ async fn open_postgres(request: &Request<'_>, which: &Which, other: Option<&Post
     match which {
         Which::Live => {
             (request.step)("reading the live database");
+            let job = request.live.unwrap_or(job);
             let dsn = job.source.dsn()?;
             let named = Named {
                 kind: "live",
@@ -328,7 +331,7 @@ fn temporary(name: &str) -> Result<Scratch> {
 }
 
 async fn open_sqlite(request: &Request<'_>, which: &Which) -> Result<Found> {
-    let SourceConfig::Sqlite(location) = &request.job.source else {
+    let SourceConfig::Sqlite(location) = &request.live.unwrap_or(request.job).source else {
         anyhow::bail!("the job is not one of SQLite");
     };
     match which {

@@ -10,6 +10,7 @@ mod copies;
 mod daemon;
 mod database;
 mod deploy;
+mod diff;
 mod dump;
 mod equal;
 mod equal_encodings;
