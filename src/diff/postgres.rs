@@ -216,7 +216,7 @@ async fn live_rows(session: &Session, name: &TableName, columns: &[String], each
         .rows(
             &Query::new(
                 "SELECT c.condition FROM pg_catalog.pg_extension x, \
-                 pg_catalog.unnest(x.extconfig, x.extcondition) AS c(oid, condition) \
+                 ROWS FROM (pg_catalog.unnest(x.extconfig), pg_catalog.unnest(x.extcondition)) AS c(oid, condition) \
                  WHERE c.oid = pg_catalog.to_regclass($1)::pg_catalog.oid",
             )
             .text(table.clone()),
@@ -340,7 +340,8 @@ fn object(entry: &Entry, relations: &HashMap<DumpId, TableName>, (database, show
     };
     let mut definition = named(entry.defn.trim_matches('\n'));
     for (what, name) in [
-        ("Owner", Some(entry.owner.as_str())),
+        // What belongs to a table belongs to the table's owner.
+        ("Owner", Some(entry.owner.as_str()).filter(|_| !ATTACHED.contains(&entry.desc.as_str()))),
         ("Tablespace", entry.tablespace.as_deref()),
         ("Access method", entry.tableam.as_deref()),
     ] {

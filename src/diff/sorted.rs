@@ -21,8 +21,9 @@ const RECORD: usize = 32;
 const STEP: u64 = 512;
 
 /// Takes records in any order.
-#[derive(Default)]
 pub struct Sorter {
+    /// Records that are sorted in memory.
+    run: usize,
     records: Vec<Record>,
     spilled: Option<Spilled>,
 }
@@ -33,6 +34,16 @@ struct Spilled {
     runs: Vec<u64>,
 }
 
+impl Default for Sorter {
+    fn default() -> Self {
+        Sorter {
+            run: RUN,
+            records: Vec::new(),
+            spilled: None,
+        }
+    }
+}
+
 impl Sorter {
     /// Takes one more.
     ///
@@ -40,7 +51,7 @@ impl Sorter {
     /// The disk of temporary files fails.
     pub fn push(&mut self, record: Record) -> Result<()> {
         self.records.push(record);
-        match self.records.len() >= RUN {
+        match self.records.len() >= self.run {
             true => self.spill(),
             false => Ok(()),
         }
@@ -177,8 +188,12 @@ mod tests {
     #[test]
     fn records_come_in_order_whether_they_had_room_or_not() {
         let mut random = fastrand::Rng::with_seed(7);
-        for count in [0, 1, 1000, RUN, RUN + 1, 2 * RUN + 777] {
-            let (mut sorter, mut wanted) = (Sorter::default(), Vec::new());
+        for count in [0, 1, 999, 1000, 1001, 7777] {
+            let mut wanted = Vec::new();
+            let mut sorter = Sorter {
+                run: 1000,
+                ..Sorter::default()
+            };
             for _ in 0..count {
                 let record = (random.u128(0..1 << 90), random.u128(..));
                 wanted.push(record);

@@ -21,6 +21,7 @@ mod equal_round_trip;
 mod escapes;
 mod folders;
 mod globals;
+mod guard;
 mod history;
 mod huge_rows;
 mod identity;

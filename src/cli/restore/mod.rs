@@ -31,6 +31,7 @@ use crate::config::{Config, environment};
 use crate::engine::postgres::load::missing::Missing;
 use crate::error::{Exit, Fail, Result};
 use crate::find::FromOther;
+use crate::guard;
 use crate::job::Job;
 use crate::restore::postgres::location::Location;
 use crate::restore::postgres::origin::Origin;
@@ -128,6 +129,9 @@ struct Report<'a> {
 /// The restore cannot be done, was not confirmed, or failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.which.job)?;
+    if let Ok((job, _)) = args.which.find(&config) {
+        guard::tell_of_killed(job, &|text| Progress::new(false).warn(&text)).await;
+    }
     if let Some(asked) = sqlite::asked(&config, &args)? {
         return sqlite::run(globals, &args, asked).await;
     }
