@@ -149,7 +149,11 @@ impl Request<'_> {
         let ended = command::run(self, &environment).await?;
         let seconds = begun.elapsed().as_secs_f64();
         (self.step)("comparing what is there with the backup");
-        let found = self.compare(id, job).await;
+        self.signals.forget().await;
+        let found = tokio::select! {
+            found = self.compare(id, job) => found,
+            () = self.signals.next() => Err(Fail::new(Exit::Interrupted, "a signal ended the comparison").into()),
+        };
         let found = match found {
             Ok(found) => Some(found),
             Err(error) => {
@@ -275,6 +279,7 @@ impl<'a> Guarded<'a> {
     /// Puts the backup back. What is replaced is kept, and `undo` brings it back.
     pub async fn restore(&mut self) {
         (self.request.step)("putting the backup back");
+        self.request.signals.forget().await;
         match way_back::restore(&self.request, self.report.backup).await {
             Ok(restored) => {
                 self.report.action = Action::Restored;

@@ -127,7 +127,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         && match on_failure {
             OnFailure::Restore => true,
             OnFailure::Keep => false,
-            OnFailure::Ask => ask(guarded.report.backup.to_string().as_str()).await?,
+            OnFailure::Ask => ask(&guarded.report.backup.to_string(), &signals).await?,
         };
     match restores {
         true => guarded.restore().await,
@@ -143,7 +143,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
 }
 
 /// Whether a person wants the backup back. Whoever says nothing keeps what is there: nothing is lost by that.
-async fn ask(backup: &str) -> Result<bool> {
+async fn ask(backup: &str, signals: &Signals) -> Result<bool> {
     let question = format!("Type restore to put backup {backup} back, or keep to leave the database as it is: ");
     let ask = move || -> Result<bool> {
         for _ in 0..3 {
@@ -163,7 +163,11 @@ async fn ask(backup: &str) -> Result<bool> {
         }
         Ok(false)
     };
-    tokio::task::spawn_blocking(ask).await?
+    tokio::select! {
+        answer = tokio::task::spawn_blocking(ask) => answer?,
+        // Who ends it decides nothing.
+        () = signals.next() => Ok(false),
+    }
 }
 
 /// What the command did, and what is to be known before anything is thrown away.

@@ -92,6 +92,19 @@ impl Signals {
         Ok(Signals(Mutex::new(from)))
     }
 
+    /// Forgets those that came so far: they were for what has ended.
+    pub async fn forget(&self) {
+        let mut signals = self.0.lock().await;
+        while signals.try_recv().is_ok() {}
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&self) {
+        if self.0.lock().await.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Does `work`, which a signal cancels by `cancel`.
     pub async fn cancelling<T>(&self, cancel: &CancellationToken, work: impl Future<Output = T>) -> T {
         let mut signals = self.0.lock().await;
