@@ -122,7 +122,8 @@ impl Request<'_> {
         };
         let run = backup::run(&request);
         let report = self.signals.cancelling(&cancel, run).await;
-        let report = report.map_err(|error| error.context("the command was not run: there is no backup to go back to"))?;
+        let report =
+            report.map_err(|error| error.context("the command was not run: there is no backup to go back to"))?;
         let id = report.manifest.id;
         for warning in &report.manifest.warnings {
             (self.warn)(warning.clone());
@@ -140,7 +141,13 @@ impl Request<'_> {
     }
 
     /// Runs the command against `job`, compares its database with the backup, and checks.
-    async fn run_and_look(&self, id: BackupId, job: &Job, more: &[(String, String)], rehearsal: bool) -> Result<Report> {
+    async fn run_and_look(
+        &self,
+        id: BackupId,
+        job: &Job,
+        more: &[(String, String)],
+        rehearsal: bool,
+    ) -> Result<Report> {
         let before = others::Sessions::of(job).await;
         (self.quiet)();
         let begun = Instant::now();
@@ -172,7 +179,11 @@ impl Request<'_> {
         }
         let failure = match checked.iter().find(|it| !it.passed) {
             _ if !ended.is_success() => Some(ended.why()),
-            Some(failed) => Some(format!("{}: {}", failed.check, failed.why.as_deref().unwrap_or("failed"))),
+            Some(failed) => Some(format!(
+                "{}: {}",
+                failed.check,
+                failed.why.as_deref().unwrap_or("failed")
+            )),
             None => None,
         };
         let exit = match ended.exit {
@@ -252,7 +263,9 @@ impl<'a> Guarded<'a> {
         match way_back::plan(&request, id).await {
             Ok(()) => {}
             Err(error) if restores => {
-                return Err(error.context(format!("the command was not run: its backup {id} could not be put back")));
+                return Err(error.context(format!(
+                    "the command was not run: its backup {id} could not be put back"
+                )));
             }
             Err(error) => (request.warn)(format!("backup {id} could not be put back as it is: {error:#}")),
         }

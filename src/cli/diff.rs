@@ -110,9 +110,11 @@ fn sides(config: &Config, job: &Job, from: Option<&str>, states: &[String]) -> R
     match (file, states) {
         (Some(file), []) => Ok((file, Which::Live)),
         (Some(file), [after]) => Ok((file, which(after))),
-        (Some(_), _) => Err(Fail::new(Exit::Usage, "--from is one of the two states, and two more are named")
-            .hint("name only one beside it")
-            .into()),
+        (Some(_), _) => Err(
+            Fail::new(Exit::Usage, "--from is one of the two states, and two more are named")
+                .hint("name only one beside it")
+                .into(),
+        ),
         (None, []) => Ok((Which::Backup("latest".to_owned()), Which::Live)),
         (None, [before]) => Ok((which(before), Which::Live)),
         (None, [before, after, ..]) => Ok((which(before), which(after))),
@@ -173,7 +175,11 @@ pub fn body(found: &Diff) -> Vec<Line> {
             "large objects: {} -> {}, {}",
             output::count(change.before.count),
             output::count(change.after.count),
-            if change.before.hash == change.after.hash { "same contents" } else { "other contents" }
+            if change.before.hash == change.after.hash {
+                "same contents"
+            } else {
+                "other contents"
+            }
         ));
     }
     plain(summary(found));
@@ -219,14 +225,20 @@ fn object_lines(object: &ObjectChange) -> Vec<Line> {
 fn table_lines(table: &TableChange) -> Vec<Line> {
     let rows = |rows: u64| output::plural(rows, "row");
     let text = match (table.rows_before, table.rows_after) {
-        (None, after) => return vec![('+', format!("rows of {}: new, {}", table.full_name(), rows(after.unwrap_or(0))))],
+        (None, after) => {
+            return vec![(
+                '+',
+                format!("rows of {}: new, {}", table.full_name(), rows(after.unwrap_or(0))),
+            )];
+        }
         (Some(before), None) => return vec![('-', format!("rows of {}: gone, {}", table.full_name(), rows(before)))],
         (Some(before), Some(after)) if before == after => rows(after),
         (Some(before), Some(after)) => format!("{} -> {}", rows(before), rows(after)),
     };
-    let columns = table.columns.as_ref().map_or_else(String::new, |columns| {
-        format!(" (compared by {})", columns.join(", "))
-    });
+    let columns = table
+        .columns
+        .as_ref()
+        .map_or_else(String::new, |columns| format!(" (compared by {})", columns.join(", ")));
     let contents = match (table.contents, table.rows_before == table.rows_after) {
         (Contents::Unknown, _) => ", contents cannot be compared",
         (_, true) => ", other contents",

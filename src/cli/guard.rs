@@ -95,7 +95,9 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         command: &args.command,
         quiet_output: globals.json,
         timeout: args.timeout.map(Span::duration),
-        checks: checks.chain(args.check_commands.iter().cloned().map(Check::Command)).collect(),
+        checks: checks
+            .chain(args.check_commands.iter().cloned().map(Check::Command))
+            .collect(),
         expect_rows_kept: args.expect_rows_kept,
         may_lose: args.may_lose.clone(),
         mode: match args.mode {
@@ -177,7 +179,10 @@ fn show(report: &Report, job: &str) -> Result<()> {
     let took = output::seconds(report.seconds);
     match report.rehearsal {
         true => plain(format!("rehearsal on a copy of backup {}: {took}", report.backup)),
-        false => plain(format!("backup {} was taken before the command, which took {took}", report.backup)),
+        false => plain(format!(
+            "backup {} was taken before the command, which took {took}",
+            report.backup
+        )),
     }
     if let Some(found) = &report.diff {
         lines.extend(body(found));
@@ -208,7 +213,10 @@ fn show(report: &Report, job: &str) -> Result<()> {
             ));
         }
     } else if report.rehearsal {
-        lines.push((' ', "the copy was dropped; the live database was not touched".to_owned()));
+        lines.push((
+            ' ',
+            "the copy was dropped; the live database was not touched".to_owned(),
+        ));
     }
     output::coloured(&lines, terminal::has_colour_output())
 }

@@ -23,7 +23,9 @@ pub fn compare(before: &Side, after: &Side, names: &Names) -> Diff {
     };
     if let (true, Some(before), Some(after)) = (names.is_all(), &before.extensions, &after.extensions) {
         // What is only on one side is an object already.
-        let both = before.iter().filter_map(|(name, version)| Some((name, version, after.get(name)?)));
+        let both = before
+            .iter()
+            .filter_map(|(name, version)| Some((name, version, after.get(name)?)));
         let changed = both.filter(|(_, before, after)| before != after);
         diff.extensions = changed
             .map(|(name, before, after)| ValueChange {
@@ -42,15 +44,6 @@ pub fn compare(before: &Side, after: &Side, names: &Names) -> Diff {
         });
     }
     diff
-}
-
-/// Says whether anything differs, once all is known.
-pub fn conclude(diff: &mut Diff) {
-    diff.differ = !diff.objects.is_empty()
-        || !diff.sequences.is_empty()
-        || !diff.extensions.is_empty()
-        || diff.large_objects.is_some()
-        || diff.differing().next().is_some();
 }
 
 /// The columns that a table has on both sides, in the order that they have before.
@@ -220,10 +213,25 @@ mod tests {
             objects: objects.iter().map(|(name, text)| object(name, text)).collect(),
             ..Side::default()
         };
-        let before = side(&[("gone", "a"), ("same", "b"), ("other", "one\ntwo"), ("+", "x"), ("+", "y")]);
-        let after = side(&[("same", "b"), ("other", "one\nthree"), ("new", "c"), ("+", "y"), ("+", "z")]);
+        let before = side(&[
+            ("gone", "a"),
+            ("same", "b"),
+            ("other", "one\ntwo"),
+            ("+", "x"),
+            ("+", "y"),
+        ]);
+        let after = side(&[
+            ("same", "b"),
+            ("other", "one\nthree"),
+            ("new", "c"),
+            ("+", "y"),
+            ("+", "z"),
+        ]);
         let found = compare(&before, &after, &Names::default()).objects;
-        let told: Vec<_> = found.iter().map(|it| (it.name.as_str(), it.change, it.diff.as_str())).collect();
+        let told: Vec<_> = found
+            .iter()
+            .map(|it| (it.name.as_str(), it.change, it.diff.as_str()))
+            .collect();
         assert_eq!(
             told,
             [

@@ -341,7 +341,10 @@ fn object(entry: &Entry, relations: &HashMap<DumpId, TableName>, (database, show
     let mut definition = named(entry.defn.trim_matches('\n'));
     for (what, name) in [
         // What belongs to a table belongs to the table's owner.
-        ("Owner", Some(entry.owner.as_str()).filter(|_| !ATTACHED.contains(&entry.desc.as_str()))),
+        (
+            "Owner",
+            Some(entry.owner.as_str()).filter(|_| !ATTACHED.contains(&entry.desc.as_str())),
+        ),
         ("Tablespace", entry.tablespace.as_deref()),
         ("Access method", entry.tableam.as_deref()),
     ] {
@@ -385,9 +388,13 @@ fn keys(entries: &[Entry], relations: &HashMap<DumpId, TableName>) -> HashMap<Ta
 /// The columns of `ADD CONSTRAINT … PRIMARY KEY (…)`.
 fn primary_key(definition: &str) -> Option<Vec<String>> {
     let tokens: Vec<Token> = Tokens::new(definition).collect();
-    let word = |token: Option<&Token>, word: &str| matches!(token, Some(Token::Word(it)) if it.eq_ignore_ascii_case(word));
+    let word =
+        |token: Option<&Token>, word: &str| matches!(token, Some(Token::Word(it)) if it.eq_ignore_ascii_case(word));
     let at = (0..tokens.len()).find(|&at| word(tokens.get(at), "PRIMARY") && word(tokens.get(at + 1), "KEY"))?;
-    let list = tokens.get(at + 3..)?.iter().take_while(|token| **token != Token::Other(')'));
+    let list = tokens
+        .get(at + 3..)?
+        .iter()
+        .take_while(|token| **token != Token::Other(')'));
     let names = list.filter_map(|token| match token {
         Token::Word(name) | Token::Quoted(name) => Some(name.clone()),
         Token::Text(_) | Token::Other(_) => None,
@@ -416,6 +423,9 @@ mod tests {
         assert_eq!(primary_key(key).unwrap(), ["id", "odd, (name"]);
         assert_eq!(primary_key("ALTER TABLE t ADD CONSTRAINT u UNIQUE (id);"), None);
         assert_eq!(stands("SELECT pg_catalog.setval('public.s', 5, true);\n"), "5");
-        assert_eq!(stands("SELECT pg_catalog.setval('public.\"a'', 1\"', 1, false);\n\n"), "1, not used yet");
+        assert_eq!(
+            stands("SELECT pg_catalog.setval('public.\"a'', 1\"', 1, false);\n\n"),
+            "1, not used yet"
+        );
     }
 }

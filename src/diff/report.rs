@@ -191,6 +191,15 @@ pub struct RowChange {
 }
 
 impl Diff {
+    /// Says whether anything differs, once all is known.
+    pub fn conclude(&mut self) {
+        self.differ = !self.objects.is_empty()
+            || !self.sequences.is_empty()
+            || !self.extensions.is_empty()
+            || self.large_objects.is_some()
+            || self.differing().next().is_some();
+    }
+
     /// The tables that differ.
     pub fn differing(&self) -> impl Iterator<Item = &TableChange> {
         self.tables.iter().filter(|table| table.differs())
@@ -207,7 +216,9 @@ impl Diff {
             if allowed.is_some_and(|(schema, name)| may_lose(schema, name)) {
                 continue;
             }
-            let sum = sums.entry(root.unwrap_or_else(|| table.full_name())).or_insert((0, None));
+            let sum = sums
+                .entry(root.unwrap_or_else(|| table.full_name()))
+                .or_insert((0, None));
             sum.0 += table.rows_before.unwrap_or(0);
             sum.1 = match (sum.1, table.rows_after) {
                 (None, after) => after,

@@ -235,7 +235,11 @@ fn pair(old: Vec<(u128, Shown)>, new: Vec<(u128, Shown)>, keyed: bool) -> Vec<Ro
     for (key, before) in old {
         let after = later.get_mut(&key).filter(|_| keyed).and_then(Vec::pop);
         changes.push(RowChange {
-            change: if after.is_some() { Change::Changed } else { Change::Removed },
+            change: if after.is_some() {
+                Change::Changed
+            } else {
+                Change::Removed
+            },
             before: Some(before),
             after,
         });

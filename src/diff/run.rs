@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use chrono::Utc;
 
-use super::compare::{common, compare, conclude};
+use super::compare::{common, compare};
 use super::copy_text::{self, Each};
 use super::postgres::{HowLive, Known, Postgres};
 use super::report::{Contents, Diff, Named};
@@ -109,7 +109,11 @@ pub async fn diff(request: &Request<'_>) -> Result<Diff> {
         if table.contents == Contents::Unknown && known {
             (request.step)(&format!("comparing {}.{}", name.0, name.1));
             let (one, other) = (before.hash(&name, &columns).await?, after.hash(&name, &columns).await?);
-            table.contents = if one == other { Contents::Same } else { Contents::Different };
+            table.contents = if one == other {
+                Contents::Same
+            } else {
+                Contents::Different
+            };
         }
         if request.rows && table.differs() && !columns.is_empty() {
             (request.step)(&format!("comparing the rows of {}.{}", name.0, name.1));
@@ -123,7 +127,7 @@ pub async fn diff(request: &Request<'_>) -> Result<Diff> {
             table.rows = Some(compared.compare(&before, &after).await?);
         }
     }
-    conclude(&mut diff);
+    diff.conclude();
     Ok(diff)
 }
 
@@ -360,7 +364,9 @@ async fn open_sqlite(request: &Request<'_>, which: &Which) -> Result<Found> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let left = scratch::tidy(&std::env::temp_dir(), &name);
             tracing::debug!(left = left.len(), "looked for what killed comparisons left");
-            let scratch = file.unpack(&std::env::temp_dir(), &name, &request.job.keys, &|_| ()).await?;
+            let scratch = file
+                .unpack(&std::env::temp_dir(), &name, &request.job.keys, &|_| ())
+                .await?;
             let named = Named {
                 kind: "file",
                 of: file.name(),
@@ -374,7 +380,11 @@ async fn open_sqlite(request: &Request<'_>, which: &Which) -> Result<Found> {
 }
 
 fn wrong_engine(what: &str) -> anyhow::Error {
-    Fail::new(Exit::Usage, format!("{what} is of another kind of database than the job's")).into()
+    Fail::new(
+        Exit::Usage,
+        format!("{what} is of another kind of database than the job's"),
+    )
+    .into()
 }
 
 /// The copies of a backup, the best first.
@@ -396,11 +406,7 @@ async fn copies(request: &Request<'_>, id: &str) -> Result<Vec<Copy>> {
 }
 
 /// What `open` makes of the first copy that can be opened.
-async fn nearest<T>(
-    request: &Request<'_>,
-    copies: Vec<Copy>,
-    open: impl AsyncFn(&Copy) -> Result<T>,
-) -> Result<T> {
+async fn nearest<T>(request: &Request<'_>, copies: Vec<Copy>, open: impl AsyncFn(&Copy) -> Result<T>) -> Result<T> {
     let mut failed = None;
     for mut copy in copies {
         let opened = match stored::unseal(&mut copy.manifest, &request.job.keys) {

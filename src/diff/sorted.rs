@@ -71,7 +71,9 @@ impl Sorter {
             let mut bytes = [0; RECORD];
             bytes[..16].copy_from_slice(&key.to_le_bytes());
             bytes[16..].copy_from_slice(&row.to_le_bytes());
-            writer.write_all(&bytes).context("writing what is compared to a temporary file")?;
+            writer
+                .write_all(&bytes)
+                .context("writing what is compared to a temporary file")?;
         }
         writer.flush().context("writing what is compared to a temporary file")?;
         spilled.runs.push(self.records.len() as u64);

@@ -101,7 +101,11 @@ async fn ask_command(line: &str, environment: &[(String, String)]) -> Result<Opt
     if output.status.success() {
         return Ok(None);
     }
-    let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
+    let said = String::from_utf8_lossy(if output.stderr.is_empty() {
+        &output.stdout
+    } else {
+        &output.stderr
+    });
     let last = said.trim().lines().next_back().unwrap_or_default().to_owned();
     Ok(Some(format!("{} {last}", output.status).trim().to_owned()))
 }

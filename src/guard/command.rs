@@ -157,7 +157,10 @@ pub(super) async fn run(request: &Request<'_>, environment: &[(String, String)])
     command.args(&request.command[1..]).envs(environment.iter().cloned());
     if request.quiet_output {
         use std::os::fd::AsFd as _;
-        let stderr = std::io::stderr().as_fd().try_clone_to_owned().context("duplicating standard error")?;
+        let stderr = std::io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("duplicating standard error")?;
         command.stdout(Stdio::from(stderr));
     }
     let mut child = match command.spawn() {

@@ -90,12 +90,10 @@ async fn on_server(request: &Request<'_>, id: BackupId, job: &Job, connection: &
 /// A copy has properties of its own: its name, its comment, who may connect.
 fn without_database(found: &mut Diff) {
     let is_of_database = |kind: &str, name: &str| kind.starts_with("DATABASE") || name.starts_with("DATABASE ");
-    found.objects.retain(|object| !is_of_database(&object.kind, &object.name));
-    found.differ = !found.objects.is_empty()
-        || !found.sequences.is_empty()
-        || !found.extensions.is_empty()
-        || found.large_objects.is_some()
-        || found.differing().next().is_some();
+    found
+        .objects
+        .retain(|object| !is_of_database(&object.kind, &object.name));
+    found.conclude();
 }
 
 /// What points a command to the copy: libpq's variables and `DATABASE_URL`.
@@ -132,7 +130,10 @@ fn with_database(url: &str, live: &str, other: &str) -> Option<String> {
 }
 
 fn url_of(dsn: &Dsn) -> String {
-    let password = dsn.password.as_ref().map(|it| format!(":{}", percent_encoded(it.expose())));
+    let password = dsn
+        .password
+        .as_ref()
+        .map(|it| format!(":{}", percent_encoded(it.expose())));
     let (user, password) = (percent_encoded(&dsn.user), password.unwrap_or_default());
     let database = percent_encoded(&dsn.database);
     match dsn.hosts.first() {
@@ -216,7 +217,10 @@ mod tests {
     #[test]
     fn the_copy_is_named_in_the_form_that_the_application_knows() {
         for (url, wanted) in [
-            ("postgresql+psycopg2://u:p%40@db:5433/app?sslmode=require", Some("postgresql+psycopg2://u:p%40@db:5433/app_2?sslmode=require")),
+            (
+                "postgresql+psycopg2://u:p%40@db:5433/app?sslmode=require",
+                Some("postgresql+psycopg2://u:p%40@db:5433/app_2?sslmode=require"),
+            ),
             ("postgres://db/app", Some("postgres://db/app_2")),
             ("postgres://db/other", None),
             ("sqlite:///app.db", None),
@@ -226,7 +230,10 @@ mod tests {
         let path = Path::new("/tmp/x/app.db");
         for (known, wanted) in [
             (None, "sqlite:////tmp/x/app.db"),
-            (Some("sqlite+aiosqlite:///./app.db"), "sqlite+aiosqlite:////tmp/x/app.db"),
+            (
+                Some("sqlite+aiosqlite:///./app.db"),
+                "sqlite+aiosqlite:////tmp/x/app.db",
+            ),
             (Some("file:./dev.db"), "file:/tmp/x/app.db"),
             (Some("postgresql://db/app"), "sqlite:////tmp/x/app.db"),
         ] {

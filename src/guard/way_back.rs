@@ -50,10 +50,14 @@ pub(super) async fn plan(request: &Request<'_>, id: BackupId) -> Result<()> {
             .await?
             .plan
             .check()?),
-        SourceConfig::Sqlite(_) => Ok(in_sqlite(request, &job, id, sqlite::plan::Mode::Replace, CancellationToken::new())
-            .await?
-            .plan
-            .check()?),
+        SourceConfig::Sqlite(_) => {
+            Ok(
+                in_sqlite(request, &job, id, sqlite::plan::Mode::Replace, CancellationToken::new())
+                    .await?
+                    .plan
+                    .check()?,
+            )
+        }
     }
 }
 

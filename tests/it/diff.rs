@@ -44,14 +44,20 @@ fn a_migration_is_shown_with_what_it_did_to_definitions_and_rows() {
          CREATE TABLE gone (x int); INSERT INTO gone VALUES (1); CREATE TABLE same (x int); INSERT INTO same VALUES (1)");
     let id = site.backup();
     let run = site.run(&["diff", "app", "--exit-code"]).ok();
-    assert!(run.stdout.ends_with("no difference (4 tables compared)\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.ends_with("no difference (4 tables compared)\n"),
+        "{}",
+        run.stdout
+    );
     assert!(!run.stdout.contains('\u{1b}'));
 
     sql("SET TimeZone = 'Asia/Tokyo'; ALTER TYPE mood ADD VALUE 'great'; ALTER TABLE users ADD COLUMN email text;
          UPDATE users SET name = 'renamed' WHERE id = 7; DELETE FROM users WHERE id > 498; DROP TABLE gone;
          DELETE FROM words WHERE ctid = (SELECT min(ctid) FROM words WHERE word = 'a'); INSERT INTO words VALUES ('b');
          CREATE INDEX by_name ON users (name); GRANT SELECT ON users TO pg_monitor; ALTER DATABASE app SET work_mem = '7MB'");
-    let run = site.run(&["diff", "app", &id, "live", "--rows", "--show", "9", "--exit-code"]).code(11);
+    let run = site
+        .run(&["diff", "app", &id, "live", "--rows", "--show", "9", "--exit-code"])
+        .code(11);
     for line in [
         "TABLE public.gone removed",
         "INDEX public.by_name added",
@@ -69,7 +75,12 @@ fn a_migration_is_shown_with_what_it_did_to_definitions_and_rows() {
     ] {
         assert!(run.stdout.contains(line), "no {line:?} in:\n{}", run.stdout);
     }
-    let found = json(&site.run(&["diff", "--json", "--rows", "--show", "1", "-t", "users"]).ok().stdout);
+    let found = json(
+        &site
+            .run(&["diff", "--json", "--rows", "--show", "1", "-t", "users"])
+            .ok()
+            .stdout,
+    );
     assert_eq!(found["differ"], true);
     let wanted = [
         ("ACL", "TABLE users", "added"),
@@ -88,14 +99,22 @@ fn a_migration_is_shown_with_what_it_did_to_definitions_and_rows() {
     let two = json(&site.run(&["diff", "app", &id, &second, "--rows", "--json"]).ok().stdout);
     let live = json(&site.run(&["diff", "app", &id, "live", "--rows", "--json"]).ok().stdout);
     let file = site.backups().join(format!("app_{id}.dump"));
-    let file = json(&site.run(&["diff", "--from", file.to_str().unwrap(), "--rows", "--json"]).ok().stdout);
+    let file = json(
+        &site
+            .run(&["diff", "--from", file.to_str().unwrap(), "--rows", "--json"])
+            .ok()
+            .stdout,
+    );
     for other in [&two, &file] {
         assert_eq!(objects(other), objects(&live));
         assert_eq!(rows(other), rows(&live));
     }
     let back = json(&site.run(&["diff", "app", "live", &id, "--rows", "--json"]).ok().stdout);
     let turned = |[added, removed, changed]: [u64; 3]| [removed, added, changed];
-    let wanted: BTreeMap<_, _> = rows(&live).into_iter().map(|(name, counts)| (name, turned(counts))).collect();
+    let wanted: BTreeMap<_, _> = rows(&live)
+        .into_iter()
+        .map(|(name, counts)| (name, turned(counts)))
+        .collect();
     assert_eq!(rows(&back), wanted);
     let schema = json(&site.run(&["diff", "app", &id, "--schema-only", "--json"]).ok().stdout);
     assert_eq!(objects(&schema), objects(&live));
@@ -112,11 +131,17 @@ fn a_file_of_sqlite_is_compared_likewise() {
     let id = site.snapback(&["backup", "app.db"]).ok().stdout.trim().to_owned();
     site.snapback(&["diff", "app.db", "--exit-code"]).ok();
     std::fs::copy(site.path("app.db"), site.path("before.db")).unwrap();
-    site.python("app.db", "UPDATE k SET z = 2 WHERE typeof(z) = 'text'; INSERT INTO t VALUES (3, 'z'); PRAGMA user_version = 7");
+    site.python(
+        "app.db",
+        "UPDATE k SET z = 2 WHERE typeof(z) = 'text'; INSERT INTO t VALUES (3, 'z'); PRAGMA user_version = 7",
+    );
     let rows_only = json(&site.snapback(&["diff", "app.db", "--json", "--rows"]).ok().stdout);
     let counts = BTreeMap::from([("k".to_owned(), [1, 1, 0]), ("t".to_owned(), [1, 0, 0])]);
     assert_eq!(rows(&rows_only), counts);
-    site.python("app.db", "ALTER TABLE t ADD COLUMN b; CREATE VIEW v AS SELECT a FROM t; DROP TABLE same");
+    site.python(
+        "app.db",
+        "ALTER TABLE t ADD COLUMN b; CREATE VIEW v AS SELECT a FROM t; DROP TABLE same",
+    );
     for from in [&[id.as_str()][..], &["--from", "before.db"]] {
         let arguments = [&["diff", "app.db"], from, &["--json", "--rows"]].concat();
         let found = json(&site.snapback(&arguments).ok().stdout);
@@ -145,7 +170,8 @@ struct Expected {
 
 impl Expected {
     fn object(&mut self, kind: &str, name: &str, change: &str) {
-        self.objects.insert((kind.to_owned(), name.to_owned(), change.to_owned()));
+        self.objects
+            .insert((kind.to_owned(), name.to_owned(), change.to_owned()));
     }
 
     /// Some rows are added, removed and changed, then the definition is.
@@ -168,23 +194,73 @@ impl Expected {
             }
         }
         let (sql, kind, object, how) = match random.u8(0..14) {
-            0 => (format!("ALTER TABLE {name} ADD COLUMN more text DEFAULT 'x'"), "TABLE", name, "changed"),
+            0 => (
+                format!("ALTER TABLE {name} ADD COLUMN more text DEFAULT 'x'"),
+                "TABLE",
+                name,
+                "changed",
+            ),
             1 => (format!("ALTER TABLE {name} DROP COLUMN n"), "TABLE", name, "changed"),
-            2 => (format!("ALTER TABLE {name} ALTER n TYPE bigint"), "TABLE", name, "changed"),
-            3 => (format!("CREATE INDEX i{table} ON {name} (a)"), "INDEX", format!("i{table}"), "added"),
-            4 => (format!("DROP INDEX old{table}"), "INDEX", format!("old{table}"), "removed"),
-            5 => (format!("ALTER TABLE {name} ADD CHECK (id > -1)"), "TABLE", name, "changed"),
-            6 => (format!("GRANT SELECT ON {name} TO pg_monitor"), "ACL", format!("TABLE {name}"), "added"),
-            7 => (format!("ALTER TYPE e{table} ADD VALUE 'b' BEFORE 'z'"), "TYPE", format!("e{table}"), "changed"),
-            8 => (format!("COMMENT ON COLUMN {name}.a IS 'text'"), "COMMENT", format!("COLUMN {name}.a"), "added"),
+            2 => (
+                format!("ALTER TABLE {name} ALTER n TYPE bigint"),
+                "TABLE",
+                name,
+                "changed",
+            ),
+            3 => (
+                format!("CREATE INDEX i{table} ON {name} (a)"),
+                "INDEX",
+                format!("i{table}"),
+                "added",
+            ),
+            4 => (
+                format!("DROP INDEX old{table}"),
+                "INDEX",
+                format!("old{table}"),
+                "removed",
+            ),
+            5 => (
+                format!("ALTER TABLE {name} ADD CHECK (id > -1)"),
+                "TABLE",
+                name,
+                "changed",
+            ),
+            6 => (
+                format!("GRANT SELECT ON {name} TO pg_monitor"),
+                "ACL",
+                format!("TABLE {name}"),
+                "added",
+            ),
+            7 => (
+                format!("ALTER TYPE e{table} ADD VALUE 'b' BEFORE 'z'"),
+                "TYPE",
+                format!("e{table}"),
+                "changed",
+            ),
+            8 => (
+                format!("COMMENT ON COLUMN {name}.a IS 'text'"),
+                "COMMENT",
+                format!("COLUMN {name}.a"),
+                "added",
+            ),
             9 => (
                 format!("CREATE OR REPLACE FUNCTION f{table}(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1'"),
                 "FUNCTION",
                 format!("f{table}(integer)"),
                 "changed",
             ),
-            10 => (format!("ALTER TABLE {name} OWNER TO pg_monitor"), "TABLE", name, "changed"),
-            11 => (format!("CREATE VIEW v{table} AS SELECT id FROM {name}"), "VIEW", format!("v{table}"), "added"),
+            10 => (
+                format!("ALTER TABLE {name} OWNER TO pg_monitor"),
+                "TABLE",
+                name,
+                "changed",
+            ),
+            11 => (
+                format!("CREATE VIEW v{table} AS SELECT id FROM {name}"),
+                "VIEW",
+                format!("v{table}"),
+                "added",
+            ),
             12 => {
                 self.sequences.insert(format!("public.s{table}"));
                 self.sql += &format!("SELECT setval('s{table}', {});", random.u32(2..99));

@@ -64,7 +64,10 @@ impl Project {
 
     #[track_caller]
     fn alembic(&self, arguments: &[&str]) -> Run {
-        Run::of(self.environment(&mut Command::new(self.site.path("alembic"))).args(arguments))
+        Run::of(
+            self.environment(&mut Command::new(self.site.path("alembic")))
+                .args(arguments),
+        )
     }
 
     fn revision(&self) -> String {
@@ -116,28 +119,52 @@ fn story(project: &Project) {
         "INSERT INTO grades (student_id, grade) VALUES (1, 5.5), (2, 6), (2, 4)",
     ]);
     let facts = || {
-        let facts = project.sql(&["SELECT count(*), sum(grade) FROM grades", "SELECT id FROM students ORDER BY id"]);
+        let facts = project.sql(&[
+            "SELECT count(*), sum(grade) FROM grades",
+            "SELECT id FROM students ORDER BY id",
+        ]);
         (facts, project.revision())
     };
     let before = facts();
 
     // The rehearsal tells what would happen, and the live database knows nothing of it.
-    let run = project.guard(&["--dry-run", "--json", "--", "./alembic", "upgrade", "head"]).code(1);
+    let run = project
+        .guard(&["--dry-run", "--json", "--", "./alembic", "upgrade", "head"])
+        .code(1);
     let report = json(&run);
-    assert_eq!((&report["rehearsal"], &report["action"]), (&true.into(), &"none".into()));
+    assert_eq!(
+        (&report["rehearsal"], &report["action"]),
+        (&true.into(), &"none".into())
+    );
     let grades = |report: &Value| {
         let tables = report["diff"]["tables"].as_array().unwrap().clone();
         let table = tables.into_iter().find(|table| table["name"] == "grades").unwrap();
-        (table["rows_before"].as_u64().unwrap(), table["rows_after"].as_u64().unwrap())
+        (
+            table["rows_before"].as_u64().unwrap(),
+            table["rows_after"].as_u64().unwrap(),
+        )
     };
     assert_eq!(grades(&report), (3, 0));
     assert_eq!(facts(), before);
 
     // The migration stops halfway, and all is as before; or as the migration left it, if somebody wants that.
-    let run = project.guard(&["--on-failure", "restore", "--label", "deploy", "--", "./alembic", "upgrade", "head"]);
+    let run = project.guard(&[
+        "--on-failure",
+        "restore",
+        "--label",
+        "deploy",
+        "--",
+        "./alembic",
+        "upgrade",
+        "head",
+    ]);
     let run = run.code(1);
     assert!(run.stdout.contains("is live again"), "{}", run.stdout);
-    assert!(run.stdout.contains("rows of") && run.stdout.contains("3 rows -> 0 rows"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("rows of") && run.stdout.contains("3 rows -> 0 rows"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(facts(), before);
     project.snapback(&["undo", "--yes"]).ok();
     assert_eq!(project.revision(), "2b3c4d5e6f7a");
@@ -147,12 +174,26 @@ fn story(project: &Project) {
     // Repaired, it still deletes the grades; nobody is asked, so it stays until somebody says that it may.
     let fixed = |arguments: &[&str]| {
         let mut command = snapback();
-        let all = [&["guard", "--json", "--expect-rows-kept"], arguments, &["--", "./alembic", "upgrade", "head"]].concat();
+        let all = [
+            &["guard", "--json", "--expect-rows-kept"],
+            arguments,
+            &["--", "./alembic", "upgrade", "head"],
+        ]
+        .concat();
         Run::of(project.environment(&mut command).env("FIXED", "1").args(all))
     };
     let report = json(&fixed(&["--on-failure", "restore"]).code(12));
-    assert_eq!((&report["action"], &report["command_exit"]), (&"restored".into(), &0.into()));
-    assert!(report["failure"].as_str().unwrap().contains("grades has 0 rows instead of 3"), "{report}");
+    assert_eq!(
+        (&report["action"], &report["command_exit"]),
+        (&"restored".into(), &0.into())
+    );
+    assert!(
+        report["failure"]
+            .as_str()
+            .unwrap()
+            .contains("grades has 0 rows instead of 3"),
+        "{report}"
+    );
     assert_eq!(facts(), before);
     let report = json(&fixed(&["--may-lose", "grades", "--check", "SELECT count(*) = 2 FROM students"]).ok());
     assert_eq!(report["failure"], Value::Null);
@@ -162,13 +203,28 @@ fn story(project: &Project) {
     let rooms = || project.sql(&["SELECT count(*) FROM rooms"]);
     let there = rooms();
     project
-        .guard(&["--expect-rows-kept", "--on-failure", "restore", "--", "./alembic", "downgrade", "-1"])
+        .guard(&[
+            "--expect-rows-kept",
+            "--on-failure",
+            "restore",
+            "--",
+            "./alembic",
+            "downgrade",
+            "-1",
+        ])
         .code(12);
     assert_eq!((project.revision(), rooms()), ("3c4d5e6f7a8b".to_owned(), there));
-    for (check, code) in [("SELECT 1 = 1", 0), ("SELECT 0", 12), ("SELECT nonsense", 12), ("SELECT 1 WHERE 1 = 0", 12)] {
+    for (check, code) in [
+        ("SELECT 1 = 1", 0),
+        ("SELECT 0", 12),
+        ("SELECT nonsense", 12),
+        ("SELECT 1 WHERE 1 = 0", 12),
+    ] {
         project.guard(&["--check", check, "--", "true"]).code(code);
     }
-    project.guard(&["--check-cmd", "test -n \"$SNAPBACK_BACKUP_ID\"", "--", "true"]).ok();
+    project
+        .guard(&["--check-cmd", "test -n \"$SNAPBACK_BACKUP_ID\"", "--", "true"])
+        .ok();
     project.guard(&["--check-cmd", "exit 3", "--", "true"]).code(12);
     assert!(!project.backups().is_empty());
 }
@@ -185,7 +241,10 @@ fn and_for_postgresql() {
     let server = Server::start(16);
     let project = Project::on(&server, "teaching", "alembic");
     story(&project);
-    let left = server.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%rehearsal%'");
+    let left = server.psql(
+        "postgres",
+        "SELECT count(*) FROM pg_database WHERE datname LIKE '%rehearsal%'",
+    );
     assert_eq!(left, "0");
 }
 
@@ -194,8 +253,17 @@ fn what_failed_outside_of_a_transaction_is_taken_back() {
     let server = Server::start(17);
     let project = Project::on(&server, "tasks", "alembic-outside");
     project.alembic(&["upgrade", "a1"]).ok();
-    let labels = || server.psql("tasks", "SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum");
-    let report = json(&project.guard(&["--json", "--on-failure", "keep", "--", "./alembic", "upgrade", "a2"]).code(1));
+    let labels = || {
+        server.psql(
+            "tasks",
+            "SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum",
+        )
+    };
+    let report = json(
+        &project
+            .guard(&["--json", "--on-failure", "keep", "--", "./alembic", "upgrade", "a2"])
+            .code(1),
+    );
     assert_eq!(labels(), "open,done,late");
     let objects = report["diff"]["objects"].as_array().unwrap();
     let names: Vec<&str> = objects.iter().map(|it| it["name"].as_str().unwrap()).collect();
@@ -203,12 +271,32 @@ fn what_failed_outside_of_a_transaction_is_taken_back() {
     assert_eq!(report["others"]["tables"], serde_json::json!(["public.tasks"]));
     let id = report["backup"].as_str().unwrap();
     project.snapback(&["restore", id, "--yes"]).ok();
-    project.guard(&["--on-failure", "restore", "--", "./alembic", "upgrade", "a2"]).code(1);
-    assert_eq!((labels(), project.revision()), ("open,done".to_owned(), "a1".to_owned()));
-    assert_eq!(server.psql("tasks", "SELECT count(*) FROM pg_index WHERE NOT indisvalid"), "0");
-    let arguments = ["--mode", "in-place", "--on-failure", "restore", "--", "./alembic", "upgrade", "a2"];
+    project
+        .guard(&["--on-failure", "restore", "--", "./alembic", "upgrade", "a2"])
+        .code(1);
+    assert_eq!(
+        (labels(), project.revision()),
+        ("open,done".to_owned(), "a1".to_owned())
+    );
+    assert_eq!(
+        server.psql("tasks", "SELECT count(*) FROM pg_index WHERE NOT indisvalid"),
+        "0"
+    );
+    let arguments = [
+        "--mode",
+        "in-place",
+        "--on-failure",
+        "restore",
+        "--",
+        "./alembic",
+        "upgrade",
+        "a2",
+    ];
     project.guard(&arguments).code(1);
-    assert_eq!((labels(), project.revision()), ("open,done".to_owned(), "a1".to_owned()));
+    assert_eq!(
+        (labels(), project.revision()),
+        ("open,done".to_owned(), "a1".to_owned())
+    );
 }
 
 #[test]
@@ -230,8 +318,13 @@ fn without_a_backup_or_a_command_nothing_is_run() {
 #[test]
 fn the_command_gets_signals_and_an_end() {
     let project = Project::new("sqlite:///app.db".to_owned(), "alembic");
-    project.site.python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
-    project.script("slow", "trap 'echo got it > got; exit 5' TERM; touch running; while :; do sleep 0.1; done");
+    project
+        .site
+        .python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
+    project.script(
+        "slow",
+        "trap 'echo got it > got; exit 5' TERM; touch running; while :; do sleep 0.1; done",
+    );
     let child = project.start(&["--", "./slow"]);
     project.wait_for("running");
     let pid = child.id().to_string();
@@ -240,7 +333,10 @@ fn the_command_gets_signals_and_an_end() {
     assert!(project.site.path("got").exists(), "{}", ended.stderr);
     project.guard(&["--", "sh", "-c", "kill -KILL $$"]).code(137);
     // What takes too long is ended with all that it began.
-    project.script("stubborn", "trap '' TERM; (trap '' TERM; sleep 1; sleep 20; touch late) & wait; wait; sleep 30");
+    project.script(
+        "stubborn",
+        "trap '' TERM; (trap '' TERM; sleep 1; sleep 20; touch late) & wait; wait; sleep 30",
+    );
     let run = project.guard(&["--timeout", "1s", "--", "./slow"]).code(124);
     assert!(run.stdout.contains("took longer than 1 s"), "{}", run.stdout);
     project.guard(&["--timeout", "1s", "--", "./stubborn"]).code(124);
@@ -250,7 +346,9 @@ fn the_command_gets_signals_and_an_end() {
 #[test]
 fn a_killed_guard_is_told_of_by_the_next_command() {
     let project = Project::new("sqlite:///app.db".to_owned(), "alembic");
-    project.site.python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
+    project
+        .site
+        .python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
     project.script("half", "sqlite3 app.db 'DELETE FROM t'; touch running; sleep 60");
     let mut child = project.start(&["--", "./half"]);
     project.wait_for("running");
@@ -259,7 +357,10 @@ fn a_killed_guard_is_told_of_by_the_next_command() {
     let run = project.snapback(&["list"]).ok();
     assert!(run.stderr.contains("a guard of job app was killed"), "{}", run.stderr);
     let id = run.stderr.split("backup ").nth(1).unwrap().split(' ').next().unwrap();
-    assert!(!project.snapback(&["list"]).ok().stderr.contains("was killed"), "told twice");
+    assert!(
+        !project.snapback(&["list"]).ok().stderr.contains("was killed"),
+        "told twice"
+    );
     project.snapback(&["restore", id, "--yes"]).ok();
     assert_eq!(project.site.shell("app.db", "SELECT count(*) FROM t"), "1");
 }
@@ -267,10 +368,15 @@ fn a_killed_guard_is_told_of_by_the_next_command() {
 #[test]
 fn a_person_is_asked_what_becomes_of_a_failure() {
     let project = Project::new("sqlite:///app.db".to_owned(), "alembic");
-    project.site.python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
+    project
+        .site
+        .python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
     for (answer, rows) in [("keep", "0"), ("restore", "1")] {
         project.site.python("app.db", "DELETE FROM t; INSERT INTO t VALUES (1)");
-        project.script("fail", "test -t 0 && test -t 1 && sqlite3 app.db 'DELETE FROM t'; exit 3");
+        project.script(
+            "fail",
+            "test -t 0 && test -t 1 && sqlite3 app.db 'DELETE FROM t'; exit 3",
+        );
         let size = Size { rows: 40, columns: 120 };
         let setup = |command: &mut Command| {
             project.environment(command);

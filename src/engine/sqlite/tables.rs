@@ -174,8 +174,7 @@ pub fn stored_columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<St
 /// # Errors
 /// SQLite's.
 pub fn key(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
-    let mut statement =
-        open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE pk > 0 ORDER BY pk")?;
+    let mut statement = open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE pk > 0 ORDER BY pk")?;
     statement.query_map([table], |row| row.get(0))?.collect()
 }
 
@@ -212,7 +211,11 @@ fn literal(value: ValueRef<'_>) -> Vec<u8> {
         ValueRef::Text(text) => {
             let mut literal = vec![b'\''];
             for byte in text {
-                literal.extend_from_slice(if *byte == b'\'' { b"''" } else { std::slice::from_ref(byte) });
+                literal.extend_from_slice(if *byte == b'\'' {
+                    b"''"
+                } else {
+                    std::slice::from_ref(byte)
+                });
             }
             literal.push(b'\'');
             literal
