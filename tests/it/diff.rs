@@ -270,6 +270,9 @@ impl Expected {
         };
         self.sql += &format!("{sql};");
         self.object(kind, &object, how);
+        if sql.ends_with("DROP COLUMN n") {
+            self.object("INDEX", &format!("old{table}"), "removed");
+        }
     }
 }
 
