@@ -33,6 +33,14 @@ pub enum Exit {
     /// The backup exists, but not as it should: a store lacks its copy, or it collapsed and `--strict` was asked for. Or
     /// something of it is missing in what was restored, and listed.
     Incomplete = 10,
+    /// Two states that were compared differ, and `--exit-code` was given.
+    Differs = 11,
+    /// The command of a guard went well, and a check after it did not.
+    CheckFailed = 12,
+    /// The command of a guard is no program that may be run.
+    CommandNotRun = 126,
+    /// There is no such command.
+    CommandNotFound = 127,
     /// A signal ended the run.
     Interrupted = 130,
 }

@@ -162,6 +162,9 @@ pub struct Manifest {
     /// What only an SQLite database has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlite: Option<SqliteFacts>,
+    /// The extensions with their versions, which no archive tells; unknown of backups that were made before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<BTreeMap<String, String>>,
     /// The owner of schema `public`, where the archive does not tell: of PostgreSQL 14, unless it is the cluster's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_owner: Option<String>,

@@ -34,9 +34,11 @@ pub struct Policy {
     pub keep_yearly: u32,
     /// All that are at most so much older than the newest.
     pub keep_within: Option<TimeDelta>,
-    /// Safety and guard backups that are at most so much older than the newest backup; the other rules
+    /// Safety snapshots that are at most so much older than the newest backup; the other rules
     /// don't weigh these, so that they never displace a scheduled one.
     pub keep_safety: TimeDelta,
+    /// The same for backups that were taken before a migration.
+    pub keep_guard: TimeDelta,
     /// Never fewer than this; at least 1.
     pub minimum: u32,
 }
@@ -63,6 +65,7 @@ impl Policy {
             keep_yearly: 0,
             keep_within: None,
             keep_safety: TimeDelta::days(7),
+            keep_guard: TimeDelta::days(30),
             minimum: 1,
         }
     }
@@ -122,6 +125,8 @@ pub enum Reason {
     Within,
     /// `keep_safety` keeps it.
     Safety,
+    /// `keep_guard` keeps it.
+    Guard,
     /// A person pinned it.
     Pinned,
     /// A restore or another run needs it.
@@ -157,6 +162,7 @@ impl fmt::Display for Reason {
             Reason::Rule(Rule::Yearly) => "keep_yearly",
             Reason::Within => "keep_within",
             Reason::Safety => "keep_safety",
+            Reason::Guard => "keep_guard",
             Reason::Pinned => "pinned",
             Reason::InUse => "in use",
             Reason::NewestVerified => "newest verified",
@@ -294,8 +300,12 @@ fn apply_policy(backups: &[&Candidate], weighed: &[usize], policy: &Policy, zone
     let (aside, regular): (Vec<usize>, Vec<usize>) = weighed.iter().partition(|i| is_aside(i));
 
     for i in aside {
-        if age(i) <= policy.keep_safety {
-            reasons[i].push(Reason::Safety);
+        let (within, reason) = match backups[i].kind {
+            Kind::Guard => (policy.keep_guard, Reason::Guard),
+            _ => (policy.keep_safety, Reason::Safety),
+        };
+        if age(i) <= within {
+            reasons[i].push(reason);
         }
     }
     let mut buckets = policy.buckets();

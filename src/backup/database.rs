@@ -38,6 +38,8 @@ pub struct Exported {
     pub tables: Vec<Table>,
     /// The large objects that it has, where there can be any.
     pub large_objects: Option<LargeObjects>,
+    /// The extensions with their versions, where there can be any.
+    pub extensions: Option<BTreeMap<String, String>>,
     /// The owner of schema `public`, where the archive does not tell.
     pub public_owner: Option<String>,
     /// What only SQLite has.
@@ -137,6 +139,7 @@ impl Locked {
                     entries: dumped.entries,
                     tables: dumped.tables,
                     large_objects: Some(dumped.large_objects),
+                    extensions: Some(dumped.extensions),
                     public_owner: dumped.public_owner,
                     sqlite: None,
                     schema_hash: dumped.schema_hash,
@@ -158,6 +161,7 @@ impl Locked {
                     entries: contents.entries,
                     tables: contents.tables,
                     large_objects: None,
+                    extensions: None,
                     public_owner: None,
                     sqlite: Some(contents.facts),
                     schema_hash: contents.schema_hash,

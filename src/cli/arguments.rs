@@ -57,6 +57,10 @@ pub enum Command {
     Restore(Box<super::restore::Args>),
     /// Take back what a restore replaced
     Undo(super::undo::Args),
+    /// Run a migration with a verified backup before it, and the way back when it fails
+    Guard(Box<super::guard::Args>),
+    /// Show in what a backup and the live database differ, or two backups
+    Diff(super::diff::Args),
     /// Copy a backup from one store of its job into another
     Copy(super::copy::Args),
     /// Delete the backups that no retention rule keeps

@@ -7,9 +7,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::output::{self, Table};
+use super::progress::Progress;
 use crate::cli::Globals;
 use crate::engine::sqlite::scratch;
 use crate::error::Result;
+use crate::guard;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::{BackupId, Engine, Kind, Source};
 use crate::replaced::{self, Remains};
@@ -150,7 +152,9 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         (name, _) => vec![config.job(name.as_deref())?],
     };
     let mut found = Vec::new();
+    let progress = Progress::new(false);
     for job in jobs {
+        guard::tell_of_killed(job, &|text| progress.warn(&text)).await;
         let stock = Stock::read(job).await?;
         stock.warn();
         found.push((job, stock, remains(job).await));

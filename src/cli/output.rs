@@ -26,6 +26,25 @@ pub fn lines(text: &str) -> Result<()> {
     raw(&[&raw_text::encode(&for_people(text)), b"\n".as_slice()].concat())
 }
 
+/// Prints lines, those of something new (`+`) in green and those of what is gone (`-`) in red where there are colours.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn coloured(text: &[(char, String)], colours: bool) -> Result<()> {
+    let mut bytes = Vec::new();
+    for (sign, line) in text {
+        let colour = match (colours, sign) {
+            (true, '+') => "\u{1b}[32m",
+            (true, '-') => "\u{1b}[31m",
+            _ => "",
+        };
+        bytes.extend_from_slice(colour.as_bytes());
+        bytes.extend_from_slice(&raw_text::encode(&for_people(&printable::line(line))));
+        bytes.extend_from_slice(if colour.is_empty() { b"\n" } else { b"\x1b[0m\n" });
+    }
+    raw(&bytes)
+}
+
 /// Text as people may see it: without passwords, and with everything escaped that a terminal would obey.
 #[must_use]
 pub fn for_people(text: &str) -> String {

@@ -43,6 +43,13 @@ pub fn has_colour() -> bool {
     can_redraw() && env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
 }
 
+/// Whether standard output may be coloured.
+#[must_use]
+pub fn has_colour_output() -> bool {
+    let dumb = env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    io::stdout().is_terminal() && !dumb && env::var_os("NO_COLOR").is_none_or(|wish| wish.is_empty())
+}
+
 /// Columns that `text` takes on a terminal.
 #[must_use]
 pub fn columns(text: &str) -> usize {

@@ -18,6 +18,7 @@ use crate::config::value::Span;
 use crate::engine::postgres::target::Target;
 use crate::error::Result;
 use crate::find::FromOther;
+use crate::guard;
 use crate::job::{Job, SourceConfig};
 use crate::replaced::Kept;
 use crate::restore::postgres::origin::Origin;
@@ -69,6 +70,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         None => config.job(named)?.for_restores(),
     };
     let job = &*job;
+    guard::tell_of_killed(job, &|text| Progress::new(false).warn(&text)).await;
     if let SourceConfig::Sqlite(location) = &job.source {
         let asked = sqlite::Asked::undo(job, location, args.kept.as_deref(), args.wait.duration()).await?;
         let how = sqlite::How {

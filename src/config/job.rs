@@ -179,6 +179,7 @@ pub(super) fn policy(raw: &raw::Retention) -> Policy {
         keep_yearly: raw.keep_yearly.unwrap_or(0),
         keep_within: raw.keep_within.map(Span::delta),
         keep_safety: raw.keep_safety.map_or(none.keep_safety, Span::delta),
+        keep_guard: raw.keep_guard.map_or(none.keep_guard, Span::delta),
         minimum: raw.minimum.unwrap_or(none.minimum),
     }
 }

@@ -198,6 +198,8 @@ pub struct Retention {
     pub keep_within: Option<Span>,
     /// Safety snapshots that are at most so much older than the newest backup.
     pub keep_safety: Option<Span>,
+    /// Backups of `snapback guard` that are at most so much older than the newest backup.
+    pub keep_guard: Option<Span>,
     /// Never fewer than this.
     pub minimum: Option<u32>,
 }

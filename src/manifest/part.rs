@@ -28,6 +28,8 @@ pub enum Part {
     Pin,
     /// The intent to delete the backup: what a killed deletion leaves is deleted later.
     Removal,
+    /// Who runs a command under the guard of this backup.
+    Guard,
     /// The restore that this safety snapshot was taken for has replaced what is in it.
     Replaced,
     /// That restore failed, and replaced nothing.
@@ -90,6 +92,7 @@ impl Part {
             Part::Failure => "failed",
             Part::Pin => "pin",
             Part::Removal => "removal",
+            Part::Guard => "guard",
             Part::Replaced => "replaced",
             Part::Unchanged => "unchanged",
         }

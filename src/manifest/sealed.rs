@@ -42,6 +42,8 @@ struct Details {
     schema_hash: String,
     warnings: Vec<String>,
     #[serde(default)]
+    extensions: Option<BTreeMap<String, String>>,
+    #[serde(default)]
     public_owner: Option<String>,
     #[serde(default)]
     replaced: Vec<(String, String)>,
@@ -96,6 +98,7 @@ impl Manifest {
             entries: std::mem::take(&mut sealed.entries),
             tables: std::mem::take(&mut sealed.tables),
             large_objects: sealed.large_objects.take(),
+            extensions: sealed.extensions.take(),
             public_owner: sealed.public_owner.take(),
             schema_hash: std::mem::take(&mut sealed.schema_hash),
             warnings: std::mem::take(&mut sealed.warnings),
@@ -140,6 +143,7 @@ impl Manifest {
         self.entries = details.entries;
         self.tables = details.tables;
         self.large_objects = details.large_objects;
+        self.extensions = details.extensions;
         self.public_owner = details.public_owner;
         self.schema_hash = details.schema_hash;
         self.warnings = details.warnings;

@@ -64,6 +64,29 @@ fn last(n: u32) -> Policy {
 }
 
 #[test]
+fn backups_of_guards_and_safety_snapshots_have_rules_of_their_own() {
+    let of = |kind, day| Candidate {
+        kind,
+        ..backup(at(day, 2))
+    };
+    let policy = Policy {
+        keep_safety: TimeDelta::days(7),
+        keep_guard: TimeDelta::days(30),
+        ..last(1)
+    };
+    let backups = [
+        of(Kind::Guard, 0),
+        of(Kind::Guard, 15),
+        of(Kind::Safety, 16),
+        of(Kind::Safety, 38),
+        of(Kind::Scheduled, 40),
+    ];
+    let verdicts = decide(&backups, &policy, at(40, 3), &[], false);
+    assert_eq!(kept(&verdicts), [4, 3, 1].map(|at| backups[at].id));
+    assert_eq!(verdicts[3].reasons, [Reason::Guard]);
+}
+
+#[test]
 fn keep_last_keeps_the_newest() {
     let backups: Vec<_> = (0..5).map(|day| backup(at(day, 2))).collect();
     let verdicts = decide(&backups, &last(2), at(5, 0), &[], false);

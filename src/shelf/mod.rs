@@ -6,6 +6,7 @@
 
 mod check;
 mod files;
+mod guarded;
 mod hold;
 mod names;
 mod reading;
@@ -347,6 +348,9 @@ impl Shelf {
         }
         for hold in &names.holds {
             self.unhold(hold).await?;
+        }
+        for id in names.guards.keys() {
+            self.end_guard(*id).await?;
         }
         for (id, part) in &names.restores {
             self.store.delete(&self.path(*part, *id)).await?;

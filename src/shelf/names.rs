@@ -25,6 +25,8 @@ pub struct Names {
     pub(super) removals: BTreeSet<BackupId>,
     /// How the restores ended that safety snapshots were taken for.
     pub(super) restores: BTreeSet<(BackupId, Part)>,
+    /// The size of each record of a command that is run under guard.
+    pub(super) guards: BTreeMap<BackupId, u64>,
     /// Backups that somebody needs for a while.
     pub(super) holds: Vec<Hold>,
     /// How each backup did whenever it was looked at, the newest last.
@@ -57,6 +59,8 @@ impl Names {
             self.pins.insert(id, size);
         } else if let Some(id) = parse(Part::Removal) {
             self.removals.insert(id);
+        } else if let Some(id) = parse(Part::Guard) {
+            self.guards.insert(id, size);
         } else if let Some((id, part)) = RESTORE_ENDS.into_iter().find_map(|part| Some((parse(part)?, part))) {
             self.restores.insert((id, part));
         } else if let Some((id, part)) = Part::FILES.into_iter().find_map(|part| Some((parse(part)?, part))) {

@@ -57,6 +57,8 @@ impl Args {
             parallel: parallel && format == Format::Directory,
             jobs,
             max_lock_wait: self.max_lock_wait.map(std::time::Duration::from_secs),
+            common_columns: false,
+            rows_of: None,
             columns: std::sync::Arc::default(),
             options,
         })

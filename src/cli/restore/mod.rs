@@ -31,6 +31,7 @@ use crate::config::{Config, environment};
 use crate::engine::postgres::load::missing::Missing;
 use crate::error::{Exit, Fail, Result};
 use crate::find::FromOther;
+use crate::guard;
 use crate::job::Job;
 use crate::restore::postgres::location::Location;
 use crate::restore::postgres::origin::Origin;
@@ -129,6 +130,9 @@ struct Report<'a> {
 /// The restore cannot be done, was not confirmed, or failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.which.job)?;
+    if let Ok((job, _)) = args.which.find(&config) {
+        guard::tell_of_killed(job, &|text| Progress::new(false).warn(&text)).await;
+    }
     if let Some(asked) = sqlite::asked(&config, &args).await? {
         return sqlite::run(globals, &args, asked).await;
     }
@@ -347,7 +351,10 @@ fn itself(job: &Job) -> (Cow<'_, Job>, String) {
 }
 
 /// Where `--from` says that the file is.
-fn location(config: &Config, from: &str) -> Result<Location> {
+///
+/// # Errors
+/// It names no object, or its bucket is unknown.
+pub fn location(config: &Config, from: &str) -> Result<Location> {
     Ok(match object(config, from)? {
         Some((store, name)) => Location::Object { store, name },
         None => Location::Local(from.into()),

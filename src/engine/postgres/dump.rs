@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::catalog::object::{Oid, class};
+use super::catalog::object::{Object, Oid, class};
 use super::catalog::sessions::Sessions;
 use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, preflight, schema, table_data};
 use super::connect::session::{Query, Session};
@@ -26,6 +26,7 @@ use crate::archive::toc::{DumpId, Entry};
 use crate::archive::{Format, Header, RestoreOptions, Writer};
 use crate::error::Result;
 use crate::manifest::{self, Source, Written};
+use crate::names::Names;
 use crate::seal::Compression;
 use crate::sql::quote::Quote;
 use crate::store::Upload;
@@ -57,6 +58,11 @@ pub struct Request {
     pub max_lock_wait: Option<Duration>,
     /// The order in which the values of rows are read, where it is not the tables' own.
     pub columns: Arc<ColumnOrder>,
+    /// Of these columns only those are read that a table has, also where it has more; else such a table is read in its own
+    /// order.
+    pub common_columns: bool,
+    /// The tables whose rows are read, where these are not all; the others are as if they had none.
+    pub rows_of: Option<Names>,
 }
 
 /// The columns of tables by schema and name, in the order in which an archive has their values.
@@ -121,6 +127,8 @@ pub struct Dumped {
     pub tables: Vec<manifest::Table>,
     /// The large objects that it has, all together.
     pub large_objects: manifest::LargeObjects,
+    /// The extensions with their versions.
+    pub extensions: BTreeMap<String, String>,
     /// Whose schema `public` is, where no entry tells (see [`schema::untold_owner`]).
     pub public_owner: Option<String>,
     /// SHA-256 (hex) of all definitions.
@@ -292,6 +300,7 @@ impl Run<'_> {
         let (counts, schema_hash) = (count(&entries), schema_hash(&entries));
         let spelling = cat.server.spelling.within(&cat, &entries);
         let public_owner = schema::untold_owner(&cat);
+        let extensions = extensions(&cat);
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
         let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, (request, progress)), async {
@@ -327,6 +336,7 @@ impl Run<'_> {
             entries: counts,
             tables: contents.tables,
             large_objects: contents.large_objects,
+            extensions,
             public_owner,
             schema_hash,
             warnings,
@@ -389,7 +399,7 @@ async fn plan(
     for id in writer.data() {
         let object = cat.get(id).context("rows of an unknown object")?;
         let one = match &object.kind {
-            Kind::TableData(it) => rows::Data::Rows(Box::new(rows_of(cat, it, &request.columns)?), 0),
+            Kind::TableData(it) => rows::Data::Rows(Box::new(rows_of(cat, it, request)?), 0),
             Kind::LargeObjectData => rows::Data::Objects(large_object::data_oids(cat, object)),
             _ => anyhow::bail!("entry {id} has no rows"),
         };
@@ -416,14 +426,32 @@ async fn plan(
 }
 
 /// Where the rows of a table come from, in the order that is asked for.
-fn rows_of(cat: &Catalog, it: &table_data::TableData, order: &ColumnOrder) -> Result<table_data::Source> {
+fn rows_of(cat: &Catalog, it: &table_data::TableData, request: &Request) -> Result<table_data::Source> {
     let mut source = table_data::source(cat, it)?;
+    let wanted = request.rows_of.as_ref();
+    if wanted.is_some_and(|names| !names.has(&source.schema, &source.name)) {
+        source.read_nothing();
+        return Ok(source);
+    }
+    let order = &request.columns;
     if !order.is_empty()
         && let Some(columns) = order.get(&(source.schema.clone(), source.name.clone()))
     {
-        source.read_in_order(columns, &cat.quote());
+        match request.common_columns {
+            true => source.read_common(columns, &cat.quote()),
+            false => source.read_in_order(columns, &cat.quote()),
+        }
     }
     Ok(source)
+}
+
+/// The extensions, by name, with their versions.
+fn extensions(cat: &Catalog) -> BTreeMap<String, String> {
+    let version = |object: &Object| match &object.kind {
+        Kind::Extension(it) => Some((object.name.clone(), it.extversion.clone())),
+        _ => None,
+    };
+    cat.objects().filter_map(version).collect()
 }
 
 fn large_objects(data: &rows::Data) -> &[Oid] {

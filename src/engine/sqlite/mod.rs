@@ -3,7 +3,7 @@
 pub mod export;
 pub mod facts;
 pub mod failure;
-mod give_way;
+pub mod give_way;
 mod indexes;
 pub mod integrity;
 pub mod location;

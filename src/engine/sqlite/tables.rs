@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::failure::is_damage;
-use super::indexes::{self, Entries};
+use super::indexes::{self, Entries, Indexes};
 use crate::manifest::Table;
 use crate::row_hash::RowHash;
 
@@ -122,7 +122,7 @@ pub struct Hashed {
 /// # Errors
 /// They cannot be read.
 pub fn table(open: &Connection, name: &str) -> Result<Hashed, Unread> {
-    hash(open, name).map_err(|error| match error {
+    hashed(open, name).map_err(|error| match error {
         error if is_damage(&error) => Unread::Damaged(format!("the rows of {name} cannot be read: {error}")),
         error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
             Unread::NotProvable(format!("{name}: {error}"))
@@ -132,9 +132,23 @@ pub fn table(open: &Connection, name: &str) -> Result<Hashed, Unread> {
     })
 }
 
-fn hash(open: &Connection, name: &str) -> rusqlite::Result<Hashed> {
+fn hashed(open: &Connection, name: &str) -> rusqlite::Result<Hashed> {
     let columns = columns(open, name)?;
     let indexes = indexes::of(open, name, &columns)?;
+    read(open, name, &columns, &indexes)
+}
+
+/// Counts and hashes the rows of one table by these `columns`.
+///
+/// # Errors
+/// SQLite's.
+pub fn hash(open: &Connection, name: &str, columns: &[String]) -> rusqlite::Result<Table> {
+    let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+    Ok(read(open, name, &columns, &Indexes::default())?.table)
+}
+
+/// Reads the rows of a table by these `columns`, which are quoted.
+fn read(open: &Connection, name: &str, columns: &[String], indexes: &Indexes) -> rusqlite::Result<Hashed> {
     let rowid = if indexes.comparable.is_empty() {
         None
     } else {
@@ -167,11 +181,17 @@ fn hash(open: &Connection, name: &str) -> rusqlite::Result<Hashed> {
         bytes: sum.bytes,
         hash: sum.hash(),
     };
-    let names = indexes.comparable.into_iter().map(|index| index.name);
+    let names = indexes.comparable.iter().map(|index| index.name.clone());
     Ok(Hashed {
         table,
         entries: names.zip(entries).collect(),
     })
+}
+
+/// The columns of a `SELECT`.
+fn list(columns: &[String]) -> String {
+    let quoted: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+    quoted.join(", ")
 }
 
 /// The columns that are stored: values that are computed when they are read follow from the others.
@@ -179,10 +199,105 @@ fn hash(open: &Connection, name: &str) -> rusqlite::Result<Hashed> {
 /// # Errors
 /// SQLite's.
 pub fn columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    Ok(stored_columns(open, table)?.iter().map(|name| quoted(name)).collect())
+}
+
+/// The same, not quoted.
+///
+/// # Errors
+/// SQLite's.
+pub fn stored_columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement =
         open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE hidden IN (0, 3) ORDER BY cid")?;
-    let names = statement.query_map([table], |row| row.get::<_, String>(0))?;
-    names.map(|name| Ok(quoted(&name?))).collect()
+    statement.query_map([table], |row| row.get(0))?.collect()
+}
+
+/// The columns of the primary key of a table, in their order in it.
+///
+/// # Errors
+/// SQLite's.
+pub fn key(open: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main') WHERE pk > 0 ORDER BY pk")?;
+    statement.query_map([table], |row| row.get(0))?.collect()
+}
+
+/// Hands the values of each row of a table to `each`, written as SQL writes them, until that says that it is enough.
+///
+/// # Errors
+/// SQLite's, or those of `each`.
+pub fn rows(
+    open: &Connection,
+    name: &str,
+    columns: &[String],
+    each: &mut dyn FnMut(&[&[u8]]) -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let sql = format!("SELECT {} FROM main.{} NOT INDEXED", list(columns), quoted(name));
+    let mut statement = open.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let values = (0..columns.len()).map(|column| Ok(literal(row.get_ref(column)?)));
+        let values: Vec<Vec<u8>> = values.collect::<rusqlite::Result<_>>()?;
+        let fields: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        if !each(&fields)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A value as SQL writes it.
+fn literal(value: ValueRef<'_>) -> Vec<u8> {
+    match value {
+        ValueRef::Null => b"NULL".to_vec(),
+        ValueRef::Integer(number) => number.to_string().into_bytes(),
+        ValueRef::Real(number) => format!("{number:?}").into_bytes(),
+        ValueRef::Text(text) => {
+            let mut literal = vec![b'\''];
+            for byte in text {
+                literal.extend_from_slice(if *byte == b'\'' {
+                    b"''"
+                } else {
+                    std::slice::from_ref(byte)
+                });
+            }
+            literal.push(b'\'');
+            literal
+        }
+        ValueRef::Blob(bytes) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("x'{hex}'").into_bytes()
+        }
+    }
+}
+
+/// What `sqlite_schema` says of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// `table`, `index`, `view`, `trigger`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The table that it belongs to.
+    pub table: String,
+    /// Its statement; none of what another statement made.
+    pub sql: Option<String>,
+}
+
+/// All objects in the order of their names.
+///
+/// # Errors
+/// SQLite's.
+pub fn objects(open: &Connection) -> rusqlite::Result<Vec<Definition>> {
+    let mut statement = open.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name")?;
+    let found = statement.query_map([], |row| {
+        Ok(Definition {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            table: row.get(2)?,
+            sql: row.get(3)?,
+        })
+    })?;
+    found.collect()
 }
 
 /// A name in a statement.

@@ -12,7 +12,7 @@ mod loading;
 pub mod location;
 pub mod needs;
 pub mod new_roles;
-mod null_sink;
+pub mod null_sink;
 pub mod origin;
 pub mod other;
 pub mod outcome;

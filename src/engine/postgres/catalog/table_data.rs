@@ -266,6 +266,24 @@ impl Source {
         self.copy_out = self.copy_out();
     }
 
+    /// Reads no row: they are not wanted.
+    pub fn read_nothing(&mut self) {
+        self.by_ctid = false;
+        "COPY (SELECT WHERE false) TO stdout".clone_into(&mut self.copy_out);
+    }
+
+    /// Reads of these columns those that the table has, in this order, where it has any: so that what a table has in common
+    /// with one that had other columns can be compared.
+    pub fn read_common(&mut self, columns: &[String], quote: &Quote) {
+        let has = |name: &&String| self.columns.iter().any(|own| !own.generated && own.name == **name);
+        let quoted: Vec<_> = columns.iter().filter(has).map(|name| quote.id(name)).collect();
+        if quoted.is_empty() {
+            return;
+        }
+        self.column_list = list(&quoted);
+        self.copy_out = self.copy_out();
+    }
+
     /// The columns without the parentheses around them.
     #[must_use]
     pub fn selected(&self) -> &str {
