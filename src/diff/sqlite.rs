@@ -169,7 +169,7 @@ async fn read(open: Connection, known: Option<Tables>, names: Names) -> Result<(
                 Some(known) => known.get(&name(&table)).cloned().unwrap_or_default(),
                 None if !names.has(MAIN, &table) => Table::default(),
                 None => match tables::table(&open, &table) {
-                    Ok(table) => of_manifest(&table),
+                    Ok(hashed) => of_manifest(&hashed.table),
                     Err(Unread::Failed(error)) => return Err(error.into()),
                     // What cannot be read here has no hash in a manifest either.
                     Err(Unread::Damaged(_) | Unread::NotProvable(_)) => continue,

@@ -150,6 +150,7 @@ pub(super) async fn in_sqlite<'a>(
         back: false,
         safety: true,
         wait: LOCKS,
+        turn: WAIT,
         clock: Clock::system(),
         watch: sqlite::watch::Watch::silent(),
         cancel,
