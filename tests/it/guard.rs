@@ -366,6 +366,35 @@ fn a_killed_guard_is_told_of_by_the_next_command() {
 }
 
 #[test]
+fn a_killed_rehearsal_leaves_nothing_for_long() {
+    let server = Server::start(18);
+    let project = Project::on(&server, "app", "alembic");
+    server.psql("app", "CREATE TABLE t AS SELECT 1 AS a");
+    project.script(
+        "half",
+        "psql -qc 'INSERT INTO t VALUES (2)' || exit 9; touch running; exec sleep 60",
+    );
+    let mut child = project.start(&["--dry-run", "--", "./half"]);
+    project.wait_for("running");
+    let copies = || {
+        server.psql(
+            "postgres",
+            "SELECT count(*) FROM pg_database WHERE datname LIKE 'app_rehearsal_%'",
+        )
+    };
+    assert_eq!(copies(), "1");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The server may take a moment to see that the lock's session is gone.
+    let begun = Instant::now();
+    while copies() != "0" {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the copy is still there");
+        project.snapback(&["list"]).ok();
+    }
+    assert_eq!(server.psql("app", "SELECT count(*) FROM t"), "1");
+}
+
+#[test]
 fn a_person_is_asked_what_becomes_of_a_failure() {
     let project = Project::new("sqlite:///app.db".to_owned(), "alembic");
     project
