@@ -56,6 +56,10 @@ pub enum Command {
     Restore(Box<super::restore::Args>),
     /// Take back what a restore replaced
     Undo(super::undo::Args),
+    /// Restore a backup into a scratch database, prove it, run checks, and drop it
+    Drill(super::drill::Args),
+    /// Take a part out of a backup: rows of a table, one row, a definition, all of it as SQL
+    Extract(super::extract::Args),
     /// Copy a backup from one store of its job into another
     Copy(super::copy::Args),
     /// Delete the backups that no retention rule keeps

@@ -18,7 +18,9 @@ pub mod completions;
 pub mod config;
 mod confirm;
 pub mod copy;
+pub mod drill;
 pub mod dump;
+pub mod extract;
 mod job_and_backup;
 pub mod keygen;
 pub mod list;
@@ -95,6 +97,8 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Show(args) => show::run(globals, args).await,
         Command::Restore(args) => restore::run(globals, *args).await,
         Command::Undo(args) => undo::run(globals, args).await,
+        Command::Drill(args) => drill::run(globals, args).await,
+        Command::Extract(args) => extract::run(globals, args).await,
         Command::Copy(args) => copy::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
         Command::Pin(args) => pin::pin(globals, args).await,
