@@ -12,7 +12,7 @@ use super::table::{Column, Table};
 use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
-use crate::error::{Exit, Fail, Result};
+use crate::error::{Exit, Fail, Result, damage};
 use crate::extract::charset::Charset;
 use crate::extract::format::{Field, Format, Formatter};
 use crate::extract::key::Key;
@@ -56,10 +56,10 @@ pub async fn write(
     let mut written = 0;
     for part in &table.parts {
         let order = order(table, part)?;
-        let mut lines = Lines::new(reader.rows(part.dump_id).await?);
+        let mut lines = Lines::new(reader.rows(part.dump_id).await.map_err(|error| of_rows(part, error))?);
         let mut hash = PieceHash::default();
         let as_it_is = format == Format::Copy && order.is_none();
-        while let Some(line) = lines.next().await? {
+        while let Some(line) = lines.next().await.map_err(|error| of_rows(part, error))? {
             if key.is_none() {
                 hash.update(&line);
             }
@@ -98,6 +98,11 @@ pub async fn write(
     formatter.end(&mut text);
     out.write_all(&text)?;
     Ok(written)
+}
+
+/// Whatever keeps rows from being read is damage, unless it says what else it is.
+fn of_rows(part: &Entry, error: anyhow::Error) -> anyhow::Error {
+    damage(format_args!("the rows of {}", part.tag), error)
 }
 
 /// Whether the rows of `part` are those that were backed up.

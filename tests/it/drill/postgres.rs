@@ -253,3 +253,27 @@ fn a_restore_waits_for_no_drill() {
     assert_eq!(drill.wait().unwrap().code(), Some(130));
     assert!(!others(&site.server).contains("app_drill_"), "{}", others(&site.server));
 }
+
+#[test]
+fn a_server_without_room_is_left_alone() {
+    let site = site(15);
+    let id = site.backup();
+    // A backup of a table that no disk holds.
+    let path = site.backups().join(format!("app_{id}.json"));
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["tables"][0]["bytes"] = (1_u64 << 50).into();
+    fs::write(&path, manifest.to_string()).unwrap();
+    let run = site.run(&["drill", "app"]).code(1);
+    assert!(
+        run.stderr.contains("this drill cannot be done") && run.stderr.contains("the server has"),
+        "{}",
+        run.stderr
+    );
+    let plan: Value = serde_json::from_str(&site.run(&["drill", "app", "--dry-run", "--json"]).code(1).stdout).unwrap();
+    assert!(
+        plan["needed"].as_u64() > plan["free"].as_u64() && plan["obstacles"][0].is_string(),
+        "{plan}"
+    );
+    assert_eq!(others(&site.server), "");
+    assert!(!site.run(&["list", "app"]).ok().stdout.contains("DRILL"));
+}

@@ -74,7 +74,9 @@ fn all_as_sql_makes_the_same_database() {
         "restore", "app.db", "--from", "app.sql", "--mode", "new", "--as", "third.db", "--yes",
     ])
     .ok();
-    assert_eq!(site.shell("third.db", ".dump"), site.shell("app.db", ".dump"));
+    // The library in the program has one more table for statistics than the shell's.
+    let dumped = |name: &str| site.shell(name, ".dump").replace("ANALYZE sqlite_schema;\n", "");
+    assert_eq!(dumped("third.db"), dumped("app.db"));
     // A database in UTF-16 stays one.
     let wide = Site::with("PRAGMA encoding = 'UTF-16le'; CREATE TABLE t (v); INSERT INTO t VALUES ('ünï')");
     wide.snapback(&["backup", "app.db"]).ok();
