@@ -35,7 +35,7 @@ pub enum Exit {
     Incomplete = 10,
     /// Two states that were compared differ, and `--exit-code` was given.
     Differs = 11,
-    /// The command of a guard went well, and a check after it did not.
+    /// A check that the operator wrote is not true: after the command of a guard that went well, or in a drill.
     CheckFailed = 12,
     /// The command of a guard is no program that may be run.
     CommandNotRun = 126,

@@ -53,6 +53,8 @@ pub struct Job {
     pub globals: bool,
     /// Whether retention is applied after each successful run.
     pub prune: bool,
+    /// When and how its backups are tried.
+    pub drill: Drills,
     /// How long a database that a restore replaced is kept.
     pub keep_replaced: TimeDelta,
     /// How to dump.
@@ -63,6 +65,17 @@ pub struct Job {
     pub encryption: Option<Encryption>,
     /// What opens encrypted backups.
     pub keys: Keys,
+}
+
+/// When and how backups of a job are restored to prove that they can be.
+#[derive(Clone, Default)]
+pub struct Drills {
+    /// When; by hand only without.
+    pub schedule: Option<Schedule>,
+    /// SQL that must give true in what was restored.
+    pub checks: Vec<String>,
+    /// The server that they are restored to; the job's own without.
+    pub source: Option<SourceConfig>,
 }
 
 impl fmt::Debug for Job {
@@ -222,6 +235,18 @@ impl Job {
     pub fn for_restores(&self) -> Cow<'_, Job> {
         match &self.restore_source {
             None => Cow::Borrowed(self),
+            Some(source) => Cow::Owned(Job {
+                source: source.clone(),
+                ..self.clone()
+            }),
+        }
+    }
+
+    /// The job as drills see it: its database is on the server that they restore to.
+    #[must_use]
+    pub fn for_drills(&self) -> Cow<'_, Job> {
+        match &self.drill.source {
+            None => self.for_restores(),
             Some(source) => Cow::Owned(Job {
                 source: source.clone(),
                 ..self.clone()

@@ -85,15 +85,30 @@ pub async fn look(job: &Job) -> Result<Remains> {
     })
 }
 
+/// Cleans up behind killed drills of `job` on the server of `drill_url`; on the job's own [`look`] does it.
+///
+/// # Errors
+/// The server cannot be reached soon.
+pub async fn tidy_drills(job: &Job) -> Result<Vec<Leftover>> {
+    let Some(source) = &job.drill.source else {
+        return Ok(Vec::new());
+    };
+    let database = job.for_restores().source.dsn()?.database;
+    recover::tidy(&patient_target(source.dsn()?), &database).await
+}
+
 /// The server of `job`, which is not waited for long, and the live name.
 fn patient(job: &Job) -> Result<(Target, String)> {
     let dsn = job.for_restores().source.dsn()?;
     let database = dsn.database.clone();
-    let target = Target::new(Dsn {
+    Ok((patient_target(dsn), database))
+}
+
+fn patient_target(dsn: Dsn) -> Target {
+    Target::new(Dsn {
         connect_timeout: Some(dsn.connect_timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE))),
         ..dsn
-    });
-    Ok((target, database))
+    })
 }
 
 /// What the daemon does on the side: cleans up behind killed restores, and drops what has served where the job

@@ -3,6 +3,7 @@
 //! Writing is a state machine without I/O: [`Writer`] turns entries and (compressed) data into the bytes
 //! of one format, and whoever holds it carries them to a file, a folder or a store.
 
+pub mod belonging;
 pub mod custom;
 pub mod data;
 pub mod directory;

@@ -61,6 +61,10 @@ pub enum Command {
     Guard(Box<super::guard::Args>),
     /// Show in what a backup and the live database differ, or two backups
     Diff(super::diff::Args),
+    /// Restore a backup into a scratch database, prove it, run checks, and drop it
+    Drill(super::drill::Args),
+    /// Take a part out of a backup: rows of a table, one row, a definition, all of it as SQL
+    Extract(super::extract::Args),
     /// Copy a backup from one store of its job into another
     Copy(super::copy::Args),
     /// Delete the backups that no retention rule keeps

@@ -15,7 +15,8 @@ use crate::guard;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::{BackupId, Engine, Kind, Source};
 use crate::replaced::{self, Remains};
-use crate::shelf::{Backup, Claim, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
+use crate::restore;
+use crate::shelf::{Backup, Claim, DrillMark, Failure, Mark, Pin, Proven, Shelf, Stock, is_dead};
 
 /// Options of `snapback list`.
 #[derive(Debug, clap::Args)]
@@ -79,6 +80,8 @@ struct Row<'a> {
     /// What last proved it, and when.
     verified: Option<String>,
     verified_at: Option<DateTime<Utc>>,
+    /// How its last drill went.
+    drill: Option<DrillMark>,
     copies: Vec<InStore<'a>>,
 }
 
@@ -114,6 +117,7 @@ impl<'a> Row<'a> {
             rows: summary.rows(),
             verified: proven.as_ref().map(|proven| proven.how.clone()),
             verified_at: proven.as_ref().map(|proven| proven.at),
+            drill: last_drill(&copies),
             copies: copies
                 .iter()
                 .map(|(shelf, backup)| InStore::of(shelf, backup))
@@ -132,6 +136,12 @@ impl<'a> InStore<'a> {
             failed_check: backup.failed_check(),
         }
     }
+}
+
+/// How the last drill of a backup went.
+fn last_drill(copies: &[(&Shelf, &Backup)]) -> Option<DrillMark> {
+    let drills = copies.iter().filter_map(|(_, backup)| backup.drills.last());
+    drills.max_by_key(|drill| drill.at).copied()
 }
 
 /// The newest proof of a copy that is good.
@@ -314,6 +324,7 @@ fn stores(copies: &[(&Shelf, &Backup)], stock: &Stock) -> String {
 
 /// What restores have on the server. The backups are in the store, so a server that is away is no failure.
 async fn remains(job: &Job) -> Option<Remains> {
+    restore::clean_up_after_drills(job).await;
     if let SourceConfig::Sqlite(location) = &job.source {
         for left in scratch::tidy_beside(location) {
             tracing::warn!("removed {}, which a killed restore had left", left.display());
@@ -415,6 +426,9 @@ fn state(copies: &[(&Shelf, &Backup)], now: DateTime<Utc>) -> String {
         Some(proven) => state.push(format!("verified ({}, {})", proven.how, output::ago(proven.at, now))),
         None if state.is_empty() => state.push("not verified".to_owned()),
         None => {}
+    }
+    if let Some(drill) = last_drill(copies) {
+        state.push(output::drilled(drill, now));
     }
     if let Some(pin) = copies.iter().find_map(|(_, backup)| backup.pin.as_ref()) {
         state.push(match &pin.reason {

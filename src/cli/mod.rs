@@ -19,7 +19,9 @@ pub mod config;
 mod confirm;
 pub mod copy;
 pub mod diff;
+pub mod drill;
 pub mod dump;
+pub mod extract;
 pub mod guard;
 mod job_and_backup;
 pub mod keygen;
@@ -99,6 +101,8 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Undo(args) => undo::run(globals, args).await,
         Command::Guard(args) => guard::run(globals, *args).await,
         Command::Diff(args) => diff::run(globals, args).await,
+        Command::Drill(args) => drill::run(globals, args).await,
+        Command::Extract(args) => extract::run(globals, args).await,
         Command::Copy(args) => copy::run(globals, args).await,
         Command::Prune(args) => prune::run(globals, args).await,
         Command::Pin(args) => pin::pin(globals, args).await,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::terminal;
 use crate::error::Result;
+use crate::shelf::DrillMark;
 use crate::{printable, raw_text, redact};
 
 /// Prints one line: without passwords, and with everything escaped that a terminal would obey, so that it stays one. That
@@ -217,6 +218,24 @@ pub fn ago(time: DateTime<Utc>, now: DateTime<Utc>) -> String {
         age => (age.num_days(), "days"),
     };
     format!("{number} {unit} ago")
+}
+
+/// How a drill went, in a few words.
+#[must_use]
+pub fn drilled(drill: DrillMark, now: DateTime<Utc>) -> String {
+    let (ago, took) = (ago(drill.at, now), plain_seconds(drill.seconds));
+    match drill.passed {
+        true => format!("restorable, shown by a drill {ago} in {took}"),
+        false => format!("FAILED A DRILL {ago}"),
+    }
+}
+
+/// Whole seconds, for people.
+fn plain_seconds(number: u64) -> String {
+    match number {
+        0..600 => format!("{number} s"),
+        number => format!("{} min", number / 60),
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::job::{Job, Keys};
 use crate::manifest::Manifest;
 use crate::restore::postgres::origin::{Body, Content, Origin};
 use crate::seal::age::brief;
-use crate::shelf::{Check, Copy, Pin, Stock};
+use crate::shelf::{Check, Copy, Drill, Pin, Stock};
 use crate::stored;
 
 /// Options of `snapback show`.
@@ -46,6 +46,8 @@ struct InStore<'a> {
     pin: Option<&'a Pin>,
     /// How it did whenever it was looked at, the newest last.
     checks: Vec<Check>,
+    /// How its drills went, the newest last.
+    drills: Vec<Drill>,
 }
 
 /// Runs the verb.
@@ -133,6 +135,10 @@ async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
     for mark in &backup.checks {
         checks.push(shelf.check_record(manifest.id, *mark).await?);
     }
+    let mut drills = Vec::new();
+    for mark in &backup.drills {
+        drills.push(shelf.drill_record(manifest.id, *mark).await?);
+    }
     let path = shelf.file_path(&manifest.archive.name);
     Ok(InStore {
         store: shelf.place(),
@@ -140,7 +146,14 @@ async fn in_store(copy: &Copy) -> Result<InStore<'_>> {
         present: backup.present,
         pin: backup.pin.as_ref(),
         checks,
+        drills,
     })
+}
+
+/// The drills of the copy that has the most of them: each drill is recorded beside every copy.
+fn newest_drills<'a>(shown: &'a Shown<'_>) -> &'a [Drill] {
+    let all = shown.copies.iter().map(|copy| copy.drills.as_slice());
+    all.max_by_key(|drills| drills.len()).unwrap_or_default()
 }
 
 fn render(shown: &Shown<'_>, now: DateTime<Utc>) -> String {
@@ -238,6 +251,16 @@ fn render(shown: &Shown<'_>, now: DateTime<Utc>) -> String {
                     format!("{at} ({depth}, {by}, {store}): {}", check.problems.join("; ")),
                 ),
             }
+        }
+    }
+    for drill in newest_drills(shown) {
+        let (at, took) = (output::time(drill.at, now), output::seconds(drill.seconds));
+        match drill.passed {
+            true => fact(
+                "restorable",
+                format!("shown by a drill {at} in {took} ({})", drill.place),
+            ),
+            false => fact("FAILED A DRILL", format!("{at}: {}", drill.problems.join("; "))),
         }
     }
     for warning in &manifest.warnings {

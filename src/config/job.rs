@@ -18,7 +18,7 @@ use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
 use crate::engine::source;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::job::{Connection, Destination, Job, Password, SourceConfig};
+use crate::job::{Connection, Destination, Drills, Job, Password, SourceConfig};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
@@ -56,6 +56,15 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
             .transpose()
             .map_err(|fail| about(&key("schedule"))(fail).into()),
     );
+    let drill_schedule = raw
+        .drill_schedule
+        .as_deref()
+        .map(|text| Schedule::parse(text, zone.unwrap_or(Tz::UTC), around.now));
+    let drill_schedule = mistakes.keep(
+        drill_schedule
+            .transpose()
+            .map_err(|fail| about(&key("drill_schedule"))(fail).into()),
+    );
     let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
     mistakes.keep(policy.check().map_err(|fail| about(&key("retention"))(fail).into()));
     let password = mistakes.keep(password(raw, around.environment, &key));
@@ -63,6 +72,11 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let source = mistakes.keep_about(&key("url"), source_of(raw.url.expose()));
     let restore_source = raw.restore_url.as_ref().map(|url| source_of(url.expose()));
     let restore_source = mistakes.keep_about(&key("restore_url"), restore_source.transpose());
+    let drill_source = raw.drill_url.as_ref().map(|url| source_of(url.expose()));
+    let drill_source = mistakes.keep_about(&key("drill_url"), drill_source.transpose());
+    if let (Some(source), Some(Some(drill))) = (&source, &drill_source) {
+        mistakes.keep(drills_fit(source, drill).map_err(|why| impossible(&key("drill_url"), why)));
+    }
     if raw.attempts == 0 {
         mistakes.keep::<()>(Err(impossible(&key("attempts"), "must be at least 1")));
     }
@@ -84,6 +98,11 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
         timeout: raw.timeout.map(Span::duration),
         globals: raw.globals,
         prune: raw.prune,
+        drill: Drills {
+            schedule: drill_schedule?,
+            checks: raw.drill_checks.0.clone(),
+            source: drill_source?,
+        },
         keep_replaced: raw.keep_replaced.delta(),
         dump: dump?,
         auto_compress: raw.dump.compress == AUTO,
@@ -115,6 +134,19 @@ fn source(url: &str, environment: &Environment, password: Option<Password>) -> R
         url: Dsn::parse(url)?,
         password: password.unwrap_or(Password::Elsewhere),
     })))
+}
+
+/// Whether drills of `source` can go to `drill`.
+fn drills_fit(source: &SourceConfig, drill: &SourceConfig) -> Result<(), &'static str> {
+    match (source, drill) {
+        (SourceConfig::Postgres(_), SourceConfig::Postgres(_)) => Ok(()),
+        (SourceConfig::Postgres(_), SourceConfig::Sqlite(_)) => {
+            Err("the job is of PostgreSQL, and this is a file of SQLite")
+        }
+        (SourceConfig::Sqlite(_), _) => {
+            Err("drills of SQLite are made in a temporary file; TMPDIR names the folder for those")
+        }
+    }
 }
 
 fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> String) -> Result<Password> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rate::Rate;
 use super::store::RawS3;
-use super::value::{ConnectionString, List, Span};
+use super::value::{ConnectionString, List, Span, Statements};
 use crate::secret::Secret;
 
 /// The whole file.
@@ -144,6 +144,12 @@ pub struct Job {
     pub globals: bool,
     /// Whether retention is applied after each successful run.
     pub prune: bool,
+    /// Cron expression: when the newest backup is restored into a scratch database, to prove that it can be.
+    pub drill_schedule: Option<String>,
+    /// SQL that must give true in what a drill restored.
+    pub drill_checks: Statements,
+    /// The server that drills restore to; the job's own without.
+    pub drill_url: Option<ConnectionString>,
     /// What to keep.
     pub retention: Option<Retention>,
     /// How long a database that a restore replaced is kept on the server.
@@ -170,6 +176,9 @@ impl Default for Job {
             attempts: 3,
             globals: true,
             prune: true,
+            drill_schedule: None,
+            drill_checks: Statements::default(),
+            drill_url: None,
             retention: None,
             keep_replaced: Span::seconds(7 * 86_400),
             dump: Dump::default(),

@@ -190,6 +190,26 @@ impl<'de> Deserialize<'de> for List {
     }
 }
 
+/// Statements of SQL: a list of texts, or one text, commas and all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Statements(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Statements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a list of texts")]
+        enum Either {
+            One(String),
+            Several(Vec<String>),
+        }
+        Ok(match Either::deserialize(deserializer)? {
+            Either::One(text) if text.trim().is_empty() => Statements::default(),
+            Either::One(text) => Statements(vec![text]),
+            Either::Several(texts) => Statements(texts),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::backup::Report;
+use crate::drill;
 use crate::error::{Exit, Result, exit_of};
 use crate::manifest::BackupId;
 use crate::redact;
@@ -83,6 +84,71 @@ impl<'a> Line<'a> {
             pruned: report.map(|report| report.deleted()),
             lacking: report.map(lacking).unwrap_or_default(),
             collapsed: report.map(|report| report.collapsed.as_slice()).unwrap_or_default(),
+            exit: error.map(|error| exit_of(error) as u8),
+            error: error.map(|error| format!("{error:#}")),
+        }
+    }
+
+    /// The line, with its end.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn text(&self) -> Result<Vec<u8>> {
+        let line = serde_json::to_string(self)?;
+        Ok(format!("{}\n", redact::json(&line)).into_bytes())
+    }
+}
+
+/// One line of a drill.
+#[derive(Debug, Serialize)]
+pub struct DrillLine<'a> {
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// Its job.
+    pub job: &'a str,
+    /// It is no backup: always true.
+    pub drill: bool,
+    /// Whether all went well; nothing of a drill that was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ok: Option<bool>,
+    /// Why it was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// The backup that was restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<BackupId>,
+    /// How long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Rows that were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Exit class of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<u8>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl<'a> DrillLine<'a> {
+    /// The line of a drill of `job` that ended at `at`.
+    #[must_use]
+    pub fn of(job: &'a str, at: DateTime<Utc>, outcome: &Result<drill::Report>) -> Self {
+        let report = outcome.as_ref().ok();
+        let (skipped, error) = match outcome.as_ref().err() {
+            Some(error) if matches!(exit_of(error), Exit::Busy | Exit::Interrupted) => (Some(error), None),
+            error => (None, error),
+        };
+        DrillLine {
+            at,
+            job,
+            drill: true,
+            ok: skipped.is_none().then_some(report.is_some()),
+            skipped: skipped.map(|error| format!("{error:#}")),
+            id: report.map(|report| report.backup),
+            seconds: report.map(|report| report.seconds),
+            rows: report.map(|report| report.rows),
             exit: error.map(|error| exit_of(error) as u8),
             error: error.map(|error| format!("{error:#}")),
         }

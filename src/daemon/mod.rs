@@ -3,6 +3,7 @@
 //! It ends when it is told to and all runs have ended: they may finish within a deadline, then they are
 //! cancelled. A configuration that cannot be used is refused when it is reread, and the old one goes on.
 
+mod drills;
 mod history;
 mod notify;
 mod systemd;
@@ -28,6 +29,7 @@ use crate::job::Job;
 use crate::manifest::Kind;
 use crate::restore;
 use crate::shelf::Stock;
+use drills::Drills;
 use notify::{News, Notice};
 use timer::{Firing, Timer};
 
@@ -75,12 +77,14 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
             Some(firing) = fired.recv() => daemon.fire(&firing),
             Some(job) = found_missed.recv() => daemon.begin(&job),
             Some(ended) = daemon.runs.join_next_with_id() => daemon.ended(ended),
+            Some(ended) = daemon.drills.runs.join_next_with_id() => daemon.drill_ended(ended),
             Some(_) = daemon.notices.join_next() => {}
             Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load),
             _ = heartbeat.tick() => {
                 systemd::alive();
                 daemon.fire_overdue();
                 daemon.follow_clock();
+                daemon.look_after_drills();
             }
         }
     }
@@ -105,6 +109,7 @@ struct Daemon {
     timer: Timer,
     jobs: BTreeMap<String, Scheduled>,
     runs: JoinSet<Outcome>,
+    drills: Drills,
     /// Whose run each task is: a task that panicked cannot say it itself.
     running: BTreeMap<Id, String>,
     permits: Arc<Semaphore>,
@@ -126,6 +131,7 @@ impl Daemon {
             timer,
             jobs: BTreeMap::new(),
             runs: JoinSet::new(),
+            drills: Drills::default(),
             running: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(0)),
             history: None,
@@ -179,6 +185,7 @@ impl Daemon {
     fn schedule_all(&mut self) {
         for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
             self.schedule(&name);
+            self.schedule_drill(&name);
         }
     }
 
@@ -226,6 +233,9 @@ impl Daemon {
 
     /// A timer fired: runs the job if its time has really come.
     fn fire(&mut self, firing: &Firing) {
+        if self.fire_drill(firing) {
+            return;
+        }
         let now = self.clock.now();
         if self.jobs.get(&firing.job).is_none_or(|it| it.next != Some(firing.due)) {
             // The job is gone, or is due at another time since the configuration was reread.
@@ -391,6 +401,7 @@ impl Daemon {
             }
             self.cancel.cancel();
         }
+        self.end_drills().await;
         if !self.runs.is_empty() {
             tracing::error!(
                 runs = self.runs.len(),

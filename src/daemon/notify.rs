@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::backup::Report;
+use crate::drill;
 use crate::error::{Exit, Result, exit_of};
 use crate::redact;
 
@@ -79,6 +80,29 @@ impl Notice {
                     true => format!("backed up{again} as {}", report.manifest.id),
                     false => format!("backed up as {}, but {}", report.manifest.id, trouble.join("; ")),
                 }
+            }
+        };
+        Notice {
+            news,
+            job: job.to_owned(),
+            message: redact::secrets(&format!("{job}: {what}")).into_owned(),
+            line,
+        }
+    }
+
+    /// Of a drill of `job`.
+    pub fn of_drill(news: News, job: &str, outcome: &Result<drill::Report>, line: Vec<u8>) -> Self {
+        let what = match outcome {
+            Err(error) if matches!(exit_of(error), Exit::Busy | Exit::Interrupted) => {
+                format!("drill skipped: {error:#}")
+            }
+            Err(error) => format!("drill failed: {error:#}"),
+            Ok(report) => {
+                let again = if news == News::Recovered { " again" } else { "" };
+                format!(
+                    "backup {} is restorable{again}, shown by a drill in {:.0} s",
+                    report.backup, report.seconds
+                )
             }
         };
         Notice {

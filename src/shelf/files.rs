@@ -163,6 +163,14 @@ impl Shelf {
     }
 
     /// Reads all bytes of a file, shows them to `see` piece by piece, and compares them with what is known of it.
+    ///
+    /// # Errors
+    /// [`crate::error::Exit::Damaged`]: they are others. Or the store fails.
+    pub async fn read_whole(&self, file: &File, see: &mut (dyn FnMut(&[u8]) + Send)) -> Result<()> {
+        self.compare(file, see, &|_| ()).await
+    }
+
+    /// Reads all bytes of a file, shows them to `see` piece by piece, and compares them with what is known of it.
     async fn compare(
         &self,
         file: &File,

@@ -5,6 +5,7 @@
 //! their own and not guessed from names.
 
 mod check;
+mod drilled;
 mod files;
 mod guarded;
 mod hold;
@@ -29,6 +30,7 @@ use crate::retention::CLOCK_TOLERANCE;
 use crate::store::{Missing, Store, Taken, is_full};
 
 pub use check::{Check, Mark};
+pub use drilled::{Drill, DrillMark};
 pub use hold::Hold;
 pub use names::Names;
 pub use record::{Claim, Failure, Pin, is_dead, this_process};
@@ -67,6 +69,8 @@ pub struct Backup {
     pub pin: Option<Pin>,
     /// How it did whenever it was looked at, the newest last.
     pub checks: Vec<Mark>,
+    /// How its drills went, the newest last.
+    pub drills: Vec<DrillMark>,
 }
 
 impl Backup {
@@ -81,6 +85,7 @@ impl Backup {
                 .contains_key(&id)
                 .then(|| pin.unwrap_or_else(|| Pin::nameless(id))),
             checks: names.checks(id).to_vec(),
+            drills: names.drills(id).to_vec(),
             summary,
         }
     }
@@ -355,6 +360,7 @@ impl Shelf {
         for (id, part) in &names.restores {
             self.store.delete(&self.path(*part, *id)).await?;
         }
+        self.forget_drills(id, &names).await?;
         self.forget_checks(id, &names).await
     }
 

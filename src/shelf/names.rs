@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::restored::RESTORE_ENDS;
-use super::{Hold, Mark, Shelf};
+use super::{DrillMark, Hold, Mark, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Part};
 use crate::store::ObjectMeta;
@@ -31,6 +31,8 @@ pub struct Names {
     pub(super) holds: Vec<Hold>,
     /// How each backup did whenever it was looked at, the newest last.
     checks: BTreeMap<BackupId, Vec<Mark>>,
+    /// How the drills of each backup went, the newest last.
+    drills: BTreeMap<BackupId, Vec<DrillMark>>,
 }
 
 impl Names {
@@ -42,6 +44,9 @@ impl Names {
             }
         }
         for marks in names.checks.values_mut() {
+            marks.sort_by_key(|mark| mark.at);
+        }
+        for marks in names.drills.values_mut() {
             marks.sort_by_key(|mark| mark.at);
         }
         names
@@ -69,6 +74,8 @@ impl Names {
             self.holds.push(hold);
         } else if let Some((id, mark)) = Mark::parse(job, name) {
             self.checks.entry(id).or_default().push(mark);
+        } else if let Some((id, mark)) = DrillMark::parse(job, name) {
+            self.drills.entry(id).or_default().push(mark);
         }
     }
 
@@ -101,6 +108,12 @@ impl Names {
     #[must_use]
     pub fn checks(&self, id: BackupId) -> &[Mark] {
         self.checks.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// How the drills of a backup went, the newest last.
+    #[must_use]
+    pub fn drills(&self, id: BackupId) -> &[DrillMark] {
+        self.drills.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a backup or a part of one has this id.

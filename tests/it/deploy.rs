@@ -203,3 +203,18 @@ fn what_aws_is_given_is_for_the_bucket_and_the_prefix_of_the_example() {
         );
     }
 }
+
+#[test]
+fn the_demo_without_a_server_tells_its_story() {
+    let mut demo = Command::new(project("deploy/demo-sqlite"));
+    let run = Run::of(demo.env("SNAPBACK", env!("CARGO_BIN_EXE_snapback"))).ok();
+    for told in ["is restorable", "INSERT INTO \"orders\"", "done: every row is there"] {
+        assert!(run.stdout.contains(told), "{}", run.stdout);
+    }
+    assert_eq!(
+        run.stdout.matches("the database is what it was").count(),
+        2,
+        "{}",
+        run.stdout
+    );
+}

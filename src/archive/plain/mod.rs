@@ -99,6 +99,12 @@ impl Script {
         }
     }
 
+    /// The encoding that the text of `entries` is in.
+    #[must_use]
+    pub fn encoding(entries: &[Entry]) -> String {
+        state::Settings::read(entries).encoding
+    }
+
     fn print(&mut self, text: &str) {
         self.out.push_str(text);
     }
@@ -267,6 +273,15 @@ impl Writer {
         let at = self.open.take().context("no rows are being written")?;
         self.script.end_rows(at);
         Ok(self.script.take())
+    }
+
+    /// The text of all definitions that are wanted, without what a whole script has around them.
+    #[must_use]
+    pub fn definitions(mut self) -> Bytes {
+        for part in self.parts.by_ref().filter(|part| !matches!(part, Part::Rows(_))) {
+            self.script.print_part(part);
+        }
+        self.script.take()
     }
 
     /// The rest of the text.

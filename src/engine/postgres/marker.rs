@@ -20,6 +20,8 @@ pub enum State {
     Unfinished,
     /// It was live until a restore or an undo replaced it.
     Kept,
+    /// A drill has restored a backup into it, to drop it again, or was killed while it did.
+    Drill,
 }
 
 /// The comment of a database that is not (or no longer) live.

@@ -14,11 +14,13 @@ use super::target::{AS_IT_WAS, READ_WRITE, Target, UNTIMED, quoted, run};
 use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;
 
-/// One database that a killed restore left.
+/// One database that a killed restore or drill left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leftover {
     /// Its name.
     pub name: String,
+    /// What left it: a `restore` or a `drill`.
+    pub by: &'static str,
     /// Whether it was removed, or only found.
     pub removed: bool,
 }
@@ -26,25 +28,69 @@ pub struct Leftover {
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = if self.removed { "removed" } else { "left alone" };
-        write!(f, "{:?} was left by a restore that did not end: {outcome}", self.name)
+        write!(
+            f,
+            "{:?} was left by a {} that did not end: {outcome}",
+            self.name, self.by
+        )
     }
 }
 
-/// Removes what killed restores of `database` left, unless one is under way now.
+/// What the databases of restores have in their names.
+const RESTORING: &str = "restoring";
+
+/// What those of drills have.
+pub const DRILL: &str = "drill";
+
+/// Removes what killed restores and drills of `database` left, unless one is under way now.
 ///
 /// # Errors
 /// The server cannot be reached or refuses to drop a database.
 pub async fn tidy(target: &Target, database: &str) -> Result<Vec<Leftover>> {
-    let Some(_lock) = restore_lock::try_take(target.outside(database).await?, database).await? else {
-        return Ok(Vec::new());
-    };
     let client = target.outside(database).await?;
     // A standby shows what restores on its primary are at, and can change nothing.
     let standby = client.query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?;
     if standby.try_get(0)? {
         return Ok(Vec::new());
     }
-    clean(target, &client, database).await
+    let mut found = Vec::new();
+    if let Some(_lock) = restore_lock::try_take(target.outside(database).await?, database).await? {
+        found.extend(clean(target, &client, database).await?);
+    }
+    let drills = drill_lock(database);
+    if let Some(_lock) = restore_lock::try_take(target.outside(database).await?, &drills).await? {
+        found.extend(clean_drills(target, &client, database).await?);
+    }
+    Ok(found)
+}
+
+/// What the lock of drills of `database` is called: they keep no restore waiting.
+#[must_use]
+pub fn drill_lock(database: &str) -> String {
+    format!("drill of {database}")
+}
+
+/// Removes what killed drills of `database` left, for a caller that holds their lock.
+///
+/// # Errors
+/// The server refuses to drop a database.
+pub async fn clean_drills(target: &Target, client: &Client, database: &str) -> Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for marked in marker::all(client).await? {
+        let marker = &marked.marker;
+        // A drill that was killed while it tried which extensions its database can have.
+        let tried = marker.state == State::Unfinished && is_made_for(&marker.of, database, DRILL);
+        if tried || marker.state == State::Drill && marker.of == database {
+            drop_unfinished(target, client, &marked.name).await?;
+            found.push(Leftover {
+                name: marked.name,
+                by: DRILL,
+                removed: true,
+            });
+        }
+    }
+    found.extend(clean_unmarked(target, client, database, DRILL).await?);
+    Ok(found)
 }
 
 /// The same for a caller that holds the lock on `database`.
@@ -58,16 +104,25 @@ pub async fn clean(target: &Target, client: &Client, database: &str) -> Result<V
             drop_unfinished(target, client, &marked.name).await?;
             found.push(Leftover {
                 name: marked.name,
+                by: "restore",
                 removed: true,
             });
         }
     }
-    for name in unmarked(client, database).await? {
+    found.extend(clean_unmarked(target, client, database, RESTORING).await?);
+    Ok(found)
+}
+
+/// Removes what was killed before it could be marked; `what` is in the names of such databases.
+async fn clean_unmarked(target: &Target, client: &Client, database: &str, what: &str) -> Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for name in unmarked(client, database, what).await? {
         let removed = is_empty(target, &name).await;
         if removed {
             drop_database(client, &name).await?;
         }
-        found.push(Leftover { name, removed });
+        let by = if what == DRILL { DRILL } else { "restore" };
+        found.push(Leftover { name, by, removed });
     }
     Ok(found)
 }
@@ -123,27 +178,33 @@ async fn drop_it(client: &Client, name: &str) -> Result<()> {
     run(client, &drop).await
 }
 
-/// Databases whose restore was killed between their creation and their first comment.
-async fn unmarked(client: &Client, database: &str) -> Result<Vec<String>> {
+/// Databases whose restore or drill was killed between their creation and their first comment.
+async fn unmarked(client: &Client, database: &str, what: &str) -> Result<Vec<String>> {
+    let pattern = format!("_{what}_[0-9]{{8}}T[0-9]{{6}}Z(_[0-9]+)?$");
     let rows = client
         .query(
             "SELECT datname::text FROM pg_catalog.pg_database \
-             WHERE datname ~ '_restoring_[0-9]{8}T[0-9]{6}Z(_[0-9]+)?$' \
-             AND pg_catalog.shobj_description(oid, 'pg_database') IS NULL",
-            &[],
+             WHERE datname::text ~ $1 AND pg_catalog.shobj_description(oid, 'pg_database') IS NULL",
+            &[&pattern],
         )
         .await?;
     let mut names = Vec::new();
     for row in rows {
         let AnyText(name) = row.try_get(0)?;
-        if name.rsplit_once("_restoring_").is_some_and(|(start, stamp)| {
-            let room = marker::MAX_NAME - "_restoring_".len() - stamp.len();
-            start == database || (database.starts_with(start) && room - start.len() < 4)
-        }) {
+        if is_made_for(&name, database, what) {
             names.push(name);
         }
     }
     Ok(names)
+}
+
+/// Whether `name` is one that [`marker::name`] gives to something of `database`.
+fn is_made_for(name: &str, database: &str, what: &str) -> bool {
+    let mark = format!("_{what}_");
+    name.rsplit_once(&mark).is_some_and(|(start, stamp)| {
+        let room = (marker::MAX_NAME - mark.len()).saturating_sub(stamp.len());
+        start == database || (database.starts_with(start) && room.saturating_sub(start.len()) < 4)
+    })
 }
 
 /// Whether nobody ever put anything in: what has no marker is removed only then.

@@ -50,7 +50,7 @@ impl Server {
     /// Whether pg_dump of this release protects its text with `\\restrict`.
     #[must_use]
     pub fn has_restrict(&self) -> bool {
-        self.is_at_least([19, 14, 10, 6, 0])
+        has_restrict(self.version_num)
     }
 
     /// Whether pg_dump of this release protects the script in a tar archive too.
@@ -73,10 +73,20 @@ impl Server {
 
     /// Whether this is the given minor release of its major version, or a later one; of 14, 15, 16, 17 and 18.
     fn is_at_least(&self, minors: [u32; 5]) -> bool {
-        let Some(place) = self.major().checked_sub(14) else {
-            return false;
-        };
-        let first = usize::try_from(place).ok().and_then(|place| minors.get(place));
-        first.is_none_or(|first| self.version_num % 10_000 >= *first)
+        is_at_least(self.version_num, minors)
     }
+}
+
+/// Whether pg_dump of the release with this number protects its text with `\\restrict`.
+#[must_use]
+pub fn has_restrict(version_num: u32) -> bool {
+    is_at_least(version_num, [19, 14, 10, 6, 0])
+}
+
+fn is_at_least(version_num: u32, minors: [u32; 5]) -> bool {
+    let Some(place) = (version_num / 10_000).checked_sub(14) else {
+        return false;
+    };
+    let first = usize::try_from(place).ok().and_then(|place| minors.get(place));
+    first.is_none_or(|first| version_num % 10_000 >= *first)
 }

@@ -6,6 +6,7 @@ mod analyse;
 mod beyond;
 mod changes;
 mod create;
+pub mod drill;
 pub mod in_place;
 pub mod live;
 mod loading;

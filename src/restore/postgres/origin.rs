@@ -331,12 +331,17 @@ impl Content {
 
     /// Takes note that all of it was restored and proven.
     pub async fn proved(&self, now: DateTime<Utc>) {
+        self.proved_by("restore", now).await;
+    }
+
+    /// The same by a drill, or whatever did it.
+    pub(super) async fn proved_by(&self, by: &str, now: DateTime<Utc>) {
         if let From::Backup { shelf, manifest, .. } = &self.from {
-            remember(shelf, manifest.id, now, Vec::new()).await;
+            remember(shelf, manifest.id, now, Vec::new(), by).await;
         }
     }
 
-    /// Reads it once as a whole, before anything is touched. A backup is kept from being pruned until `until`; where
+    /// Reads it once as a whole, before anything is touched. A backup is kept from being pruned `until` then; where
     /// a copy of it turns out to be damaged `now`, that is remembered, and the next one is taken with a warning.
     ///
     /// # Errors
@@ -344,7 +349,7 @@ impl Content {
     pub async fn check(
         &mut self,
         now: DateTime<Utc>,
-        until: DateTime<Utc>,
+        until: Option<DateTime<Utc>>,
         warn: &(dyn Fn(String) + Send + Sync),
     ) -> Result<Expected> {
         match &mut self.from {
@@ -355,7 +360,7 @@ impl Content {
             } => {
                 while let Err(error) = check(shelf, manifest, until).await {
                     if exit_of(&error) == Exit::Damaged {
-                        remember(shelf, manifest.id, now, vec![format!("{error:#}")]).await;
+                        remember(shelf, manifest.id, now, vec![format!("{error:#}")], "restore").await;
                     }
                     if others.is_empty() {
                         return Err(error);
@@ -452,19 +457,21 @@ impl Body {
 }
 
 /// Holds a copy and reads it whole: a restore takes no store's word for what will be loaded.
-async fn check(shelf: &Shelf, manifest: &Manifest, until: DateTime<Utc>) -> Result<()> {
-    shelf.hold(manifest.id, until).await?;
+async fn check(shelf: &Shelf, manifest: &Manifest, until: Option<DateTime<Utc>>) -> Result<()> {
+    if let Some(until) = until {
+        shelf.hold(manifest.id, until).await?;
+    }
     shelf.check(&manifest.archive, &|_| ()).await.map(drop)
 }
 
 /// Remembers what a restore found out about a copy: a restore that was proven has proven its backup.
-async fn remember(shelf: &Shelf, id: BackupId, at: DateTime<Utc>, problems: Vec<String>) {
+async fn remember(shelf: &Shelf, id: BackupId, at: DateTime<Utc>, problems: Vec<String>, by: &str) {
     let check = Check {
         id,
         at,
         depth: if problems.is_empty() { Depth::Full } else { Depth::Quick },
         problems,
-        by: "restore".to_owned(),
+        by: by.to_owned(),
         checksums: Vec::new(),
     };
     if let Err(error) = shelf.record_check(&check).await {

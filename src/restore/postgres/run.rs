@@ -98,7 +98,7 @@ pub struct Prepared<'a> {
 /// The database that is being made.
 pub(super) struct New<'a> {
     pub(super) name: &'a str,
-    marker: &'a Marker,
+    pub(super) marker: &'a Marker,
     pub(super) expected: &'a Expected,
 }
 
@@ -253,7 +253,7 @@ impl<'a> Prepared<'a> {
         let warn = |text| watch.warn(text);
         let check = async {
             watch.step(Step::Check).await;
-            self.content.check(now, until, &warn).await
+            self.content.check(now, Some(until), &warn).await
         };
         let expected = unless(&self.request.cancel, check).await?;
         Ok(match self.chosen.as_ref().filter(|_| self.part) {
@@ -315,7 +315,12 @@ impl<'a> Prepared<'a> {
     }
 
     /// Creates, loads, analyses and proves the new database. Tells also what it went on without.
-    async fn build(&self, client: &Client, live: Option<&Live>, new: &New<'_>) -> Result<(Proof, Vec<Missing>)> {
+    pub(super) async fn build(
+        &self,
+        client: &Client,
+        live: Option<&Live>,
+        new: &New<'_>,
+    ) -> Result<(Proof, Vec<Missing>)> {
         let watch = &self.request.watch;
         watch.step(Step::Create).await;
         let live = live.filter(|_| !self.is_new());
@@ -380,7 +385,7 @@ impl<'a> Prepared<'a> {
 
     /// Removes the unfinished database and says how things stand.
     /// The failure with the server that was lost, if one was.
-    fn lost(&self, error: anyhow::Error) -> anyhow::Error {
+    pub(super) fn lost(&self, error: anyhow::Error) -> anyhow::Error {
         connect::lost(error, &self.target.dsn(&self.database), "during the restore")
     }
 

@@ -37,6 +37,10 @@ steps! {
     Rename = "rename", "swapping the names";
     /// In place: all is proven and about to be committed.
     Commit = "commit", "committing";
+    /// Of a drill: the operator's checks.
+    Checks = "checks", "running the checks of the drill";
+    /// Of a drill: the scratch database is dropped.
+    Drop = "drop", "dropping the scratch database";
     /// The new database is live.
     Done = "done", "restored";
 }

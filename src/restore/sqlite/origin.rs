@@ -286,6 +286,11 @@ impl Content {
 
     /// Remembers that the backup was proven by a restore.
     pub async fn proved(&self, proven: Option<Shelf>, at: DateTime<Utc>) {
+        self.proved_by("restore", proven, at).await;
+    }
+
+    /// The same by a drill, or whatever did it.
+    pub(super) async fn proved_by(&self, by: &str, proven: Option<Shelf>, at: DateTime<Utc>) {
         let (Content::Backup { manifest, .. }, Some(shelf)) = (self, proven) else {
             return;
         };
@@ -294,7 +299,7 @@ impl Content {
             at,
             depth: Depth::Full,
             problems: Vec::new(),
-            by: "restore".to_owned(),
+            by: by.to_owned(),
             checksums: Vec::new(),
         };
         if let Err(error) = shelf.record_check(&check).await {

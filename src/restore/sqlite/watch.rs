@@ -15,6 +15,8 @@ steps! {
     Safety = "safety", "taking the safety snapshot";
     /// What was proven is put into the live file.
     Put = "put", "putting it in the place of the live database";
+    /// Of a drill: the operator's checks.
+    Checks = "checks", "running the checks of the drill";
     /// It is live.
     Done = "done", "restored";
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tokio_postgres::Client;
 
-use super::owned::is_attached;
+use crate::archive::belonging::is_attached;
 use crate::archive::toc::{DumpId, Entry};
 use crate::engine::postgres::any_text::AnyText;
 use crate::error::Result;

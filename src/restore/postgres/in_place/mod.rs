@@ -9,7 +9,6 @@ mod dependents;
 pub mod event_triggers;
 mod fence;
 mod holders;
-mod owned;
 mod refill;
 mod replacement;
 pub mod survey;
@@ -30,6 +29,8 @@ use super::prove::{Proof, prove_within};
 use super::run::{Prepared, unless};
 use super::selection::without;
 use super::watch::Step;
+use crate::archive::belonging;
+pub use crate::archive::belonging::Name;
 use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::archive::toc::Entry;
@@ -45,7 +46,6 @@ use crate::manifest::{BackupId, InPlace};
 use clear::clear;
 use event_triggers::EventTriggers;
 use fence::{Against, Fence};
-pub use owned::Name;
 use replacement::Replacement;
 pub use tables::Tables;
 use tables::Way;
@@ -302,11 +302,13 @@ pub fn take_back(content: &Content, options: &mut RestoreOptions) -> BTreeSet<Na
     }
     let entries = content.entries().iter();
     let of_tables = entries.filter(|it| matches!(it.desc.as_str(), "TABLE" | "TABLE DATA"));
-    let of_them: Vec<&Entry> = of_tables.filter(|it| tables.contains(&owned::name_of(it))).collect();
+    let of_them: Vec<&Entry> = of_tables
+        .filter(|it| tables.contains(&belonging::name_of(it)))
+        .collect();
     options.selection.list = Some(of_them.iter().map(|entry| entry.dump_id).collect());
     let mut new: BTreeSet<Name> = tables.iter().cloned().collect();
     for entry in of_them {
-        new.remove(&owned::name_of(entry));
+        new.remove(&belonging::name_of(entry));
     }
     new
 }

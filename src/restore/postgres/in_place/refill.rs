@@ -5,8 +5,8 @@
 
 use tokio_postgres::Client;
 
-use super::owned::name_of;
 use super::tables::{Tables, foreign_keys};
+use crate::archive::belonging::name_of;
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::archive::toc::Entry;

@@ -8,8 +8,8 @@ use tokio_postgres::Client;
 
 use super::clear::without_default_privileges;
 use super::dependents::Dependents;
-use super::owned::{belonging, is_attached, name_of};
 use super::tables::{Tables, foreign_keys};
+use crate::archive::belonging::{belonging, is_attached, name_of};
 use crate::archive::options::RestoreOptions;
 use crate::archive::selection::Selection;
 use crate::archive::toc::{DumpId, Entry, Section};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 
-use super::owned::Name;
 use super::tables::{Tables, Way};
+use crate::archive::belonging::Name;
 
 use crate::archive::toc::Entry;
 use crate::engine::postgres::any_text::texts;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tokio_postgres::Client;
 
-use super::owned::{Name, belonging, name_of};
 use super::replacement::Replacement;
+use crate::archive::belonging::{Name, belonging, name_of};
 use crate::archive::options::RestoreOptions;
 use crate::archive::required::required;
 use crate::archive::selection::Selection;

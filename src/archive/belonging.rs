@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::archive::toc::{DumpId, Entry};
+use super::toc::{DumpId, Entry};
 
 /// Schema and name.
 pub type Name = (String, String);
@@ -13,10 +13,18 @@ pub type Name = (String, String);
 /// Which of two tables a foreign key or a policy belongs to is known by its tag, which begins with the table's name.
 #[must_use]
 pub fn belonging(names: &BTreeSet<Name>, entries: &[Entry]) -> HashSet<DumpId> {
-    let tables: BTreeMap<DumpId, &Entry> = entries.iter().filter(|it| it.desc == "TABLE").map(by_id).collect();
-    let named = |entry: &Entry| names.contains(&name_of(entry));
-    let mut own: HashSet<DumpId> = tables.values().filter(|it| named(it)).map(|it| it.dump_id).collect();
-    let ours = own.clone();
+    let named = |it: &&Entry| it.desc == "TABLE" && names.contains(&name_of(it));
+    let ours = entries.iter().filter(named).map(|it| it.dump_id).collect();
+    belonging_to(ours, entries)
+}
+
+/// The same of the relations `ours`: tables, views, sequences.
+#[must_use]
+pub fn belonging_to(ours: HashSet<DumpId>, entries: &[Entry]) -> HashSet<DumpId> {
+    let relations: BTreeMap<DumpId, &Entry> = entries.iter().filter(|it| is_relation(it)).map(by_id).collect();
+    let names: HashSet<Name> = (ours.iter().filter_map(|id| relations.get(id)))
+        .map(|it| name_of(it))
+        .collect();
     let on_ours = |entry: &Entry| entry.dependencies.iter().any(|id| ours.contains(id));
     let sequences: HashSet<Name> = entries
         .iter()
@@ -25,13 +33,14 @@ pub fn belonging(names: &BTreeSet<Name>, entries: &[Entry]) -> HashSet<DumpId> {
         .collect();
     let is_own = |entry: &Entry| match entry.desc.as_str() {
         "TABLE DATA" | "INDEX" | "STATISTICS" => on_ours(entry),
-        "TABLE ATTACH" | "ROW SECURITY" => named(entry),
+        "TABLE ATTACH" | "ROW SECURITY" => names.contains(&name_of(entry)),
         "SEQUENCE" | "SEQUENCE OWNED BY" | "SEQUENCE SET" => sequences.contains(&name_of(entry)),
         "CONSTRAINT" | "CHECK CONSTRAINT" | "FK CONSTRAINT" | "TRIGGER" | "RULE" | "POLICY" | "DEFAULT" => {
-            table_of(entry, &tables).is_some_and(|id| ours.contains(&id))
+            relation_of(entry, &relations).is_some_and(|it| ours.contains(&it.dump_id))
         }
         _ => false,
     };
+    let mut own = ours.clone();
     own.extend(entries.iter().filter(|it| is_own(it)).map(|it| it.dump_id));
     let attached: HashSet<DumpId> = entries
         .iter()
@@ -40,6 +49,15 @@ pub fn belonging(names: &BTreeSet<Name>, entries: &[Entry]) -> HashSet<DumpId> {
         .collect();
     own.extend(attached);
     own
+}
+
+/// Whether an entry is something that has rows or looks as if it had.
+#[must_use]
+pub fn is_relation(entry: &Entry) -> bool {
+    matches!(
+        entry.desc.as_str(),
+        "TABLE" | "VIEW" | "MATERIALIZED VIEW" | "FOREIGN TABLE" | "SEQUENCE"
+    )
 }
 
 /// Whether an entry is about another one that it depends on, or ties it to another one.
@@ -57,18 +75,21 @@ pub fn name_of(entry: &Entry) -> Name {
     (entry.namespace.clone().unwrap_or_default(), entry.tag.clone())
 }
 
-fn by_id(entry: &Entry) -> (DumpId, &Entry) {
+/// An entry by its id.
+#[must_use]
+pub fn by_id(entry: &Entry) -> (DumpId, &Entry) {
     (entry.dump_id, entry)
 }
 
-/// The table whose name the tag of an entry begins with, of those that it depends on.
-fn table_of(entry: &Entry, tables: &BTreeMap<DumpId, &Entry>) -> Option<DumpId> {
-    let named = |table: &&&Entry| {
-        let rest = entry.tag.strip_prefix(&table.tag);
-        entry.namespace == table.namespace && rest.is_some_and(|rest| rest.starts_with(' '))
+/// The relation whose name the tag of an entry begins with, of those that it depends on; `relations` are by their ids.
+#[must_use]
+pub fn relation_of<'a>(entry: &Entry, relations: &BTreeMap<DumpId, &'a Entry>) -> Option<&'a Entry> {
+    let named = |relation: &&&Entry| {
+        let rest = entry.tag.strip_prefix(&relation.tag);
+        entry.namespace == relation.namespace && rest.is_some_and(|rest| rest.starts_with(' '))
     };
-    let depends = entry.dependencies.iter().filter_map(|id| tables.get(id));
-    depends.filter(named).max_by_key(|it| it.tag.len()).map(|it| it.dump_id)
+    let depends = entry.dependencies.iter().filter_map(|id| relations.get(id));
+    depends.filter(named).max_by_key(|it| it.tag.len()).copied()
 }
 
 #[cfg(test)]
