@@ -4,12 +4,14 @@
 //! `./backups` the one store.
 
 mod encryption;
+mod http;
 mod job;
 mod mistakes;
 mod outside;
 pub mod rate;
 pub mod raw;
 mod read;
+mod state;
 pub mod store;
 pub mod value;
 
@@ -27,6 +29,7 @@ use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Job, SourceConfig, job_letter, name_of};
 use crate::store::S3;
+use crate::watch::http::{Access, Listen};
 use job::Around;
 use mistakes::{Mistake, Mistakes};
 use raw::Raw;
@@ -49,6 +52,10 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// As it was written, with defaults; prints without secrets.
     pub raw: Raw,
+    /// The file with the history of runs, if there is to be one.
+    pub history: Option<PathBuf>,
+    /// Where the status page is, if there is one, and for whom.
+    pub http: Option<(Listen, Access)>,
     /// The jobs, by name.
     pub jobs: Vec<Job>,
     /// The stores, by name.
@@ -295,7 +302,7 @@ fn validate(
     now: DateTime<Utc>,
 ) -> Result<Config> {
     let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned);
-    make_absolute(&mut raw, folder.as_deref(), environment);
+    make_absolute(&mut raw, folder.as_deref());
     if raw.daemon.max_concurrent_jobs == 0 {
         mistakes.add(Mistake::new("daemon.max_concurrent_jobs", "must be at least 1"));
     }
@@ -305,6 +312,7 @@ fn validate(
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&raw.log.level) {
         mistakes.add(Mistake::new("log.level", format!("{:?}: {error}", raw.log.level)));
     }
+    let http = mistakes.keep(http::http(&raw.http)).flatten();
     let mut stores = BTreeMap::new();
     for (name, store) in &raw.stores {
         mistakes.keep(check_name("stores", name));
@@ -325,6 +333,8 @@ fn validate(
         jobs.extend(made.map(|job| within(job, folder.as_deref())));
     }
     mistakes.end(Some(Config {
+        http,
+        history: state::history(raw.daemon.state.as_deref(), file.as_deref(), environment),
         file,
         raw,
         jobs,
@@ -344,7 +354,7 @@ fn within(mut job: Job, folder: Option<&Path>) -> Job {
 }
 
 /// Relative paths in a file are relative to it: a service has no current folder that anybody thinks of.
-fn make_absolute(raw: &mut Raw, folder: Option<&Path>, environment: &Environment) {
+fn make_absolute(raw: &mut Raw, folder: Option<&Path>) {
     let absolute = |path: &mut PathBuf| {
         if let Some(folder) = folder {
             *path = folder.join(&*path);
@@ -371,12 +381,16 @@ fn make_absolute(raw: &mut Raw, folder: Option<&Path>, environment: &Environment
             }
         }
     }
-    if raw.daemon.history.is_none()
-        && let Some(state) = environment.get("STATE_DIRECTORY")
-    {
-        raw.daemon.history = Some(Path::new(state).join("history.jsonl"));
-    }
     raw.daemon.history.as_mut().map(absolute);
+    raw.http.token_file.as_mut().map(absolute);
+    if raw
+        .daemon
+        .state
+        .as_ref()
+        .is_some_and(|state| *state != Path::new(state::NONE))
+    {
+        raw.daemon.state.as_mut().map(absolute);
+    }
 }
 
 /// Names become folders, parts of file names and of environment variables.

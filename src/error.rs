@@ -33,6 +33,8 @@ pub enum Exit {
     /// The backup exists, but not as it should: a store lacks its copy, or it collapsed and `--strict` was asked for. Or
     /// something of it is missing in what was restored, and listed.
     Incomplete = 10,
+    /// A job has no fresh, proven backup.
+    NotFresh = 13,
     /// A signal ended the run.
     Interrupted = 130,
 }

@@ -45,6 +45,8 @@ pub struct Job {
     pub zone: Tz,
     /// Whether a missed run is made up for.
     pub run_missed: bool,
+    /// How old the newest good backup may be; without it that follows from the schedule.
+    pub max_age: Option<TimeDelta>,
     /// Cancels a run that takes longer.
     pub timeout: Option<Duration>,
     /// How often a run is begun, when what fails is temporary: at least once.

@@ -36,6 +36,7 @@ pub mod seal;
 pub mod secret;
 pub mod shelf;
 pub mod sql;
+pub mod steps;
 pub mod store;
 pub mod stored;
 pub mod verify;

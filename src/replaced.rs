@@ -85,6 +85,15 @@ pub async fn look(job: &Job) -> Result<Remains> {
     })
 }
 
+/// The databases that restores of `job` replaced, the newest first.
+///
+/// # Errors
+/// The server cannot be reached soon.
+pub async fn kept(job: &Job) -> Result<Vec<Kept>> {
+    let (target, database) = patient(job)?;
+    list(&target, &database).await
+}
+
 /// The server of `job`, which is not waited for long, and the live name.
 fn patient(job: &Job) -> Result<(Target, String)> {
     let dsn = job.for_restores().source.dsn()?;

@@ -19,6 +19,7 @@ pub mod config;
 mod confirm;
 pub mod copy;
 pub mod dump;
+pub mod history;
 mod job_and_backup;
 pub mod keygen;
 pub mod list;
@@ -27,10 +28,12 @@ pub mod output;
 pub mod pin;
 pub mod progress;
 pub mod prune;
+pub mod report;
 pub mod restore;
 pub mod serve;
 mod setup;
 pub mod show;
+pub mod status;
 mod terminal;
 pub mod undo;
 pub mod verify;
@@ -100,6 +103,10 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Pin(args) => pin::pin(globals, args).await,
         Command::Unpin(args) => pin::unpin(globals, args).await,
         Command::Verify(args) => verify::run(globals, args).await,
+        Command::Status(args) => status::run(globals, args).await,
+        Command::Report(args) => report::run(globals, args).await,
+        Command::Next(args) => status::next(globals, &args),
+        Command::History(args) => history::run(globals, &args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),

@@ -81,6 +81,7 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
         schedule: schedule?,
         zone: zone?,
         run_missed: raw.run_missed,
+        max_age: raw.max_age.map(Span::delta),
         timeout: raw.timeout.map(Span::duration),
         globals: raw.globals,
         prune: raw.prune,

@@ -20,6 +20,8 @@ pub struct Raw {
     pub log: Log,
     /// `[daemon]`.
     pub daemon: Daemon,
+    /// `[http]`.
+    pub http: Http,
     /// `[stores.NAME]`.
     pub stores: BTreeMap<String, Store>,
     /// `[jobs.NAME]`.
@@ -66,6 +68,10 @@ pub struct Daemon {
     pub max_concurrent_jobs: u32,
     /// How long runs may go on after SIGTERM before they are cancelled.
     pub shutdown_timeout: Span,
+    /// Folder for the history; `none` keeps none.
+    pub state: Option<PathBuf>,
+    /// How long runs are remembered.
+    pub keep_history: Span,
     /// File that gets one JSON line per run.
     pub history: Option<PathBuf>,
     /// Program, with its arguments, that is told of runs.
@@ -90,11 +96,25 @@ impl Default for Daemon {
         Daemon {
             max_concurrent_jobs: 2,
             shutdown_timeout: Span::seconds(90),
+            state: None,
+            keep_history: Span::seconds(400 * 86_400),
             history: None,
             notify: List::default(),
             notify_on: NotifyOn::default(),
         }
     }
+}
+
+/// `[http]`: the status page, metrics and API of `snapback serve`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address and port, or the path of a socket; without it there is no page.
+    pub listen: Option<String>,
+    /// File whose first line is a token that requests must have.
+    pub token_file: Option<PathBuf>,
+    /// Addresses and networks that may ask; all without.
+    pub allow_from: List,
 }
 
 /// `[stores.NAME]`: where backups live.
@@ -136,6 +156,8 @@ pub struct Job {
     pub time_zone: String,
     /// Whether a run that was missed while the daemon was down is made up for at its start.
     pub run_missed: bool,
+    /// How old the newest good backup may be: older is not fresh.
+    pub max_age: Option<Span>,
     /// Cancels a run that takes longer.
     pub timeout: Option<Span>,
     /// How often a run is begun, when what fails is temporary.
@@ -166,6 +188,7 @@ impl Default for Job {
             schedule: None,
             time_zone: "UTC".to_owned(),
             run_missed: true,
+            max_age: None,
             timeout: None,
             attempts: 3,
             globals: true,

@@ -1,0 +1,7 @@
+//! What an operator sees: the history of all runs, the status of all jobs, and whatever is drawn from them.
+
+pub mod history;
+pub mod http;
+pub mod metrics;
+pub mod page;
+pub mod status;
