@@ -7,6 +7,7 @@ mod encryption;
 mod http;
 mod job;
 mod mistakes;
+mod notify;
 mod outside;
 pub mod rate;
 pub mod raw;
@@ -30,6 +31,7 @@ use crate::error::{Exit, Fail, Result};
 use crate::job::{Job, SourceConfig, job_letter, name_of};
 use crate::store::S3;
 use crate::watch::http::{Access, Listen};
+use crate::watch::notify::Channel;
 use job::Around;
 use mistakes::{Mistake, Mistakes};
 use raw::Raw;
@@ -56,6 +58,8 @@ pub struct Config {
     pub history: Option<PathBuf>,
     /// Where the status page is, if there is one, and for whom.
     pub http: Option<(Listen, Access)>,
+    /// Through which somebody is told.
+    pub channels: Vec<Channel>,
     /// The jobs, by name.
     pub jobs: Vec<Job>,
     /// The stores, by name.
@@ -320,6 +324,7 @@ fn validate(
             stores.insert(name.clone(), store);
         }
     }
+    let channels = notify::channels(&raw.notify, &raw.jobs, &mut mistakes);
     let mut jobs = Vec::new();
     for (name, job) in &raw.jobs {
         mistakes.keep(check_name("jobs", name));
@@ -334,6 +339,7 @@ fn validate(
     }
     mistakes.end(Some(Config {
         http,
+        channels,
         history: state::history(raw.daemon.state.as_deref(), file.as_deref(), environment),
         file,
         raw,
@@ -372,6 +378,16 @@ fn make_absolute(raw: &mut Raw, folder: Option<&Path>) {
                 file.as_mut().map(absolute);
             }
         }
+    }
+    for channel in raw.notify.values_mut() {
+        let files = [
+            &mut channel.url_file,
+            &mut channel.key_file,
+            &mut channel.secret_file,
+            &mut channel.token_file,
+            &mut channel.password_file,
+        ];
+        files.into_iter().flatten().for_each(absolute);
     }
     for job in raw.jobs.values_mut() {
         job.password_file.as_mut().map(absolute);

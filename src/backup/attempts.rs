@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::{Report, Request};
+use super::{Report, Request, hooks};
 use crate::engine::postgres::connect;
 use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
@@ -98,6 +98,10 @@ impl Temporary {
 /// # Errors
 /// Whatever keeps the backup from being whole. The failure is recorded in the stores, unless another run was merely in the way.
 pub async fn run(request: &Request<'_>) -> Result<Report> {
+    hooks::around(request, attempts(request)).await
+}
+
+async fn attempts(request: &Request<'_>) -> Result<Report> {
     let attempts = request.job.attempts;
     let mut attempt = 1;
     loop {

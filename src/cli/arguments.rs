@@ -68,6 +68,8 @@ pub enum Command {
     Verify(super::verify::Args),
     /// Say which jobs have a fresh, proven backup (exit code 13 when one has not)
     Status(super::status::Args),
+    /// Try whether a channel reaches somebody
+    Notify(super::notify::Args),
     /// Write the status page into one file
     Report(super::report::Args),
     /// Say what will run when

@@ -104,7 +104,7 @@ async fn one(
     };
     let outcome = backup::run(&request).await;
     progress.end();
-    recording.end(&outcome, Facts::of_backup);
+    let _ = recording.end(&outcome, Facts::of_backup);
     outcome
 }
 

@@ -24,6 +24,7 @@ mod job_and_backup;
 pub mod keygen;
 pub mod list;
 mod log;
+pub mod notify;
 pub mod output;
 pub mod pin;
 pub mod progress;
@@ -105,6 +106,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(globals, args).await,
         Command::Status(args) => status::run(globals, args).await,
         Command::Report(args) => report::run(globals, args).await,
+        Command::Notify(args) => notify::run(globals, args).await,
         Command::Next(args) => status::next(globals, &args),
         Command::History(args) => history::run(globals, &args),
         Command::Keygen(args) => keygen::run(&args),

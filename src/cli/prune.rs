@@ -85,7 +85,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     for job in jobs {
         let recording = recorder.begin(&job.name, Verb::Prune, Facts::default());
         let outcome = prune(job, wishes).await;
-        recording.end(&Ok(()), |()| facts(&outcome));
+        let _ = recording.end(&Ok(()), |()| facts(&outcome));
         if !globals.json {
             print(job, &outcome, args.dry_run)?;
         }

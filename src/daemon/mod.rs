@@ -31,6 +31,7 @@ use crate::restore;
 use crate::shelf::Stock;
 use crate::watch::history::{Facts, Recorder, Verb};
 use crate::watch::http::{Access, Listen, View};
+use crate::watch::notify::Notifier;
 use notify::{News, Notice};
 use page::Page;
 use timer::{Firing, Timer};
@@ -40,6 +41,9 @@ const CANCEL_GRACE: Duration = Duration::from_secs(20);
 
 /// How long notices may take when the daemon ends.
 const NOTICE_GRACE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether all jobs are fresh.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A firing that is later than this was lost by the timer.
 const OVERDUE: TimeDelta = TimeDelta::seconds(5);
@@ -86,6 +90,7 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
             _ = heartbeat.tick() => {
                 systemd::alive();
                 daemon.view.beat();
+                daemon.look();
                 daemon.fire_overdue();
                 daemon.follow_clock();
             }
@@ -120,6 +125,11 @@ struct Daemon {
     recorder: Recorder,
     view: Arc<View>,
     page: Option<Page>,
+    notifier: Notifier,
+    /// Whether there is any channel.
+    tells: bool,
+    /// When it was last looked how all jobs are.
+    looked: Option<Instant>,
     notify: (Vec<String>, NotifyOn),
     /// Notices that are on their way.
     notices: JoinSet<()>,
@@ -144,6 +154,9 @@ impl Daemon {
             recorder: Recorder::default(),
             view,
             page: None,
+            notifier: Notifier::start(clock.clone()),
+            tells: false,
+            looked: None,
             notify: (Vec::new(), NotifyOn::default()),
             notices: JoinSet::new(),
             shutdown_timeout: Duration::ZERO,
@@ -175,6 +188,18 @@ impl Daemon {
         }
         let jobs = self.jobs.values().map(|scheduled| Arc::clone(&scheduled.job));
         self.view.adopt(jobs.collect(), self.recorder.clone());
+        self.tells = !config.channels.is_empty();
+        self.notifier.adopt(config.channels, self.recorder.clone());
+    }
+
+    /// Looks on the side how all jobs are, for those who want to be told.
+    fn look(&mut self) {
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if self.tells && is_due {
+            self.looked = Some(Instant::now());
+            let (view, teller) = (Arc::clone(&self.view), self.notifier.teller());
+            tokio::spawn(async move { teller.status(view.status().await) });
+        }
     }
 
     /// Serves the page where it is wanted.
@@ -301,7 +326,7 @@ impl Daemon {
         scheduled.running = true;
         let (job, clock) = (Arc::clone(&scheduled.job), self.clock.clone());
         let (permits, closing, cancel) = (Arc::clone(&self.permits), self.closing.clone(), self.cancel.clone());
-        let recorder = self.recorder.clone();
+        let (recorder, teller) = (self.recorder.clone(), self.notifier.teller());
         let run = self.runs.spawn(async move {
             let permit = tokio::select! {
                 biased;
@@ -310,6 +335,7 @@ impl Daemon {
             };
             let watched = job.name.clone();
             let recording = recorder.begin(&job.name, Verb::Backup, Facts::of_kind(Kind::Scheduled));
+            teller.begun(recording.run());
             let noted = recording.watch(Step::describe);
             let watch = Watch::new(move |event| {
                 noted(&event);
@@ -325,7 +351,7 @@ impl Daemon {
                 ..Request::new(&job, Kind::Scheduled)
             };
             let outcome = backup::run(&request).await;
-            recording.end(&outcome, Facts::of_backup);
+            teller.ended(recording.end(&outcome, Facts::of_backup));
             if outcome.is_ok() {
                 restore::clean_up_after_killed(&job, clock.now()).await;
             }
@@ -344,6 +370,7 @@ impl Daemon {
         };
         let job = self.running.remove(&id).unwrap_or_default();
         self.view.changed();
+        self.looked = None;
         if let Some(scheduled) = self.jobs.get_mut(&job) {
             scheduled.running = false;
         }
@@ -399,7 +426,8 @@ impl Daemon {
             Err(error) => {
                 tracing::error!("the configuration is refused, and the old one goes on: {error:#}");
                 let recording = self.recorder.begin("", Verb::Reload, Facts::default());
-                recording.end::<()>(&Err(error), |()| Facts::default());
+                let run = recording.end::<()>(&Err(error), |()| Facts::default());
+                self.notifier.teller().ended(run);
             }
         }
         systemd::ready(&self.status());
@@ -439,6 +467,7 @@ impl Daemon {
         if let Some(page) = self.page.take() {
             page.end().await;
         }
+        self.notifier.end(NOTICE_GRACE).await;
         self.timer.stop().await;
         tracing::info!("ended");
     }

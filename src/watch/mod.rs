@@ -3,5 +3,6 @@
 pub mod history;
 pub mod http;
 pub mod metrics;
+pub mod notify;
 pub mod page;
 pub mod status;

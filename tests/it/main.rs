@@ -38,6 +38,7 @@ mod tables;
 mod tidy;
 mod turns;
 mod urls;
+mod watch;
 
 use support::{Server, VERSIONS};
 

@@ -117,7 +117,7 @@ impl History {
         &self.file
     }
 
-    fn database(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn database(&self) -> MutexGuard<'_, Connection> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Facts, History, Outcome, Reached, Verb};
+use super::{Facts, History, Outcome, Reached, Run, Verb};
 use crate::clock::Clock;
 use crate::error::{Result, exit_of};
+use crate::shelf::this_process;
 use crate::steps::Event;
 
 /// How often it is noted how far a run is.
@@ -75,6 +76,9 @@ impl Recorder {
         });
         Recording {
             begun,
+            job: job.to_owned(),
+            verb,
+            started: now,
             clock: self.clock.clone(),
             facts: Noted(Arc::new(Mutex::new(facts))),
             reached,
@@ -95,7 +99,7 @@ impl Recorder {
     ) -> Result<T> {
         let recording = self.begin(job, verb, Facts::default());
         let outcome = running.await;
-        recording.end(&outcome, facts);
+        let _ = recording.end(&outcome, facts);
         outcome
     }
 }
@@ -118,6 +122,9 @@ impl Noted {
 /// A run that takes note of itself.
 pub struct Recording {
     begun: Option<(Arc<History>, i64)>,
+    job: String,
+    verb: Verb,
+    started: DateTime<Utc>,
     clock: Option<Clock>,
     facts: Noted,
     reached: Arc<Mutex<Reached>>,
@@ -125,10 +132,21 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Its number in the history.
+    /// The run, as it is now.
     #[must_use]
-    pub fn run(&self) -> Option<i64> {
-        self.begun.as_ref().map(|(_, run)| *run)
+    pub fn run(&self) -> Run {
+        Run {
+            run: self.begun.as_ref().map_or(0, |(_, run)| *run),
+            job: self.job.clone(),
+            verb: self.verb,
+            outcome: Outcome::Running,
+            started: self.started,
+            ended: None,
+            seconds: None,
+            by: this_process(),
+            reached: None,
+            facts: self.facts.facts(),
+        }
     }
 
     /// What the run is to tell what it does; `describe` says a step in words.
@@ -163,32 +181,33 @@ impl Recording {
     /// The run ended so; what is known of it was noted.
     pub fn end_noted<T>(self, outcome: &Result<T>) {
         let facts = self.facts.facts();
-        self.end(outcome, |_| facts);
+        let _ = self.end(outcome, |_| facts);
     }
 
     /// The run ended so; what is known of one that did not fail is what `facts` makes of it.
-    pub fn end<T>(self, outcome: &Result<T>, facts: impl FnOnce(&T) -> Facts) {
-        match outcome {
+    pub fn end<T>(mut self, outcome: &Result<T>, facts: impl FnOnce(&T) -> Facts) -> Run {
+        let (outcome, facts) = match outcome {
             Ok(done) => {
                 let facts = facts(done);
-                let ended = match facts.lacking.is_empty() && facts.exit.is_none() {
-                    true => Outcome::Ok,
-                    false => Outcome::Incomplete,
-                };
-                self.ended(ended, &facts);
+                match facts.lacking.is_empty() && facts.exit.is_none() {
+                    true => (Outcome::Ok, facts),
+                    false => (Outcome::Incomplete, facts),
+                }
             }
-            Err(error) => {
-                let facts = self.facts.facts().failed(error);
-                self.ended(Outcome::of(exit_of(error)), &facts);
-            }
+            Err(error) => (Outcome::of(exit_of(error)), self.facts.facts().failed(error)),
+        };
+        let now = self.clock.as_ref().map_or_else(Utc::now, Clock::now);
+        let run = Run {
+            outcome,
+            ended: Some(now),
+            seconds: Some((now - self.started).as_seconds_f64()),
+            facts: facts.redacted(),
+            ..self.run()
+        };
+        if let Some((history, number)) = self.begun.take() {
+            warn(history.end(number, outcome, &run.facts, now));
         }
-    }
-
-    fn ended(mut self, outcome: Outcome, facts: &Facts) {
-        if let Some((history, run)) = self.begun.take() {
-            let now = self.clock.as_ref().map_or_else(Utc::now, Clock::now);
-            warn(history.end(run, outcome, facts, now));
-        }
+        run
     }
 }
 

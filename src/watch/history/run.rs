@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backup::Report;
 use crate::error::{Exit, exit_of, hint_of};
 use crate::manifest::{BackupId, Kind};
+use crate::redact;
 
 /// What was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +189,20 @@ impl Facts {
             warnings: manifest.warnings.iter().chain(&report.afterwards).cloned().collect(),
             ..Facts::default()
         }
+    }
+
+    /// The same without the secrets that a server's words may hold.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        let texts = self.error.iter_mut().chain(&mut self.hint);
+        let texts = texts
+            .chain(&mut self.collapsed)
+            .chain(&mut self.warnings)
+            .chain(self.lacking.values_mut());
+        for text in texts {
+            *text = redact::secrets(text).into_owned();
+        }
+        self
     }
 
     /// The same after a failure.
