@@ -10,6 +10,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod collapse;

@@ -72,6 +72,8 @@ pub enum Command {
     Notify(super::notify::Args),
     /// Write the status page into one file
     Report(super::report::Args),
+    /// Say what would go wrong at the next run
+    Doctor(super::doctor::Args),
     /// Say what will run when
     Next(super::status::NextArgs),
     /// Show what was run, and what became of it

@@ -18,6 +18,7 @@ pub mod completions;
 pub mod config;
 mod confirm;
 pub mod copy;
+pub mod doctor;
 pub mod dump;
 pub mod history;
 mod job_and_backup;
@@ -107,6 +108,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Status(args) => status::run(globals, args).await,
         Command::Report(args) => report::run(globals, args).await,
         Command::Notify(args) => notify::run(globals, args).await,
+        Command::Doctor(args) => doctor::run(globals, args).await,
         Command::Next(args) => status::next(globals, &args),
         Command::History(args) => history::run(globals, &args),
         Command::Keygen(args) => keygen::run(&args),

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -306,7 +307,9 @@ fn of_process(all: &mut Metrics) {
     let field = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
     let ticks = rustix::param::clock_ticks_per_second().max(1);
     if let (Some(user), Some(system)) = (field(11), field(12)) {
-        let help = "Processor time of the process";
-        all.one("process_cpu_seconds", help, number(user + system) / number(ticks));
+        let spent = Counter::<f64, AtomicU64>::default();
+        spent.inc_by(number(user + system) / number(ticks));
+        all.0
+            .register("process_cpu_seconds", "Processor time of the process", spent);
     }
 }

@@ -1,5 +1,6 @@
 //! What an operator sees: the history of all runs, the status of all jobs, and whatever is drawn from them.
 
+pub mod doctor;
 pub mod history;
 pub mod http;
 pub mod metrics;

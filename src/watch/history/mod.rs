@@ -195,6 +195,19 @@ impl History {
         Ok(wanted.collect())
     }
 
+    /// Runs that have ended after `time`, the oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn ended_after(&self, time: DateTime<Utc>) -> Result<Vec<Run>> {
+        let database = self.database();
+        let mut found = database.prepare(
+            "SELECT run, job, verb, outcome, started, ended, by, facts, reached FROM run WHERE ended > ?1 ORDER BY ended",
+        )?;
+        let rows = found.query_map([time.timestamp_millis()], from_row)?;
+        Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// The run of this number.
     ///
     /// # Errors

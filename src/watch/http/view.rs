@@ -1,5 +1,6 @@
 //! What requests are answered from: the status, which is looked up at most every so often, however many ask.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,11 +10,15 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::clock::Clock;
 use crate::job::Job;
+use crate::replaced::Kept;
 use crate::watch::history::Recorder;
 use crate::watch::status::{Asked, Status, status};
 
 /// How long a status is good enough: buckets bill for their lists.
 const GOOD_FOR: Duration = Duration::from_secs(20);
+
+/// How often servers are asked: each time is a connection.
+const SERVERS_EVERY: Duration = Duration::from_secs(900);
 
 /// How long the scheduler may do nothing before it counts as stuck.
 const LONGEST_BEAT: i64 = 300;
@@ -32,7 +37,16 @@ pub struct View {
     clock: Clock,
     subject: Mutex<Subject>,
     beat: AtomicI64,
-    looked: AsyncMutex<Option<(Instant, u64, Arc<Status>)>>,
+    looked: AsyncMutex<Looked>,
+}
+
+/// What was seen.
+#[derive(Default)]
+struct Looked {
+    status: Option<(Instant, u64, Arc<Status>)>,
+    /// When servers were asked for the databases that restores replaced, and what they said.
+    asked: Option<Instant>,
+    kept: BTreeMap<String, Option<Vec<Kept>>>,
 }
 
 impl View {
@@ -94,20 +108,34 @@ impl View {
         // Whoever comes while somebody looks waits for the same answer.
         let mut looked = self.looked.lock().await;
         let subject = self.subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, version, found)) = looked.as_ref()
+        if let Some((at, version, found)) = &looked.status
             && *version == subject.version
             && at.elapsed() < GOOD_FOR
         {
             return Arc::clone(found);
         }
         let jobs: Vec<&Job> = subject.jobs.iter().map(AsRef::as_ref).collect();
+        let servers = looked.asked.is_none_or(|asked| asked.elapsed() > SERVERS_EVERY);
         let asked = Asked {
             history: subject.recorder.history().map(AsRef::as_ref),
             now: self.clock.now(),
-            servers: true,
+            servers,
         };
-        let found = Arc::new(status(&jobs, asked).await);
-        *looked = Some((Instant::now(), subject.version, Arc::clone(&found)));
+        let mut found = status(&jobs, asked).await;
+        if servers {
+            looked.asked = Some(Instant::now());
+            looked.kept = found
+                .jobs
+                .iter()
+                .map(|job| (job.job.clone(), job.kept.clone()))
+                .collect();
+        } else {
+            for job in &mut found.jobs {
+                job.kept = looked.kept.get(&job.job).cloned().flatten();
+            }
+        }
+        let found = Arc::new(found);
+        looked.status = Some((Instant::now(), subject.version, Arc::clone(&found)));
         found
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
@@ -16,11 +16,15 @@ use super::send::{ping, send};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::redact;
+use crate::shelf::this_process;
 use crate::watch::history::{History, Outcome, Recorder, Run, Verb};
 use crate::watch::status::Status;
 
 /// How often it is looked whether something is due.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// How often it is looked what other processes have run.
+const LISTEN_EVERY: Duration = Duration::from_secs(3);
 
 /// The first and the longest wait between two attempts; each is three times the one before.
 const WAITS: [i64; 2] = [10, 3600];
@@ -89,12 +93,14 @@ impl Notifier {
     pub fn start(clock: Clock) -> Self {
         let (words, heard) = mpsc::unbounded_channel();
         let worker = Worker {
-            clock,
             channels: Vec::new(),
             recorder: Recorder::default(),
             jobs: BTreeMap::new(),
             memory: Vec::new(),
             next: 0,
+            heard: clock.now(),
+            looked: Instant::now(),
+            clock,
         };
         Notifier {
             teller: Teller(words),
@@ -141,6 +147,10 @@ struct Worker {
     /// What waits where there is no history.
     memory: Vec<(DateTime<Utc>, Waiting)>,
     next: i64,
+    /// Runs of other processes that ended until then were heard of.
+    heard: DateTime<Utc>,
+    /// When it was last looked for more of them.
+    looked: Instant,
 }
 
 impl Worker {
@@ -150,7 +160,10 @@ impl Worker {
                 // What is due is tried once more.
                 Ok(None | Some(Word::End)) => return self.deliver().await,
                 Ok(Some(word)) => self.hear(word).await,
-                Err(_) => self.deliver().await,
+                Err(_) => {
+                    self.hear_of_others();
+                    self.deliver().await;
+                }
             }
         }
     }
@@ -184,6 +197,20 @@ impl Worker {
                 && let Err(error) = ping(&url, "/start", &notice).await
             {
                 tracing::info!(channel = channel.name, "a ping was lost: {error:#}");
+            }
+        }
+    }
+
+    /// What others run on this machine is news too: a restore by hand, a backup by a timer.
+    fn hear_of_others(&mut self) {
+        let Some(history) = self.history().filter(|_| self.looked.elapsed() >= LISTEN_EVERY) else {
+            return;
+        };
+        self.looked = Instant::now();
+        for run in history.ended_after(self.heard).unwrap_or_default() {
+            self.heard = self.heard.max(run.ended.unwrap_or(self.heard));
+            if run.by != this_process() {
+                self.ended(&run);
             }
         }
     }

@@ -58,7 +58,7 @@ fn facts(job: &JobStatus, now: DateTime<Utc>) -> String {
             }
             let size = format!("{}, {} rows", HumanBytes(newest.bytes), HumanCount(newest.rows));
             fact(&mut html, "Size", &size);
-            fact(&mut html, "Took", &span(newest.seconds));
+            fact(&mut html, "Took", &took(newest.seconds));
         }
     }
     if let Some(max_age) = job.max_age_seconds {
@@ -69,6 +69,14 @@ fn facts(job: &JobStatus, now: DateTime<Utc>) -> String {
         .map_or_else(|| "by hand only".to_owned(), |next| time(next, &job.zone));
     fact(&mut html, "Next run", &next);
     html + "</dl>"
+}
+
+/// How long something took, which is often less than a second.
+fn took(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 60.0 => format!("{seconds:.1} s"),
+        seconds => span(seconds),
+    }
 }
 
 fn problems(job: &JobStatus) -> String {
@@ -93,7 +101,7 @@ fn curves(job: &JobStatus) -> String {
     let times: Vec<_> = backups.iter().map(|it| (it.id.time(), it.seconds)).collect();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it was whole before
     let size = curve("Size", &sizes, |bytes| HumanBytes(bytes as u64).to_string());
-    size + &curve("Duration", &times, |seconds| format!("{seconds:.1} s"))
+    size + &curve("Duration", &times, took)
 }
 
 fn running(job: &JobStatus) -> String {
@@ -232,7 +240,7 @@ fn backups(job: &JobStatus) -> String {
                 backup.kind.to_string(),
                 HumanBytes(backup.bytes).to_string(),
                 HumanCount(backup.rows).to_string(),
-                format!("{:.1} s", backup.seconds),
+                took(backup.seconds),
                 proven.unwrap_or_default(),
                 notes.join("<br>"),
             ]
@@ -278,7 +286,7 @@ fn runs(job: &JobStatus, links: Links) -> String {
                 time(run.started, &job.zone),
                 verb,
                 run.outcome.name().to_owned(),
-                run.seconds.map(|seconds| format!("{seconds:.1} s")).unwrap_or_default(),
+                run.seconds.map(took).unwrap_or_default(),
                 run.facts.error.as_deref().map(escape).unwrap_or_default(),
             ]
         })
@@ -299,7 +307,7 @@ pub fn run(run: &Run) -> String {
         fact(
             &mut html,
             "Ended",
-            &format!("{}, after {}", time(ended, "UTC"), span(seconds)),
+            &format!("{}, after {}", time(ended, "UTC"), took(seconds)),
         );
     }
     fact(&mut html, "By", &escape(&run.by));

@@ -64,13 +64,18 @@ fn document(title: &str, at: Option<DateTime<Utc>>, links: Links, body: &str) ->
         Links::Server => "<a href=\"/\">Snapback</a>",
         Links::File => "Snapback",
     };
+    // A screen on a wall is never older than a minute.
+    let refresh = match links {
+        Links::Server => "<meta http-equiv=\"refresh\" content=\"60\">",
+        Links::File => "",
+    };
     let at = at.map_or_else(String::new, |at| {
         format!(", as of {}", at.format("%Y-%m-%d %H:%M:%S UTC"))
     });
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"robots\" content=\"noindex\"><style>{STYLE}</style></head>\
+         <meta name=\"robots\" content=\"noindex\">{refresh}<style>{STYLE}</style></head>\
          <body><header>{home}</header><main>{body}</main>\
          <footer>Snapback {}{at}</footer></body></html>\n",
         escape(title),

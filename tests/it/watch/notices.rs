@@ -199,6 +199,22 @@ fn the_daemon_tells_of_failures_and_of_their_end_and_monitors_of_every_run() {
     fs::rename(site.path("gone.db"), site.path("app.db")).unwrap();
     receiver.wait_for("that all is well again", news("recovered"));
     receiver.wait_for("the good run", |got| got.target.starts_with("/check/app?rid="));
+
+    // What others run on this machine is news too.
+    let more = format!(
+        "[notify.team]\nurl = \"{}\"\non = [\"restore\"]\n",
+        receiver.url("/team")
+    );
+    write(&site, &["app"], "schedule = \"0 0 1 1 *\"", &more);
+    Run::of(Command::new("kill").args(["-HUP", &served.0.id().to_string()])).ok();
+    wait_for("the new configuration", || {
+        fs::read_to_string(site.path("log"))
+            .ok()
+            .filter(|log| log.contains("was reread"))
+    });
+    site.snapback(&["restore", "app", "--yes"]).ok();
+    let told = receiver.wait_for("the restore", news("restore"));
+    assert_eq!(told.json()["data"]["run"]["verb"], "restore");
     served.end();
 }
 
