@@ -59,7 +59,7 @@ async fn look(session: &Session) -> Result<Vec<Finding>> {
 async fn server(session: &Session) -> Result<Finding> {
     let query = Query::new(
         "SELECT pg_catalog.current_setting('server_version') AS version, pg_catalog.pg_is_in_recovery() AS standby,
-                pg_catalog.current_user::pg_catalog.text AS role,
+                CURRENT_USER::pg_catalog.text AS role,
                 pg_catalog.pg_size_pretty(pg_catalog.pg_database_size(pg_catalog.current_database())) AS size",
     );
     let rows = session.rows(&query).await?;

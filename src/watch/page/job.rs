@@ -62,7 +62,7 @@ fn facts(job: &JobStatus, now: DateTime<Utc>) -> String {
         }
     }
     if let Some(max_age) = job.max_age_seconds {
-        fact(&mut html, "May be old", &span(max_age));
+        fact(&mut html, "Max age", &span(max_age));
     }
     let next = job
         .next_run
