@@ -173,7 +173,7 @@ fn of_status(job: &JobStatus) -> Vec<Finding> {
     if !foreign.is_empty() {
         findings.push(Finding::warning(
             "others",
-            format!("another machine is at work on this job: {}", foreign.join(", ")),
+            format!("somebody else is at work on this job: {}", foreign.join(", ")),
             "one daemon per job is enough; the job's lock keeps them apart",
         ));
     }

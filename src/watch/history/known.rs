@@ -1,7 +1,7 @@
 //! What stores have said already: summaries of manifests and records of failures, which never change. They are known by when
 //! they were written and how large they are, so that a listing tells whether they are still the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::params;
 use serde::Serialize;
@@ -45,9 +45,12 @@ impl History {
             {
                 continue;
             }
-            match part {
+            let understood = match part {
                 Part::Manifest => insert(&mut known.summaries, id, &row.text),
                 _ => insert(&mut known.failures, id, &row.text),
+            };
+            if !understood {
+                self.forget(&key(shelf), &row)?;
             }
         }
         Ok(known)
@@ -59,24 +62,16 @@ impl History {
     /// The file cannot be written to.
     pub fn remember(&self, shelf: &Shelf, names: &Names, found: &Inventory) -> Result<()> {
         let key = key(shelf);
-        let mut wanted = BTreeMap::new();
+        let there = self.stamps(&key)?;
+        let mut wanted = Wanted::new();
         for backup in &found.backups {
-            add(&mut wanted, names, Part::Manifest, backup.summary.id, &backup.summary)?;
+            wanted.add(&there, names, Part::Manifest, backup.summary.id, &backup.summary)?;
         }
         for failure in &found.failures {
-            add(&mut wanted, names, Part::Failure, failure.id, failure)?;
+            wanted.add(&there, names, Part::Failure, failure.id, failure)?;
         }
-        let mut gone = Vec::new();
-        for row in self.rows(&key)? {
-            let at = (row.id, row.part);
-            match wanted.get(&at) {
-                Some((size, modified, text)) if (*size, *modified) == (row.size, row.modified) && *text == row.text => {
-                    wanted.remove(&at);
-                }
-                Some(_) => {}
-                None => gone.push(at),
-            }
-        }
+        let Wanted { seen, new: wanted } = wanted;
+        let gone: Vec<_> = there.into_keys().filter(|at| !seen.contains(at)).collect();
         if gone.is_empty() && wanted.is_empty() {
             return Ok(());
         }
@@ -95,6 +90,25 @@ impl History {
             )?;
         }
         Ok(change.commit()?)
+    }
+
+    /// When and how large everything was that is known of a shelf.
+    fn stamps(&self, shelf: &str) -> Result<BTreeMap<At, (i64, i64)>> {
+        let database = self.database();
+        let mut found = database.prepare("SELECT id, part, size, modified FROM known WHERE shelf = ?1")?;
+        let rows = found.query_map([shelf], |row| {
+            Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// What an older version has written, and nobody understands, is to be read from the store again.
+    fn forget(&self, shelf: &str, row: &Row) -> Result<()> {
+        self.database().execute(
+            "DELETE FROM known WHERE shelf = ?1 AND id = ?2 AND part = ?3",
+            params![shelf, row.id, row.part],
+        )?;
+        Ok(())
     }
 
     fn rows(&self, shelf: &str) -> Result<Vec<Row>> {
@@ -118,24 +132,51 @@ fn key(shelf: &Shelf) -> String {
     format!("{} {}", shelf.file_path(""), shelf.store())
 }
 
-fn insert<T: DeserializeOwned>(known: &mut BTreeMap<BackupId, T>, id: BackupId, text: &str) {
-    // What an older version has written is read from the store again.
-    if let Ok(value) = serde_json::from_str(text) {
-        known.insert(id, value);
-    }
+fn insert<T: DeserializeOwned>(known: &mut BTreeMap<BackupId, T>, id: BackupId, text: &str) -> bool {
+    let value = serde_json::from_str(text).ok();
+    let understood = value.is_some();
+    known.extend(value.map(|value| (id, value)));
+    understood
 }
 
-type Wanted = BTreeMap<(String, String), (i64, i64, String)>;
+/// Which row it is: the id, and the kind.
+type At = (String, String);
 
-fn add(wanted: &mut Wanted, names: &Names, part: Part, id: BackupId, value: &impl Serialize) -> Result<()> {
-    if let Some((size, time)) = names.stamp(part, id) {
-        let name = if part == Part::Manifest { MANIFEST } else { FAILURE };
-        let row = (
-            size.cast_signed(),
-            time.timestamp_millis(),
-            serde_json::to_string(value)?,
-        );
-        wanted.insert((id.to_string(), name.to_owned()), row);
+/// What is to be in the table.
+#[derive(Default)]
+struct Wanted {
+    /// All of it.
+    seen: BTreeSet<At>,
+    /// What is not there yet, as size, time and text.
+    new: BTreeMap<At, (i64, i64, String)>,
+}
+
+impl Wanted {
+    fn new() -> Self {
+        Wanted::default()
     }
-    Ok(())
+
+    fn add(
+        &mut self,
+        there: &BTreeMap<At, (i64, i64)>,
+        names: &Names,
+        part: Part,
+        id: BackupId,
+        value: &impl Serialize,
+    ) -> Result<()> {
+        let Some((size, time)) = names.stamp(part, id) else {
+            return Ok(());
+        };
+        let name = if part == Part::Manifest { MANIFEST } else { FAILURE };
+        let (at, stamp) = (
+            (id.to_string(), name.to_owned()),
+            (size.cast_signed(), time.timestamp_millis()),
+        );
+        if there.get(&at) != Some(&stamp) {
+            let row = (stamp.0, stamp.1, serde_json::to_string(value)?);
+            self.new.insert(at.clone(), row);
+        }
+        self.seen.insert(at);
+        Ok(())
+    }
 }

@@ -44,7 +44,7 @@ const TABLES: &str = "
         made INTEGER NOT NULL, text TEXT NOT NULL
     );
     CREATE TABLE told (
-        channel TEXT NOT NULL, job TEXT NOT NULL, news TEXT NOT NULL, at INTEGER NOT NULL, times INTEGER NOT NULL,
+        channel TEXT NOT NULL, job TEXT NOT NULL, news TEXT NOT NULL, at INTEGER NOT NULL,
         PRIMARY KEY (channel, job, news)
     ) WITHOUT ROWID;
     PRAGMA user_version = 1;

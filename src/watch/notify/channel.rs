@@ -193,6 +193,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_channel_tells_what_it_is_for() {
+        let now = chrono::Utc::now();
+        let notice = |news, job: &str| Notice::new(news, job, "", "", now);
+        let channel = Channel {
+            name: "team".to_owned(),
+            way: Way::Command(vec!["true".to_owned()]),
+            on: [News::Failed, News::Recovered].into(),
+            jobs: ["app".to_owned()].into(),
+            remind_every: None,
+            after_failures: 3,
+        };
+        assert!(!channel.wants(&notice(News::Failed, "app"), 2) && channel.wants(&notice(News::Failed, "app"), 3));
+        assert!(
+            channel.wants(&notice(News::Recovered, "app"), 0) && !channel.wants(&notice(News::Recovered, "shop"), 0)
+        );
+        assert!(!channel.wants(&notice(News::Success, "app"), 0));
+        // That the configuration is refused is about no job.
+        assert!(channel.wants(&notice(News::Failed, ""), 0));
+        let monitor = Channel {
+            way: Way::Ping(None),
+            after_failures: 1,
+            ..channel
+        };
+        assert!(monitor.wants(&notice(News::Success, "app"), 0) && !monitor.wants(&notice(News::Restore, "app"), 0));
+    }
+
+    #[test]
     fn every_preset_is_one() {
         for (name, text) in PRESETS {
             let preset: Result<Preset, _> = toml::from_str(text);

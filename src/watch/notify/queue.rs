@@ -99,7 +99,7 @@ impl History {
     /// The file cannot be written to.
     pub fn tells(&self, channel: &str, job: &str, news: &str, now: DateTime<Utc>) -> Result<()> {
         self.database().execute(
-            "INSERT OR REPLACE INTO told (channel, job, news, at, times) VALUES (?1, ?2, ?3, ?4, 1)",
+            "INSERT OR REPLACE INTO told (channel, job, news, at) VALUES (?1, ?2, ?3, ?4)",
             params![channel, job, news, now.timestamp_millis()],
         )?;
         Ok(())

@@ -98,7 +98,7 @@ pub(super) fn judge(job: &Job, found: Found, now: DateTime<Utc>) -> JobStatus {
         stores,
         backups,
         last_failure: last_failure(&found.runs, stock),
-        running: running(&found.runs, stock, now),
+        running: running(&job.name, &found.runs, stock, now),
         days: days(&happened(&found.runs, stock), job.schedule.as_ref(), job.zone, now),
         outcomes: outcomes(&found.runs),
         runs: found.runs.into_iter().take(SHOWN_RUNS).collect(),
@@ -337,7 +337,7 @@ fn is_good(run: &Run) -> bool {
 }
 
 /// What goes on: by the history of this machine, and by the claims of other machines.
-fn running(runs: &[Run], stock: Option<&Stock>, now: DateTime<Utc>) -> Vec<Run> {
+fn running(job: &str, runs: &[Run], stock: Option<&Stock>, now: DateTime<Utc>) -> Vec<Run> {
     let mut running: Vec<Run> = runs
         .iter()
         .filter(|run| run.outcome == Outcome::Running)
@@ -352,7 +352,7 @@ fn running(runs: &[Run], stock: Option<&Stock>, now: DateTime<Utc>) -> Vec<Run> 
         }
         running.push(Run {
             run: 0,
-            job: String::new(),
+            job: job.to_owned(),
             verb: if claim.copied { Verb::Copy } else { Verb::Backup },
             outcome: Outcome::Running,
             started: claim.started,
