@@ -202,7 +202,7 @@ fn the_daemon_tells_of_failures_and_of_their_end_and_monitors_of_every_run() {
 
     // What others run on this machine is news too.
     let more = format!(
-        "[notify.team]\nurl = \"{}\"\non = [\"restore\"]\n",
+        "[notify.team]\nurl = \"{}\"\non = [\"restore\", \"failed\"]\n",
         receiver.url("/team")
     );
     write(&site, &["app"], "schedule = \"0 0 1 1 *\"", &more);
@@ -215,6 +215,18 @@ fn the_daemon_tells_of_failures_and_of_their_end_and_monitors_of_every_run() {
     site.snapback(&["restore", "app", "--yes"]).ok();
     let told = receiver.wait_for("the restore", news("restore"));
     assert_eq!(told.json()["data"]["run"]["verb"], "restore");
+
+    // A configuration that is refused is told by the channels that go on.
+    fs::write(site.path("snapback.toml"), "nonsense = 1\n").unwrap();
+    Run::of(Command::new("kill").args(["-HUP", &served.0.id().to_string()])).ok();
+    let refused = receiver.wait_for("the refusal", |got| {
+        got.target == "/team" && got.json()["data"]["run"]["verb"] == "reload"
+    });
+    assert!(
+        refused.json()["data"]["message"].as_str().unwrap().contains("nonsense"),
+        "{}",
+        refused.body
+    );
     served.end();
 }
 
