@@ -74,7 +74,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         false => globals.recorder(&config),
     };
     let recording = recorder.begin(&job.name, Verb::Undo, Facts::default());
-    let outcome = undo(globals, &args, &job, &recording).await;
+    let outcome = Box::pin(undo(globals, &args, &job, &recording)).await;
     recording.end_noted(&outcome);
     outcome
 }

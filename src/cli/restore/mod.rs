@@ -135,7 +135,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     };
     if let Some(asked) = sqlite::asked(&config, &args)? {
         let recording = recorder.begin(asked.job(), Verb::Restore, Facts::default());
-        let outcome = sqlite::run(globals, &args, asked, recording.noted()).await;
+        let outcome = Box::pin(sqlite::run(globals, &args, asked, recording.noted())).await;
         recording.end_noted(&outcome);
         return outcome;
     }
@@ -143,7 +143,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     fits(&args, &options)?;
     let asked = asked(&config, &args)?;
     let recording = recorder.begin(&asked.job.name, Verb::Restore, Facts::default());
-    let outcome = restore(globals, &args, options, asked, &recording).await;
+    let outcome = Box::pin(restore(globals, &args, options, asked, &recording)).await;
     recording.end_noted(&outcome);
     outcome
 }
@@ -222,7 +222,7 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
         confirm(progress, &plan.database, verb)?;
     }
     cancel_by_signals(&how.cancel)?;
-    let outcome = prepared.run().await;
+    let outcome = Box::pin(prepared.run()).await;
     progress.end();
     let outcome = match outcome {
         Ok(outcome) => outcome,
