@@ -8,6 +8,7 @@ mod afterwards;
 mod attempts;
 mod copies;
 mod database;
+mod hooks;
 mod seal;
 mod watch;
 

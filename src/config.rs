@@ -4,12 +4,15 @@
 //! `./backups` the one store.
 
 mod encryption;
+mod http;
 mod job;
 mod mistakes;
+mod notify;
 mod outside;
 pub mod rate;
 pub mod raw;
 mod read;
+mod state;
 pub mod store;
 pub mod value;
 
@@ -28,6 +31,8 @@ use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Job, SourceConfig, job_letter, name_of};
 use crate::store::S3;
+use crate::watch::http::{Access, Listen};
+use crate::watch::notify::Channel;
 use job::Around;
 use mistakes::{Mistake, Mistakes};
 use raw::Raw;
@@ -50,6 +55,12 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// As it was written, with defaults; prints without secrets.
     pub raw: Raw,
+    /// The file with the history of runs, if there is to be one.
+    pub history: Option<PathBuf>,
+    /// Where the status page is, if there is one, and for whom.
+    pub http: Option<(Listen, Access)>,
+    /// Through which somebody is told.
+    pub channels: Vec<Channel>,
     /// The jobs, by name.
     pub jobs: Vec<Job>,
     /// The stores, by name.
@@ -316,7 +327,7 @@ fn validate(
     now: DateTime<Utc>,
 ) -> Result<Config> {
     let folder = file.as_deref().and_then(Path::parent).map(Path::to_owned);
-    make_absolute(&mut raw, folder.as_deref(), environment);
+    make_absolute(&mut raw, folder.as_deref());
     if raw.daemon.max_concurrent_jobs == 0 {
         mistakes.add(Mistake::new("daemon.max_concurrent_jobs", "must be at least 1"));
     }
@@ -326,6 +337,7 @@ fn validate(
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&raw.log.level) {
         mistakes.add(Mistake::new("log.level", format!("{:?}: {error}", raw.log.level)));
     }
+    let http = mistakes.keep(http::http(&raw.http)).flatten();
     let mut stores = BTreeMap::new();
     for (name, store) in &raw.stores {
         mistakes.keep(check_name("stores", name));
@@ -333,6 +345,7 @@ fn validate(
             stores.insert(name.clone(), store);
         }
     }
+    let channels = notify::channels(&raw.notify, &raw.jobs, &mut mistakes);
     let mut jobs = Vec::new();
     for (name, job) in &raw.jobs {
         mistakes.keep(check_name("jobs", name));
@@ -346,6 +359,9 @@ fn validate(
         jobs.extend(made.map(|job| within(job, folder.as_deref())));
     }
     mistakes.end(Some(Config {
+        http,
+        channels,
+        history: state::history(raw.daemon.state.as_deref(), file.as_deref(), environment),
         file,
         raw,
         jobs,
@@ -365,7 +381,7 @@ fn within(mut job: Job, folder: Option<&Path>) -> Job {
 }
 
 /// Relative paths in a file are relative to it: a service has no current folder that anybody thinks of.
-fn make_absolute(raw: &mut Raw, folder: Option<&Path>, environment: &Environment) {
+fn make_absolute(raw: &mut Raw, folder: Option<&Path>) {
     let absolute = |path: &mut PathBuf| {
         if let Some(folder) = folder {
             *path = folder.join(&*path);
@@ -384,6 +400,16 @@ fn make_absolute(raw: &mut Raw, folder: Option<&Path>, environment: &Environment
             }
         }
     }
+    for channel in raw.notify.values_mut() {
+        let files = [
+            &mut channel.url_file,
+            &mut channel.key_file,
+            &mut channel.secret_file,
+            &mut channel.token_file,
+            &mut channel.password_file,
+        ];
+        files.into_iter().flatten().for_each(absolute);
+    }
     for job in raw.jobs.values_mut() {
         job.password_file.as_mut().map(absolute);
         if let Some(it) = &mut job.encryption {
@@ -392,12 +418,16 @@ fn make_absolute(raw: &mut Raw, folder: Option<&Path>, environment: &Environment
             }
         }
     }
-    if raw.daemon.history.is_none()
-        && let Some(state) = environment.get("STATE_DIRECTORY")
-    {
-        raw.daemon.history = Some(Path::new(state).join("history.jsonl"));
-    }
     raw.daemon.history.as_mut().map(absolute);
+    raw.http.token_file.as_mut().map(absolute);
+    if raw
+        .daemon
+        .state
+        .as_ref()
+        .is_some_and(|state| *state != Path::new(state::NONE))
+    {
+        raw.daemon.state.as_mut().map(absolute);
+    }
 }
 
 /// Names become folders, parts of file names and of environment variables.

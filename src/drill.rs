@@ -15,7 +15,7 @@ use crate::manifest::{BackupId, Engine};
 use crate::restore::checks::Checked;
 use crate::restore::{postgres, sqlite};
 use crate::shelf::{self, Hold, Shelf, Stock};
-use crate::watch::{self, Timed};
+use crate::steps::{self, Timed};
 
 /// How long a drill that was killed keeps its backup from being pruned.
 const HELD: TimeDelta = TimeDelta::hours(12);
@@ -378,11 +378,11 @@ fn told_check(check: &Checked) -> Option<String> {
     Some(format!("the check `{}` {instead}", check.sql))
 }
 
-fn told<S>(event: watch::Event<S>, describe: fn(S) -> &'static str) -> Event {
+fn told<S>(event: steps::Event<S>, describe: fn(S) -> &'static str) -> Event {
     match event {
-        watch::Event::Step(step) => Event::Step(describe(step)),
-        watch::Event::Total(bytes) => Event::Total(bytes),
-        watch::Event::Done(bytes) => Event::Done(bytes),
-        watch::Event::Warning(text) => Event::Warning(text),
+        steps::Event::Step(step) => Event::Step(describe(step)),
+        steps::Event::Total(bytes) => Event::Total(bytes),
+        steps::Event::Done(bytes) => Event::Done(bytes),
+        steps::Event::Warning(text) => Event::Warning(text),
     }
 }

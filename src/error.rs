@@ -41,6 +41,8 @@ pub enum Exit {
     CommandNotRun = 126,
     /// There is no such command.
     CommandNotFound = 127,
+    /// A job has no fresh, proven backup.
+    NotFresh = 13,
     /// A signal ended the run.
     Interrupted = 130,
 }

@@ -45,6 +45,10 @@ pub struct Job {
     pub zone: Tz,
     /// Whether a missed run is made up for.
     pub run_missed: bool,
+    /// How old the newest good backup may be; without it that follows from the schedule.
+    pub max_age: Option<TimeDelta>,
+    /// Programs around its runs.
+    pub hooks: Hooks,
     /// Cancels a run that takes longer.
     pub timeout: Option<Duration>,
     /// How often a run is begun, when what fails is temporary: at least once.
@@ -138,6 +142,21 @@ pub enum SourceConfig {
     Postgres(Box<Connection>),
     /// A file of SQLite.
     Sqlite(Location),
+}
+
+/// Programs, with their arguments, that are run around the runs of a job; empty ones are none.
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    /// Before each run, which is not begun when it fails.
+    pub before: Vec<String>,
+    /// After each run that made a backup.
+    pub after: Vec<String>,
+    /// After each run that failed.
+    pub on_failure: Vec<String>,
+    /// After each run.
+    pub finally: Vec<String>,
+    /// How long each of them may take.
+    pub timeout: Duration,
 }
 
 /// How to reach a PostgreSQL server.

@@ -10,6 +10,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod checkup;
 pub mod cli;
 pub mod clock;
 pub mod collapse;
@@ -41,6 +42,7 @@ pub mod seal;
 pub mod secret;
 pub mod shelf;
 pub mod sql;
+pub mod steps;
 pub mod store;
 pub mod stored;
 pub mod verify;

@@ -244,6 +244,66 @@ impl InOneStore<'_> {
     }
 }
 
+/// What retention is about to do in a store.
+pub struct Foreseen {
+    /// What it would decide now.
+    pub now: Vec<Verdict>,
+    /// What it deletes after the next run, if that succeeds.
+    pub next: Vec<BackupId>,
+}
+
+/// What retention of `job` is about to do in a store that has `inventory`; `kept` are the safety snapshots of replaced databases
+/// that are kept, where that is known, and `next` is when the job runs next.
+///
+/// # Errors
+/// The policy is empty.
+pub fn foresee(
+    job: &Job,
+    destination: &Destination,
+    inventory: &Inventory,
+    kept: Option<&BTreeSet<BackupId>>,
+    now: DateTime<Utc>,
+    next: Option<DateTime<Utc>>,
+) -> Result<Foreseen> {
+    let clock = Clock::new(move || now);
+    let one = InOneStore {
+        job,
+        destination,
+        protect: &BTreeSet::new(),
+        kept,
+        clock: &clock,
+        force: false,
+    };
+    let (verdicts, _) = one.plan(inventory)?;
+    let mut candidates: Vec<Candidate> = inventory.backups.iter().map(candidate).collect();
+    let newest = candidates.iter().find(|backup| backup.good).cloned();
+    let mut foreseen = Foreseen {
+        now: verdicts,
+        next: Vec::new(),
+    };
+    if let (Some(newest), Some(next)) = (newest, next) {
+        candidates.push(Candidate {
+            id: BackupId::at(next),
+            kind: Kind::Scheduled,
+            pinned: false,
+            of_replaced: false,
+            ..newest
+        });
+        let held = inventory.holds.iter().filter(|hold| hold.counts(next));
+        let situation = Situation {
+            now: next,
+            zone: job.zone,
+            last_run_failed: false,
+            in_use: &held.map(|hold| hold.id).collect(),
+            kept,
+        };
+        let verdicts = retention::plan(&candidates, &destination.policy, &situation)?;
+        let going = verdicts.into_iter().filter(|verdict| !verdict.keep);
+        foreseen.next = going.map(|verdict| verdict.id).collect();
+    }
+    Ok(foreseen)
+}
+
 /// What retention weighs of a backup.
 fn candidate(backup: &Backup) -> Candidate {
     let summary = &backup.summary;

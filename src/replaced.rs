@@ -97,6 +97,15 @@ pub async fn tidy_drills(job: &Job) -> Result<Vec<Leftover>> {
     recover::tidy(&patient_target(source.dsn()?), &database).await
 }
 
+/// The databases that restores of `job` replaced, the newest first.
+///
+/// # Errors
+/// The server cannot be reached soon.
+pub async fn kept(job: &Job) -> Result<Vec<Kept>> {
+    let (target, database) = patient(job)?;
+    list(&target, &database).await
+}
+
 /// The server of `job`, which is not waited for long, and the live name.
 fn patient(job: &Job) -> Result<(Target, String)> {
     let dsn = job.for_restores().source.dsn()?;

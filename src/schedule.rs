@@ -2,12 +2,17 @@
 
 use std::fmt;
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 
 use crate::error::{Exit, Fail, Result};
+
+/// How far the longest time between two firings is looked for: weekends and the nights between working days are in it.
+const LOOKED_AHEAD: TimeDelta = TimeDelta::days(8);
+const FEWEST_FIRINGS: usize = 12;
+const MOST_FIRINGS: usize = 2000;
 
 /// A cron expression (5 fields, or 6 with seconds first, or `@daily` and the like) in a time zone.
 #[derive(Clone, Debug)]
@@ -64,6 +69,28 @@ impl Schedule {
     #[must_use]
     pub fn missed(&self, last: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.next_after(last).filter(|due| *due <= now)
+    }
+
+    /// The longest time between two firings from `now` on: what is looked at is a week, or a dozen firings where that is longer.
+    #[must_use]
+    pub fn interval(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let first = self.next_after(now)?;
+        let (mut before, mut longest) = (first, None);
+        for number in 0..MOST_FIRINGS {
+            let Some(next) = self.next_after(before) else { break };
+            longest = longest.max(Some(next - before));
+            before = next;
+            if number >= FEWEST_FIRINGS && next - first > LOOKED_AHEAD {
+                break;
+            }
+        }
+        longest
+    }
+
+    /// The expression, as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The time zone of the schedule.
@@ -208,6 +235,18 @@ mod tests {
             assert_eq!(error.exit, Exit::Usage, "{text:?}");
             assert!(error.message.contains("is not a schedule"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_longest_time_between_two_firings_is_that_over_the_weekend() {
+        let hours = |text| {
+            let interval = schedule(text, Tz::UTC).interval(utc("2026-01-07T00:00:00Z"));
+            interval.unwrap().num_hours()
+        };
+        assert_eq!(hours("@daily"), 24);
+        assert_eq!(hours("0 2 * * 1-5"), 72);
+        assert_eq!(hours("0 9-17 * * 1-5"), 64);
+        assert_eq!(hours("0 2 1 * *"), 31 * 24);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::{Report, Request};
+use super::{Report, Request, hooks};
 use crate::engine::postgres::connect;
 use crate::engine::postgres::connect::session::Query;
 use crate::error::Result;
@@ -98,10 +98,15 @@ impl Temporary {
 /// # Errors
 /// Whatever keeps the backup from being whole. The failure is recorded in the stores, unless another run was merely in the way.
 pub async fn run(request: &Request<'_>) -> Result<Report> {
+    // A restore takes its safety snapshot deep inside of its own future: on the heap this one makes that no larger.
+    Box::pin(hooks::around(request, Box::pin(attempts(request)))).await
+}
+
+async fn attempts(request: &Request<'_>) -> Result<Report> {
     let attempts = request.job.attempts;
     let mut attempt = 1;
     loop {
-        let Failed { error, again } = match super::run_once(request, attempt).await {
+        let Failed { error, again } = match Box::pin(super::run_once(request, attempt)).await {
             Ok(report) => return Ok(report),
             Err(failed) => failed,
         };

@@ -3,7 +3,7 @@
 use crate::engine::postgres::progress::Progress;
 use crate::engine::sqlite;
 use crate::manifest;
-use crate::watch::{self, steps};
+use crate::steps::{self, steps};
 
 steps! {
     /// Where a run is. A kill at any step before the last leaves no manifest, and the next run cleans up.
@@ -29,10 +29,10 @@ steps! {
 }
 
 /// What a backup tells while it runs.
-pub type Event = watch::Event<Step>;
+pub type Event = steps::Event<Step>;
 
 /// Whom a backup tells what it does.
-pub type Watch = watch::Watch<Step>;
+pub type Watch = steps::Watch<Step>;
 
 impl sqlite::export::Progress for Watch {
     fn expect(&self, bytes: u64) {

@@ -75,6 +75,18 @@ pub enum Command {
     Unpin(super::pin::UnpinArgs),
     /// Check that backups still are what their manifests say
     Verify(super::verify::Args),
+    /// Say which jobs have a fresh, proven backup (exit code 13 when one has not)
+    Status(super::status::Args),
+    /// Try whether a channel reaches somebody
+    Notify(super::notify::Args),
+    /// Write the status page into one file
+    Report(super::report::Args),
+    /// Say what would go wrong at the next run
+    Doctor(super::doctor::Args),
+    /// Say what will run when
+    Next(super::status::NextArgs),
+    /// Show what was run, and what became of it
+    History(super::history::Args),
     /// Make a key pair for encrypted backups
     Keygen(super::keygen::Args),
     /// Run all jobs by their schedules until told to end

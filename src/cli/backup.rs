@@ -12,6 +12,7 @@ use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::job::Job;
 use crate::manifest::Kind;
+use crate::watch::history::{Facts, Recorder, Verb};
 
 /// Options of `snapback backup`.
 #[derive(Debug, clap::Args)]
@@ -51,10 +52,11 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         vec![config.job(args.job.as_deref())?]
     };
     let cancel = cancelled_by_signals()?;
+    let recorder = globals.recorder(&config);
     let mut reports = Vec::new();
     let mut failed = None;
     for job in jobs {
-        match one(job, &args, globals, &cancel).await {
+        match one(job, &args, globals, &cancel, &recorder).await {
             Ok(report) => reports.push(report),
             Err(error) if failed.is_none() && !args.all => return Err(error),
             Err(error) => {
@@ -72,24 +74,37 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     outcome.and_then(|code| reports.iter().try_for_each(checked).map(|()| code))
 }
 
-async fn one(job: &Job, args: &Args, globals: &Globals, cancel: &CancellationToken) -> Result<Report> {
+async fn one(
+    job: &Job,
+    args: &Args,
+    globals: &Globals,
+    cancel: &CancellationToken,
+    recorder: &Recorder,
+) -> Result<Report> {
     let progress = Progress::new(!globals.json);
     let shown = progress.clone();
-    let watch = Watch::new(move |event| match event {
-        Event::Step(step) => shown.step(step.describe()),
-        Event::Total(bytes) => shown.total(bytes),
-        Event::Done(bytes) => shown.add(bytes),
-        Event::Warning(text) => shown.warn(&text),
+    let kind = if args.scheduled { Kind::Scheduled } else { Kind::Manual };
+    let recording = recorder.begin(&job.name, Verb::Backup, Facts::of_kind(kind));
+    let noted = recording.watch(Step::describe);
+    let watch = Watch::new(move |event| {
+        noted(&event);
+        match event {
+            Event::Step(step) => shown.step(step.describe()),
+            Event::Total(bytes) => shown.total(bytes),
+            Event::Done(bytes) => shown.add(bytes),
+            Event::Warning(text) => shown.warn(&text),
+        }
     });
     let request = Request {
         label: args.label.clone(),
         pinned: args.pin,
         watch: watch.pausing_at(args.pause_at),
         cancel: cancel.clone(),
-        ..Request::new(job, if args.scheduled { Kind::Scheduled } else { Kind::Manual })
+        ..Request::new(job, kind)
     };
     let outcome = backup::run(&request).await;
     progress.end();
+    let _ = recording.end(&outcome, Facts::of_backup);
     outcome
 }
 

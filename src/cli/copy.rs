@@ -10,6 +10,7 @@ use crate::cli::Globals;
 use crate::clock::Clock;
 use crate::copy::{self, Report, Request};
 use crate::error::Result;
+use crate::watch::history::{Facts, Verb};
 
 /// Options of `snapback copy`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +40,13 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         read: &|bytes| progress.add(bytes),
         cancel: cancelled_by_signals()?,
     };
-    let outcome = copy::run(&request).await;
+    let facts = |report: &Report| Facts {
+        backup: Some(report.id),
+        bytes: Some(report.bytes),
+        ..Facts::default()
+    };
+    let recorder = globals.recorder(&config);
+    let outcome = recorder.record(&job.name, Verb::Copy, copy::run(&request), facts).await;
     progress.end();
     let report = outcome?;
     for why in &report.passed_over {

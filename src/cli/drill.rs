@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::drill::{Drill, Event, Place, Plan, Report, Request};
 use crate::error::Result;
 use crate::restore;
+use crate::watch::history::{Facts, Verb};
 
 /// Options of `snapback drill`.
 #[derive(Debug, clap::Args)]
@@ -72,8 +73,15 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     for warning in &plan.warnings {
         progress.warn(warning);
     }
+    let recording = globals
+        .recorder(&config)
+        .begin(&job.name, Verb::Drill, Facts::default());
     let report = drill.run().await;
     progress.end();
+    // One that does not pass is a failure, as it is to those who are told.
+    let passed = report.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"));
+    let passed = passed.and_then(|report| report.outcome().map(|()| report).map_err(Into::into));
+    let _ = recording.end(&passed, |report| Facts::of_drill(report));
     let report = report?;
     if globals.json {
         output::json(&report)?;

@@ -12,6 +12,8 @@ use crate::cli::Globals;
 use crate::config::value::Span;
 use crate::error::Result;
 use crate::guard::{self, Action, Check, Guarded, Mode, Report, Request, Signals};
+use crate::manifest::Kind;
+use crate::watch::history::{Facts, Verb};
 
 /// Options of `snapback guard`.
 #[derive(Debug, clap::Args)]
@@ -119,9 +121,19 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         }
         return Ok(ExitCode::from(report.exit));
     }
+    let recording = globals
+        .recorder(&config)
+        .begin(&job.name, Verb::Guard, Facts::of_kind(Kind::Guard));
     let guarded = Guarded::run(request, on_failure == OnFailure::Restore).await;
     progress.end();
-    let mut guarded = guarded?;
+    let mut guarded = match guarded {
+        Ok(guarded) => guarded,
+        Err(error) => {
+            let failed = Err::<(), _>(error);
+            recording.end_noted(&failed);
+            return failed.map(|()| ExitCode::FAILURE);
+        }
+    };
     if !globals.json {
         show(&guarded.report, &job.name)?;
     }
@@ -137,6 +149,8 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     }
     progress.end();
     let report = &guarded.report;
+    recording.noted().set(Facts::of_guard(report));
+    recording.end_noted(&Ok(()));
     match globals.json {
         true => output::json(report)?,
         false => show_end(report, &job.name)?,

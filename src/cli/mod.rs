@@ -19,22 +19,27 @@ pub mod config;
 mod confirm;
 pub mod copy;
 pub mod diff;
+pub mod doctor;
 pub mod drill;
 pub mod dump;
 pub mod extract;
 pub mod guard;
+pub mod history;
 mod job_and_backup;
 pub mod keygen;
 pub mod list;
 mod log;
+pub mod notify;
 pub mod output;
 pub mod pin;
 pub mod progress;
 pub mod prune;
+pub mod report;
 pub mod restore;
 pub mod serve;
 mod setup;
 pub mod show;
+pub mod status;
 mod terminal;
 pub mod undo;
 pub mod verify;
@@ -97,8 +102,8 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Backup(args) => backup::run(globals, args).await,
         Command::List(args) => list::run(globals, args).await,
         Command::Show(args) => show::run(globals, args).await,
-        Command::Restore(args) => restore::run(globals, *args).await,
-        Command::Undo(args) => undo::run(globals, args).await,
+        Command::Restore(args) => Box::pin(restore::run(globals, *args)).await,
+        Command::Undo(args) => Box::pin(undo::run(globals, args)).await,
         Command::Guard(args) => guard::run(globals, *args).await,
         Command::Diff(args) => diff::run(globals, args).await,
         Command::Drill(args) => drill::run(globals, args).await,
@@ -108,6 +113,12 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Pin(args) => pin::pin(globals, args).await,
         Command::Unpin(args) => pin::unpin(globals, args).await,
         Command::Verify(args) => verify::run(globals, args).await,
+        Command::Status(args) => status::run(globals, args).await,
+        Command::Report(args) => report::run(globals, args).await,
+        Command::Notify(args) => notify::run(globals, args).await,
+        Command::Doctor(args) => doctor::run(globals, args).await,
+        Command::Next(args) => status::next(globals, &args),
+        Command::History(args) => history::run(globals, &args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),

@@ -13,6 +13,7 @@ use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::prune::{InStore, Known, Outcome, Pruning, Wishes};
 use crate::retention::{Reason, Verdict};
+use crate::watch::history::{Facts, Recorder, Verb};
 
 /// Options of `snapback prune`.
 #[derive(Debug, clap::Args)]
@@ -76,9 +77,15 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         }
         confirm()?;
     }
+    let recorder = match args.dry_run {
+        true => Recorder::default(),
+        false => globals.recorder(&config),
+    };
     let mut reports = Vec::new();
     for job in jobs {
+        let recording = recorder.begin(&job.name, Verb::Prune, Facts::default());
         let outcome = prune(job, wishes).await;
+        let _ = recording.end(&Ok(()), |()| facts(&outcome));
         if !globals.json {
             print(job, &outcome, args.dry_run)?;
         }
@@ -91,6 +98,19 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let failed = reports.into_iter().flat_map(|report| report.outcome.stores);
     let failed = failed.filter_map(|store| store.failed).next();
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// What the history has of it.
+fn facts(outcome: &Outcome) -> Facts {
+    let deleted: usize = outcome.stores.iter().map(|store| store.pruned.deleted.len()).sum();
+    let facts = Facts {
+        backups: Some(deleted as u64),
+        ..Facts::default()
+    };
+    match outcome.stores.iter().find_map(|store| store.failed.as_ref()) {
+        Some(error) => facts.failed(error),
+        None => facts,
+    }
 }
 
 async fn prune(job: &Job, wishes: Wishes) -> Outcome {

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::log::init;
 use crate::cli::Globals;
+use crate::clock::Clock;
 use crate::config::raw::Log;
 use crate::config::{Config, environment};
 use crate::error::Result;
+use crate::watch::history::Recorder;
 
 impl Globals {
     /// The configuration that the command line asks for, with a log for a person who ran one verb: warnings
@@ -52,6 +54,13 @@ impl Globals {
     /// The configuration is wrong.
     pub fn load(&self) -> Result<Config> {
         self.load_for(&mut None)
+    }
+
+    /// What takes note of the runs of this command.
+    #[must_use]
+    pub fn recorder(&self, config: &Config) -> Recorder {
+        let keep = config.raw.daemon.keep_history.delta();
+        Recorder::open(config.history.as_deref(), keep, &Clock::system())
     }
 
     fn load_for(&self, named: &mut Option<String>) -> Result<Config> {

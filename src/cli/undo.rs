@@ -26,6 +26,7 @@ use crate::restore::postgres::plan::Mode;
 use crate::restore::postgres::run::{Prepared, Request};
 use crate::restore::postgres::turn;
 use crate::restore::postgres::undo::{self, Way};
+use crate::watch::history::{Facts, Recorder, Recording, Verb};
 
 /// Options of `snapback undo`.
 #[derive(Debug, clap::Args)]
@@ -69,8 +70,18 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         }
         None => config.job(named)?.for_restores(),
     };
-    let job = &*job;
-    guard::tell_of_killed(job, &|text| Progress::new(false).warn(&text)).await;
+    guard::tell_of_killed(&job, &|text| Progress::new(false).warn(&text)).await;
+    let recorder = match args.dry_run {
+        true => Recorder::default(),
+        false => globals.recorder(&config),
+    };
+    let recording = recorder.begin(&job.name, Verb::Undo, Facts::default());
+    let outcome = Box::pin(undo(globals, &args, &job, &recording)).await;
+    recording.end_noted(&outcome);
+    outcome
+}
+
+async fn undo(globals: &Globals, args: &Args, job: &Job, recording: &Recording) -> Result<ExitCode> {
     if let SourceConfig::Sqlite(location) = &job.source {
         let asked = sqlite::Asked::undo(job, location, args.kept.as_deref(), args.wait.duration()).await?;
         let how = sqlite::How {
@@ -78,6 +89,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
             yes: args.yes,
             verb: "undo",
             pause_at: args.pause_at.as_deref(),
+            noted: recording.noted(),
         };
         return sqlite::go(globals, asked, how).await;
     }
@@ -85,13 +97,13 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let database = dsn.database.clone();
     let target = Target::new(dsn);
     match undo::way(&target, job, &database, args.kept.as_deref()).await? {
-        Way::Swap(kept) => swap(globals, &args, (job, &target), &database, kept).await,
-        Way::InPlace(safety) => in_place(globals, &args, job, &safety.to_string()).await,
+        Way::Swap(kept) => swap(globals, args, (job, &target), &database, kept, recording).await,
+        Way::InPlace(safety) => in_place(globals, args, job, &safety.to_string(), recording).await,
     }
 }
 
 /// Takes a restore in place back: its safety snapshot is restored in place.
-async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Result<ExitCode> {
+async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str, recording: &Recording) -> Result<ExitCode> {
     if !globals.json {
         output::line(&format!(
             "the last restore of job {} was made in place; its safety snapshot {safety} takes it back, in place too",
@@ -119,7 +131,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
         accept_missing: args.tolerance.accept_missing(),
         jobs: None,
         clock: Clock::system(),
-        watch: watch(&progress, pause_at(args.pause_at.as_deref())?),
+        watch: watch(&progress, pause_at(args.pause_at.as_deref())?, recording),
         cancel: cancel.clone(),
     };
     let mut prepared = Prepared::new(request).await?;
@@ -131,6 +143,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str) -> Re
             args.job.as_deref().or(args.to.is_none().then_some(&job.name)),
             args.to.as_deref(),
         ),
+        noted: recording.noted(),
     };
     go(globals, &mut prepared, &progress, how).await
 }
@@ -142,6 +155,7 @@ async fn swap(
     (job, target): (&Job, &Target),
     database: &str,
     kept: Kept,
+    recording: &Recording,
 ) -> Result<ExitCode> {
     if args.dry_run && globals.json {
         output::json(&kept)?;
@@ -162,7 +176,7 @@ async fn swap(
     if !args.yes {
         confirm(&progress, database, "undo")?;
     }
-    let watch = watch(&progress, pause_at(args.pause_at.as_deref())?);
+    let watch = watch(&progress, pause_at(args.pause_at.as_deref())?, recording);
     turn::wait(job, args.wait.duration(), &|text| progress.warn(&text)).await?;
     let undone = undo::undo(target, database, &kept.name, Utc::now(), &watch).await;
     progress.end();

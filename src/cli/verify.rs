@@ -9,12 +9,14 @@ use super::job_and_backup::JobAndBackup;
 use super::output;
 use super::progress::Progress;
 use crate::cli::Globals;
+use crate::config::Config;
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::find::{ToLookAt, find_to_look_at};
 use crate::job::Keys;
 use crate::manifest::{Depth, Manifest};
 use crate::shelf::{Check, Copy, Stock};
 use crate::verify::{Findings, sample, verify};
+use crate::watch::history::{Facts, Noted, Verb};
 
 /// Options of `snapback verify`.
 #[derive(Debug, clap::Args)]
@@ -59,7 +61,18 @@ struct Looked<'a> {
 /// A backup is damaged, or cannot be read: after all that were asked for had their turn.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.which.job)?;
-    let (job, which) = args.which.find(&config)?;
+    let (job, _) = args.which.find(&config)?;
+    let recording = globals
+        .recorder(&config)
+        .begin(&job.name, Verb::Verify, Facts::default());
+    let noted = recording.noted();
+    let outcome = all(globals, &args, &config, &noted).await;
+    recording.end_noted(&outcome);
+    outcome
+}
+
+async fn all(globals: &Globals, args: &Args, config: &Config, noted: &Noted) -> Result<ExitCode> {
+    let (job, which) = args.which.find(config)?;
     let mut stock = match args.all || args.sample.is_some() {
         true => Stock::names(job).await?,
         false => Stock::for_backup(job, which).await?,
@@ -119,6 +132,11 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
             Err(error) => drop(trouble.failed.get_or_insert(error)),
         }
     }
+    noted.set(Facts {
+        backup: looked.first().map(|looked| looked.findings.id),
+        backups: Some(looked.len() as u64),
+        ..Facts::default()
+    });
     if globals.json {
         output::json(&looked)?;
     }

@@ -18,7 +18,7 @@ use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
 use crate::engine::source;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::job::{Connection, Destination, Drills, Job, Password, SourceConfig};
+use crate::job::{Connection, Destination, Drills, Hooks, Job, Password, SourceConfig};
 use crate::retention::Policy;
 use crate::schedule::Schedule;
 use crate::seal::Compression;
@@ -95,6 +95,14 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
         schedule: schedule?,
         zone: zone?,
         run_missed: raw.run_missed,
+        max_age: raw.max_age.map(Span::delta),
+        hooks: Hooks {
+            before: raw.hooks.before.0.clone(),
+            after: raw.hooks.after.0.clone(),
+            on_failure: raw.hooks.on_failure.0.clone(),
+            finally: raw.hooks.finally.0.clone(),
+            timeout: raw.hooks.timeout.duration(),
+        },
         timeout: raw.timeout.map(Span::duration),
         globals: raw.globals,
         prune: raw.prune,

@@ -20,6 +20,10 @@ pub struct Raw {
     pub log: Log,
     /// `[daemon]`.
     pub daemon: Daemon,
+    /// `[http]`.
+    pub http: Http,
+    /// `[notify.NAME]`.
+    pub notify: BTreeMap<String, Notify>,
     /// `[stores.NAME]`.
     pub stores: BTreeMap<String, Store>,
     /// `[jobs.NAME]`.
@@ -66,6 +70,10 @@ pub struct Daemon {
     pub max_concurrent_jobs: u32,
     /// How long runs may go on after SIGTERM before they are cancelled.
     pub shutdown_timeout: Span,
+    /// Folder for the history; `none` keeps none.
+    pub state: Option<PathBuf>,
+    /// How long runs are remembered.
+    pub keep_history: Span,
     /// File that gets one JSON line per run.
     pub history: Option<PathBuf>,
     /// Program, with its arguments, that is told of runs.
@@ -90,9 +98,109 @@ impl Default for Daemon {
         Daemon {
             max_concurrent_jobs: 2,
             shutdown_timeout: Span::seconds(90),
+            state: None,
+            keep_history: Span::seconds(365 * 86_400),
             history: None,
             notify: List::default(),
             notify_on: NotifyOn::default(),
+        }
+    }
+}
+
+/// `[http]`: the status page, metrics and API of `snapback serve`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address and port, or the path of a socket; without it there is no page.
+    pub listen: Option<String>,
+    /// File whose first line is a token that requests must have.
+    pub token_file: Option<PathBuf>,
+    /// Addresses and networks that may ask; all without.
+    pub allow_from: List,
+}
+
+/// `[notify.NAME]`: a channel through which somebody is told.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Notify {
+    /// What it is: a preset, `webhook`, `ping`, `email` or `command`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The address of the service, which is often a secret.
+    pub url: Option<Secret>,
+    /// File whose first line it is.
+    pub url_file: Option<PathBuf>,
+    /// Kinds of news.
+    pub on: List,
+    /// Jobs; all without.
+    pub jobs: List,
+    /// How long it says nothing of what it has told already.
+    pub remind_every: Option<Span>,
+    /// After how many failures in a row it tells of them.
+    pub after_failures: u32,
+    /// Method of the request.
+    pub method: Option<String>,
+    /// What its body is.
+    pub content_type: Option<String>,
+    /// Its headers.
+    pub headers: BTreeMap<String, String>,
+    /// Its body, a template.
+    pub body: Option<String>,
+    /// Recipients of a mail, or the chat.
+    pub to: List,
+    /// Key of the service.
+    pub key: Option<Secret>,
+    /// File whose first line it is.
+    pub key_file: Option<PathBuf>,
+    /// Key that the body is signed with.
+    pub secret: Option<Secret>,
+    /// File whose first line it is.
+    pub secret_file: Option<PathBuf>,
+    /// Bearer token.
+    pub token: Option<Secret>,
+    /// File whose first line it is.
+    pub token_file: Option<PathBuf>,
+    /// Mail server.
+    pub smtp: Option<String>,
+    /// Who logs in there.
+    pub user: Option<String>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// File whose first line it is.
+    pub password_file: Option<PathBuf>,
+    /// Sender of a mail.
+    pub from: Option<String>,
+    /// Program, with its arguments.
+    pub command: List,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Notify {
+            kind: "webhook".to_owned(),
+            url: None,
+            url_file: None,
+            on: List::default(),
+            jobs: List::default(),
+            remind_every: None,
+            after_failures: 1,
+            method: None,
+            content_type: None,
+            headers: BTreeMap::new(),
+            body: None,
+            to: List::default(),
+            key: None,
+            key_file: None,
+            secret: None,
+            secret_file: None,
+            token: None,
+            token_file: None,
+            smtp: None,
+            user: None,
+            password: None,
+            password_file: None,
+            from: None,
+            command: List::default(),
         }
     }
 }
@@ -136,6 +244,8 @@ pub struct Job {
     pub time_zone: String,
     /// Whether a run that was missed while the daemon was down is made up for at its start.
     pub run_missed: bool,
+    /// How old the newest good backup may be: older is not fresh.
+    pub max_age: Option<Span>,
     /// Cancels a run that takes longer.
     pub timeout: Option<Span>,
     /// How often a run is begun, when what fails is temporary.
@@ -154,6 +264,8 @@ pub struct Job {
     pub retention: Option<Retention>,
     /// How long a database that a restore replaced is kept on the server.
     pub keep_replaced: Span,
+    /// What is run around its runs.
+    pub hooks: Hooks,
     /// What to dump, and how.
     pub dump: Dump,
     /// Whom to encrypt for.
@@ -172,6 +284,7 @@ impl Default for Job {
             schedule: None,
             time_zone: "UTC".to_owned(),
             run_missed: true,
+            max_age: None,
             timeout: None,
             attempts: 3,
             globals: true,
@@ -181,6 +294,7 @@ impl Default for Job {
             drill_url: None,
             retention: None,
             keep_replaced: Span::seconds(7 * 86_400),
+            hooks: Hooks::default(),
             dump: Dump::default(),
             encryption: None,
         }
@@ -211,6 +325,34 @@ pub struct Retention {
     pub keep_guard: Option<Span>,
     /// Never fewer than this.
     pub minimum: Option<u32>,
+}
+
+/// `[jobs.NAME.hooks]`: programs, with their arguments, around the runs of a job.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hooks {
+    /// Before each run, which is not begun when it fails.
+    pub before: List,
+    /// After each run that made a backup.
+    pub after: List,
+    /// After each run that failed.
+    pub on_failure: List,
+    /// After each run.
+    pub finally: List,
+    /// How long each of them may take.
+    pub timeout: Span,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Hooks {
+            before: List::default(),
+            after: List::default(),
+            on_failure: List::default(),
+            finally: List::default(),
+            timeout: Span::seconds(600),
+        }
+    }
 }
 
 /// `[jobs.NAME.dump]`: pg_dump's options that make sense in a backup.

@@ -169,6 +169,7 @@ fn schema() -> Result<serde_json::Value> {
     let whole = Raw {
         stores: [(DEFAULT.to_owned(), store)].into(),
         jobs: [(DEFAULT.to_owned(), job)].into(),
+        notify: [(DEFAULT.to_owned(), raw::Notify::default())].into(),
         ..Raw::default()
     };
     Ok(serde_json::to_value(whole)?)
@@ -187,8 +188,8 @@ fn understood(leaf: &Leaf, schema: &serde_json::Value) -> Result<Value, Mistake>
         };
         here = match known.get(name) {
             Some(next) => next,
-            // Stores and jobs have any name, and a tag of S3 has any key.
-            None if depth == 1 && matches!(leaf.path[0].as_str(), "stores" | "jobs") => &known[DEFAULT],
+            // Stores, jobs and channels have any name, and a tag of S3 has any key.
+            None if depth == 1 && matches!(leaf.path[0].as_str(), "stores" | "jobs" | "notify") => &known[DEFAULT],
             None if known.is_empty() => &serde_json::Value::Null,
             None => return Err(unknown(&leaf.path[..=depth], known)),
         };

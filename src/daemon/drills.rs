@@ -14,6 +14,7 @@ use super::{CANCEL_GRACE, Daemon, OVERDUE, history};
 use crate::config::raw::NotifyOn;
 use crate::drill::{Drill, Event, Place, Report, Request};
 use crate::error::{Exit, Result, exit_of, hint_of};
+use crate::watch::history::{Facts, Verb};
 
 /// What firings of drills are called: no job has a blank in its name.
 const PREFIX: &str = "drill ";
@@ -95,6 +96,7 @@ impl Daemon {
         }
         let (job, clock) = (Arc::clone(&scheduled.job), self.clock.clone());
         let (permits, closing) = (Arc::clone(&self.permits), self.closing.clone());
+        let (recorder, teller) = (self.recorder.clone(), self.notifier.teller());
         let run = self.drills.runs.spawn(async move {
             let _permit = tokio::select! {
                 biased;
@@ -102,6 +104,7 @@ impl Daemon {
                 permit = permits.acquire_owned() => permit,
             };
             tracing::debug!(job = job.name, "drill begins");
+            let recording = recorder.begin(&job.name, Verb::Drill, Facts::default());
             let watched = job.name.clone();
             let request = Request {
                 job: &job,
@@ -120,7 +123,11 @@ impl Daemon {
                 let place = Place::of(&job, &clock)?;
                 Drill::prepare(&request, &place).await?.run().await
             };
-            Some(drilled.await)
+            // To those who are told, a backup that does not pass is as bad as one that cannot be tried.
+            let drilled = drilled.await;
+            let drilled = drilled.and_then(|report| report.outcome().map(|()| report).map_err(Into::into));
+            teller.ended(recording.end(&drilled, Facts::of_drill));
+            Some(drilled)
         });
         self.drills.running.insert(run.id(), name.to_owned());
     }
@@ -135,14 +142,14 @@ impl Daemon {
         let Some(outcome) = outcome else {
             return;
         };
-        // To those who are told, a backup that does not pass is as bad as one that cannot be tried.
-        let outcome = outcome.and_then(|report| report.outcome().map(|()| report).map_err(Into::into));
+        self.view.changed();
+        self.looked = None;
         log(&job, &outcome);
         let line = match DrillLine::of(&job, self.clock.now(), &outcome).text() {
             Ok(line) => line,
             Err(error) => return tracing::warn!("the history is not written: {error:#}"),
         };
-        if let Some(file) = &self.history
+        if let Some(file) = &self.lines
             && let Err(error) = history::append(file, &line)
         {
             tracing::warn!("the history is not written: {error:#}");

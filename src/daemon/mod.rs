@@ -6,6 +6,7 @@
 mod drills;
 mod history;
 mod notify;
+mod page;
 mod systemd;
 mod timer;
 
@@ -20,7 +21,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::backup::{self, Event, Report, Request, Watch};
+use crate::backup::{self, Event, Report, Request, Step, Watch};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::raw::NotifyOn;
@@ -29,8 +30,12 @@ use crate::job::Job;
 use crate::manifest::Kind;
 use crate::restore;
 use crate::shelf::Stock;
+use crate::watch::history::{Facts, Recorder, Verb};
+use crate::watch::http::{Access, Listen, View};
+use crate::watch::notify::Notifier;
 use drills::Drills;
 use notify::{News, Notice};
+use page::Page;
 use timer::{Firing, Timer};
 
 /// How long a cancelled run may take to clear away what it began.
@@ -38,6 +43,9 @@ const CANCEL_GRACE: Duration = Duration::from_secs(20);
 
 /// How long notices may take when the daemon ends.
 const NOTICE_GRACE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether all jobs are fresh.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A firing that is later than this was lost by the timer.
 const OVERDUE: TimeDelta = TimeDelta::seconds(5);
@@ -64,7 +72,9 @@ pub struct Surroundings {
 pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
     let (timer, mut fired) = Timer::start().await?;
     let (missed, mut found_missed) = mpsc::unbounded_channel();
+    let page = config.http.clone();
     let mut daemon = Daemon::new(config, surroundings.clock.clone(), timer);
+    daemon.show(page).await;
     daemon.schedule_all();
     daemon.make_up(&missed);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving {}", daemon.status());
@@ -79,9 +89,11 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
             Some(ended) = daemon.runs.join_next_with_id() => daemon.ended(ended),
             Some(ended) = daemon.drills.runs.join_next_with_id() => daemon.drill_ended(ended),
             Some(_) = daemon.notices.join_next() => {}
-            Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load),
+            Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load).await,
             _ = heartbeat.tick() => {
                 systemd::alive();
+                daemon.view.beat();
+                daemon.look();
                 daemon.fire_overdue();
                 daemon.follow_clock();
                 daemon.look_after_drills();
@@ -113,7 +125,16 @@ struct Daemon {
     /// Whose run each task is: a task that panicked cannot say it itself.
     running: BTreeMap<Id, String>,
     permits: Arc<Semaphore>,
-    history: Option<PathBuf>,
+    /// A file that gets a line per run.
+    lines: Option<PathBuf>,
+    recorder: Recorder,
+    view: Arc<View>,
+    page: Option<Page>,
+    notifier: Notifier,
+    /// Whether there is any channel.
+    tells: bool,
+    /// When it was last looked how all jobs are.
+    looked: Option<Instant>,
     notify: (Vec<String>, NotifyOn),
     /// Notices that are on their way.
     notices: JoinSet<()>,
@@ -126,15 +147,22 @@ struct Daemon {
 
 impl Daemon {
     fn new(config: Config, clock: Clock, timer: Timer) -> Self {
+        let view = Arc::new(View::new(clock.clone()));
         let mut daemon = Daemon {
-            clock,
+            clock: clock.clone(),
             timer,
             jobs: BTreeMap::new(),
             runs: JoinSet::new(),
             drills: Drills::default(),
             running: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(0)),
-            history: None,
+            lines: None,
+            recorder: Recorder::default(),
+            view,
+            page: None,
+            notifier: Notifier::start(clock.clone()),
+            tells: false,
+            looked: None,
             notify: (Vec::new(), NotifyOn::default()),
             notices: JoinSet::new(),
             shutdown_timeout: Duration::ZERO,
@@ -149,7 +177,8 @@ impl Daemon {
     fn adopt(&mut self, config: Config) {
         let settings = &config.raw.daemon;
         self.permits = Arc::new(Semaphore::new(settings.max_concurrent_jobs as usize));
-        self.history.clone_from(&settings.history);
+        self.lines.clone_from(&settings.history);
+        self.recorder = Recorder::open(config.history.as_deref(), settings.keep_history.delta(), &self.clock);
         self.notify = (settings.notify.0.clone(), settings.notify_on);
         self.shutdown_timeout = settings.shutdown_timeout.duration();
         let mut old = std::mem::take(&mut self.jobs);
@@ -163,6 +192,25 @@ impl Daemon {
             };
             self.jobs.insert(scheduled.job.name.clone(), scheduled);
         }
+        let jobs = self.jobs.values().map(|scheduled| Arc::clone(&scheduled.job));
+        self.view.adopt(jobs.collect(), self.recorder.clone());
+        self.tells = !config.channels.is_empty();
+        self.notifier.adopt(config.channels, self.recorder.clone());
+    }
+
+    /// Looks on the side how all jobs are, for those who want to be told.
+    fn look(&mut self) {
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY);
+        if self.tells && is_due {
+            self.looked = Some(Instant::now());
+            let (view, teller) = (Arc::clone(&self.view), self.notifier.teller());
+            tokio::spawn(async move { teller.status(view.status().await) });
+        }
+    }
+
+    /// Serves the page where it is wanted.
+    async fn show(&mut self, wanted: Option<(Listen, Access)>) {
+        self.page = Page::instead(self.page.take(), wanted, &self.view).await;
     }
 
     /// One line on the whole, for the log and `systemctl status`.
@@ -288,6 +336,7 @@ impl Daemon {
         scheduled.running = true;
         let (job, clock) = (Arc::clone(&scheduled.job), self.clock.clone());
         let (permits, closing, cancel) = (Arc::clone(&self.permits), self.closing.clone(), self.cancel.clone());
+        let (recorder, teller) = (self.recorder.clone(), self.notifier.teller());
         let run = self.runs.spawn(async move {
             let permit = tokio::select! {
                 biased;
@@ -295,7 +344,11 @@ impl Daemon {
                 permit = permits.acquire_owned() => permit,
             };
             let watched = job.name.clone();
+            let recording = recorder.begin(&job.name, Verb::Backup, Facts::of_kind(Kind::Scheduled));
+            teller.begun(recording.run());
+            let noted = recording.watch(Step::describe);
             let watch = Watch::new(move |event| {
+                noted(&event);
                 if let Event::Warning(text) = event {
                     tracing::warn!(job = watched, "{text}");
                 }
@@ -308,6 +361,7 @@ impl Daemon {
                 ..Request::new(&job, Kind::Scheduled)
             };
             let outcome = backup::run(&request).await;
+            teller.ended(recording.end(&outcome, Facts::of_backup));
             if outcome.is_ok() {
                 restore::clean_up_after_killed(&job, clock.now()).await;
             }
@@ -325,6 +379,8 @@ impl Daemon {
             Err(error) => (error.id(), Some(Err(error.into()))),
         };
         let job = self.running.remove(&id).unwrap_or_default();
+        self.view.changed();
+        self.looked = None;
         if let Some(scheduled) = self.jobs.get_mut(&job) {
             scheduled.running = false;
         }
@@ -340,7 +396,7 @@ impl Daemon {
             Ok(line) => line,
             Err(error) => return tracing::warn!("the history is not written: {error:#}"),
         };
-        if let Some(file) = &self.history
+        if let Some(file) = &self.lines
             && let Err(error) = history::append(file, &line)
         {
             tracing::warn!("the history is not written: {error:#}");
@@ -367,15 +423,22 @@ impl Daemon {
     }
 
     /// Rereads the configuration.
-    fn reload(&mut self, load: &(dyn Fn() -> Result<Config> + Send + Sync)) {
+    async fn reload(&mut self, load: &(dyn Fn() -> Result<Config> + Send + Sync)) {
         systemd::reloading();
         match load() {
             Ok(config) => {
+                let page = config.http.clone();
                 self.adopt(config);
+                self.show(page).await;
                 self.schedule_all();
                 tracing::info!("the configuration was reread: {}", self.status());
             }
-            Err(error) => tracing::error!("the configuration is refused, and the old one goes on: {error:#}"),
+            Err(error) => {
+                tracing::error!("the configuration is refused, and the old one goes on: {error:#}");
+                let recording = self.recorder.begin("", Verb::Reload, Facts::default());
+                let run = recording.end::<()>(&Err(error), |()| Facts::default());
+                self.notifier.teller().ended(run);
+            }
         }
         systemd::ready(&self.status());
     }
@@ -412,6 +475,10 @@ impl Daemon {
         if tokio::time::timeout(NOTICE_GRACE, told).await.is_err() {
             tracing::error!("somebody was not told: notices are on their way, and the daemon ends");
         }
+        if let Some(page) = self.page.take() {
+            page.end().await;
+        }
+        self.notifier.end(NOTICE_GRACE).await;
         self.timer.stop().await;
         tracing::info!("ended");
     }

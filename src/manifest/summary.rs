@@ -4,14 +4,14 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use super::{BackupId, File, InPlace, Kind, Manifest, Part, Source, Verification};
 use crate::seal::Algorithm;
 
 /// A manifest without its tables, entries and warnings.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// [`super::FORMAT_VERSION`] of the writer.
     pub format_version: u32,
@@ -54,7 +54,7 @@ pub struct Summary {
     pub verified: Vec<Verification>,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Encryption {
     /// What may be known of the details, where they are sealed.
     #[serde(default)]
@@ -62,7 +62,7 @@ struct Encryption {
 }
 
 /// [`super::Sealed`] without what is sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Sealed {
     tables: u64,
     rows: u64,
@@ -70,14 +70,14 @@ struct Sealed {
 }
 
 /// [`super::SqliteFacts`], as far as it decides what a backup is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Sqlite {
     #[serde(default)]
     damaged: bool,
 }
 
 /// What all tables of a backup come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct Totals {
     tables: u64,
     rows: u64,
@@ -93,7 +93,7 @@ impl Totals {
 }
 
 impl<'de> Deserialize<'de> for Totals {
-    /// Adds the tables up as they come, and keeps none.
+    /// Adds the tables up as they come, and keeps none. What a summary was written as is a map of their sums.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Table {
@@ -108,6 +108,19 @@ impl<'de> Deserialize<'de> for Totals {
                 f.write_str("a list of tables")
             }
 
+            fn visit_map<A: MapAccess<'de>>(self, mut sums: A) -> Result<Totals, A::Error> {
+                let mut totals = Totals::default();
+                while let Some((name, sum)) = sums.next_entry::<String, u64>()? {
+                    match name.as_str() {
+                        "tables" => totals.tables = sum,
+                        "rows" => totals.rows = sum,
+                        "bytes" => totals.bytes = sum,
+                        _ => {}
+                    }
+                }
+                Ok(totals)
+            }
+
             fn visit_seq<A: SeqAccess<'de>>(self, mut tables: A) -> Result<Totals, A::Error> {
                 let mut totals = Totals::default();
                 while let Some(table) = tables.next_element::<Table>()? {
@@ -116,7 +129,7 @@ impl<'de> Deserialize<'de> for Totals {
                 Ok(totals)
             }
         }
-        deserializer.deserialize_seq(Adding)
+        deserializer.deserialize_any(Adding)
     }
 }
 
@@ -234,6 +247,8 @@ mod tests {
             let text = serde_json::to_vec_pretty(&whole).unwrap();
             let summary: Summary = serde_json::from_slice(&text).unwrap();
             assert_eq!(summary, Summary::from(&whole));
+            let again: Summary = serde_json::from_str(&serde_json::to_string(&summary).unwrap()).unwrap();
+            assert_eq!(again, summary);
             assert_eq!((summary.table_count(), summary.rows()), numbers);
             assert_eq!(
                 (summary.table_count(), summary.rows()),

@@ -33,6 +33,7 @@ pub use check::{Check, Mark};
 pub use drilled::{Drill, DrillMark};
 pub use hold::Hold;
 pub use names::Names;
+pub use reading::Known;
 pub use record::{Claim, Failure, Pin, is_dead, this_process};
 pub use stock::{Copy, Spot, Stock};
 
@@ -267,7 +268,25 @@ impl Shelf {
     /// # Errors
     /// As [`Shelf::inventory`].
     pub async fn inventory_knowing(&self, known: BTreeMap<BackupId, Summary>) -> Result<Inventory> {
+        let known = Known {
+            summaries: known,
+            ..Known::default()
+        };
         let reading = async { self.read(&self.names().await?, known).await };
+        self.told(reading.await)
+    }
+
+    /// The same, where `known` says of the names what was read before; with the names.
+    ///
+    /// # Errors
+    /// As [`Shelf::inventory`].
+    pub async fn inventory_by(&self, known: impl FnOnce(&Names) -> Known) -> Result<(Names, Inventory)> {
+        let reading = async {
+            let names = self.names().await?;
+            let known = known(&names);
+            let inventory = self.read(&names, known).await?;
+            Ok((names, inventory))
+        };
         self.told(reading.await)
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
+
 use super::restored::RESTORE_ENDS;
 use super::{DrillMark, Hold, Mark, Shelf};
 use crate::error::Result;
@@ -13,6 +15,8 @@ use crate::store::ObjectMeta;
 pub struct Names {
     /// The size of each manifest.
     pub(super) manifests: BTreeMap<BackupId, u64>,
+    /// When each manifest and each record of a failed run was written.
+    written: BTreeMap<(BackupId, Part), DateTime<Utc>>,
     /// The size of each file that manifests are about.
     files: BTreeMap<(BackupId, Part), u64>,
     /// The size of each record of a failed run.
@@ -40,7 +44,7 @@ impl Names {
         let mut names = Names::default();
         for meta in listed {
             if let Some(name) = meta.path.strip_prefix(job).and_then(|rest| rest.strip_prefix('/')) {
-                names.add(job, name, meta.size);
+                names.add(job, name, &meta);
             }
         }
         for marks in names.checks.values_mut() {
@@ -52,12 +56,15 @@ impl Names {
         names
     }
 
-    fn add(&mut self, job: &str, name: &str, size: u64) {
+    fn add(&mut self, job: &str, name: &str, meta: &ObjectMeta) {
+        let size = meta.size;
         let parse = |part: Part| part.parse(job, name);
         if let Some(id) = parse(Part::Manifest) {
             self.manifests.insert(id, size);
+            self.written.insert((id, Part::Manifest), meta.modified);
         } else if let Some(id) = parse(Part::Failure) {
             self.failures.insert(id, size);
+            self.written.insert((id, Part::Failure), meta.modified);
         } else if let Some(id) = parse(Part::Claim) {
             self.claims.insert(id, size);
         } else if let Some(id) = parse(Part::Pin) {
@@ -102,6 +109,17 @@ impl Names {
     #[must_use]
     pub fn size(&self, id: BackupId, part: Part) -> Option<u64> {
         self.files.get(&(id, part)).copied()
+    }
+
+    /// Size and time of a manifest or a record of a failed run: as long as they are the same, so is its text.
+    #[must_use]
+    pub fn stamp(&self, part: Part, id: BackupId) -> Option<(u64, DateTime<Utc>)> {
+        let sizes = if part == Part::Manifest {
+            &self.manifests
+        } else {
+            &self.failures
+        };
+        Some((*sizes.get(&id)?, *self.written.get(&(id, part))?))
     }
 
     /// How a backup did whenever it was looked at, the newest last.

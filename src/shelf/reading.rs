@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Backup, Copy, Inventory, Names, Pin, RECORD_LIMIT, Shelf};
+use super::{Backup, Copy, Failure, Inventory, Names, Pin, RECORD_LIMIT, Shelf};
 use crate::error::{Exit, Fail, Result, exit_of};
 use crate::manifest::{BackupId, FORMAT_VERSION, File, Manifest, Part, Summary};
 use crate::store::{Missing, Store};
@@ -28,16 +28,29 @@ const LOCAL_TEXT_LIMIT: usize = 4 << 10;
 /// How many texts are read at once: far stores answer slowly, and most texts are small.
 const READERS: usize = 24;
 
+/// What was read before and never changes.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// What manifests say.
+    pub summaries: BTreeMap<BackupId, Summary>,
+    /// Runs that failed.
+    pub failures: BTreeMap<BackupId, Failure>,
+}
+
 impl Shelf {
     /// Reads everything that `names` names, but again no summary that is `known`: manifests never change.
-    pub(super) async fn read(&self, names: &Names, mut known: BTreeMap<BackupId, Summary>) -> Result<Inventory> {
+    pub(super) async fn read(&self, names: &Names, known: Known) -> Result<Inventory> {
+        let Known {
+            mut summaries,
+            failures,
+        } = known;
         let limit = match self.store.is_local() {
             true => LOCAL_TEXT_LIMIT,
             false => TEXT_LIMIT,
         };
         let limit = Arc::new(Semaphore::new(limit));
         let mut found = Inventory {
-            failures: self.records(Part::Failure, &names.failures).await?,
+            failures: self.failures(names, failures).await?,
             claims: self.records(Part::Claim, &names.claims).await?,
             holds: names.holds.clone(),
             removals: names.removals.iter().copied().collect(),
@@ -46,8 +59,8 @@ impl Shelf {
         };
         let pins = self.records::<Pin>(Part::Pin, &names.pins).await?;
         let manifests = names.manifests.iter().rev();
-        let manifests: Vec<_> = manifests.map(|(id, size)| (*id, *size, known.remove(id))).collect();
-        let mut summaries = stream::iter(manifests)
+        let manifests: Vec<_> = manifests.map(|(id, size)| (*id, *size, summaries.remove(id))).collect();
+        let mut reading = stream::iter(manifests)
             .map(|(id, size, known)| {
                 let (shelf, limit) = (self.clone(), Arc::clone(&limit));
                 async move {
@@ -58,7 +71,7 @@ impl Shelf {
                 }
             })
             .buffered(READERS);
-        while let Some(summary) = summaries.next().await {
+        while let Some(summary) = reading.next().await {
             match summary {
                 Ok(summary) => {
                     let pin = pins.iter().find(|pin| pin.id == summary.id).cloned();
@@ -71,6 +84,16 @@ impl Shelf {
             }
         }
         Ok(found)
+    }
+
+    /// The records of failed runs, the newest first; those that are `known` are not read again.
+    async fn failures(&self, names: &Names, known: BTreeMap<BackupId, Failure>) -> Result<Vec<Failure>> {
+        let mut unknown = names.failures.clone();
+        unknown.retain(|id, _| !known.contains_key(id));
+        let read = self.records::<Failure>(Part::Failure, &unknown).await?;
+        let mut all: Vec<Failure> = known.into_values().chain(read).collect();
+        all.sort_by_key(|failure| std::cmp::Reverse(failure.id));
+        Ok(all)
     }
 
     /// The copy of a backup that lies here, opened; `None` where there is none.

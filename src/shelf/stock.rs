@@ -1,11 +1,11 @@
 //! What a job has in all of its stores, the nearest first: by names alone, or with everything read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 
-use super::{Backup, Inventory, Mark, Names, Shelf};
+use super::{Backup, Inventory, Known, Mark, Names, Shelf};
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Destination, Job};
 use crate::manifest::{BackupId, Depth, Manifest, Part, Summary};
@@ -246,7 +246,7 @@ impl Stock<Names> {
     /// A store fails.
     pub async fn opened(&self) -> Result<Stock> {
         let reading = self.shelves.iter().map(|(shelf, names)| async move {
-            let inventory = shelf.read(names, BTreeMap::new()).await?;
+            let inventory = shelf.read(names, Known::default()).await?;
             anyhow::Ok((shelf.clone(), inventory))
         });
         let shelves: Result<Vec<_>> = join_all(reading).await.into_iter().collect();
@@ -300,6 +300,14 @@ impl Stock {
     /// None of them can be read.
     pub async fn read(job: &Job) -> Result<Self> {
         Stock::of(job, shelves(job), |shelf| async move { shelf.inventory().await }).await
+    }
+
+    /// The same by `read`, which may know better how.
+    ///
+    /// # Errors
+    /// None of them can be read.
+    pub async fn read_by<F: Future<Output = Result<Inventory>>>(job: &Job, read: impl Fn(Shelf) -> F) -> Result<Self> {
+        Stock::of(job, shelves(job), read).await
     }
 
     /// What could be read.

@@ -71,6 +71,10 @@ impl Store for Limited {
         self.inner.is_local()
     }
 
+    fn room(&self) -> Option<u64> {
+        self.inner.room()
+    }
+
     async fn create(&self, path: &str) -> Result<Box<dyn Upload>> {
         let inner = self.inner.create(path).await?;
         Ok(match &self.up {

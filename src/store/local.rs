@@ -66,6 +66,14 @@ impl Store for Local {
         true
     }
 
+    fn room(&self) -> Option<u64> {
+        // A folder that is made with the first backup has the room of the one that it will be in.
+        let there = self.root.ancestors().find(|folder| folder.exists());
+        let there = there.unwrap_or(Path::new("."));
+        let room = rustix::fs::statvfs(there).ok()?;
+        Some(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
     async fn create(&self, path: &str) -> Result<Box<dyn Upload>> {
         check_path(path)?;
         let (store, path) = (self.clone(), path.to_owned());

@@ -52,6 +52,10 @@ pub trait Store: fmt::Display + Send + Sync {
     fn is_local(&self) -> bool {
         false
     }
+    /// How many bytes it has room for, where that can be known.
+    fn room(&self) -> Option<u64> {
+        None
+    }
     /// Starts a new object.
     async fn create(&self, path: &str) -> Result<Box<dyn Upload>>;
     /// Reads `range` of an object; fails when the object ends before the range does.

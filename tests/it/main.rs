@@ -42,6 +42,7 @@ mod tables;
 mod tidy;
 mod turns;
 mod urls;
+mod watch;
 mod words;
 
 use support::{Server, VERSIONS};

@@ -40,6 +40,7 @@ use crate::restore::postgres::plan::{self as plan_of, Plan, Subject};
 use crate::restore::postgres::run::{Prepared, Request};
 use crate::restore::postgres::watch::{Event, Step, Watch};
 use crate::store::Store;
+use crate::watch::history::{Facts, Noted, Recorder, Recording, Verb};
 use undo_command::undo_command;
 
 /// Options of `snapback restore`.
@@ -130,15 +131,35 @@ struct Report<'a> {
 /// The restore cannot be done, was not confirmed, or failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let config = globals.config_for(&mut args.which.job)?;
+    let recorder = match args.dry_run {
+        true => Recorder::default(),
+        false => globals.recorder(&config),
+    };
     if let Ok((job, _)) = args.which.find(&config) {
         guard::tell_of_killed(job, &|text| Progress::new(false).warn(&text)).await;
     }
     if let Some(asked) = sqlite::asked(&config, &args).await? {
-        return sqlite::run(globals, &args, asked).await;
+        let recording = recorder.begin(asked.job(), Verb::Restore, Facts::default());
+        let outcome = Box::pin(sqlite::run(globals, &args, asked, recording.noted())).await;
+        recording.end_noted(&outcome);
+        return outcome;
     }
     let options = args.changes.options(args.choice.options()?)?;
     fits(&args, &options)?;
-    let mut asked = asked(&config, &args)?;
+    let asked = asked(&config, &args)?;
+    let recording = recorder.begin(&asked.job.name, Verb::Restore, Facts::default());
+    let outcome = Box::pin(restore(globals, &args, options, asked, &recording)).await;
+    recording.end_noted(&outcome);
+    outcome
+}
+
+async fn restore(
+    globals: &Globals,
+    args: &Args,
+    options: RestoreOptions,
+    mut asked: Asked<'_>,
+    recording: &Recording,
+) -> Result<ExitCode> {
     if let Origin::File { place, .. } = &mut asked.origin {
         *place = place.clone().unpacked(args.member.as_deref()).await?;
     }
@@ -147,19 +168,19 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let mut prepared = Prepared::new(Request {
         origin: asked.origin,
         job: &asked.job,
-        mode: mode(&args)?,
+        mode: mode(args)?,
         options,
         create_roles: args.changes.create_roles,
         back: false,
         safety: !args.no_safety,
         force: args.force,
-        from_other: from_other(&args),
+        from_other: from_other(args),
         wait: args.wait.duration(),
         tolerance: args.tolerance.tolerance(),
         accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
-        watch: watch(&progress, pause_at(args.pause_at.as_deref())?),
+        watch: watch(&progress, pause_at(args.pause_at.as_deref())?, recording),
         cancel: cancel.clone(),
     })
     .await?;
@@ -168,6 +189,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         confirm: (!args.yes).then_some("restore"),
         cancel,
         back: asked.back,
+        noted: recording.noted(),
     };
     go(globals, &mut prepared, &progress, how).await
 }
@@ -182,6 +204,8 @@ pub struct Go {
     pub cancel: CancellationToken,
     /// The command that takes the restore back.
     pub back: String,
+    /// What the history is told.
+    pub noted: Noted,
 }
 
 /// Shows the plan of a restore, asks, does it and reports.
@@ -203,7 +227,7 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
         confirm(progress, &plan.database, verb)?;
     }
     cancel_by_signals(&how.cancel)?;
-    let outcome = prepared.run().await;
+    let outcome = Box::pin(prepared.run()).await;
     progress.end();
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -212,10 +236,22 @@ pub async fn go(globals: &Globals, prepared: &mut Prepared<'_>, progress: &Progr
             return Err(error);
         }
     };
+    how.noted.set(facts(&outcome));
     report(globals, &prepared.plan, &outcome, &how.back)?;
     match outcome.missing.is_empty() {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::from(Exit::Incomplete as u8)),
+    }
+}
+
+/// What the history has of a restore.
+fn facts(outcome: &Outcome) -> Facts {
+    Facts {
+        backup: outcome.backup,
+        rows: Some(outcome.proof.rows),
+        tables: Some(outcome.proof.tables as u64),
+        exit: (!outcome.missing.is_empty()).then_some(Exit::Incomplete as u8),
+        ..Facts::default()
     }
 }
 
@@ -385,19 +421,22 @@ pub fn pause_at<S: std::str::FromStr<Err = Fail>>(step: Option<&str>) -> Result<
 }
 
 /// Shows steps and bytes as a bar, warnings above it.
-pub fn watch(progress: &Progress, pause_at: Option<Step>) -> Watch {
-    let shown = progress.clone();
-    let watch = Watch::new(move |event| match event {
-        Event::Step(step) => {
-            shown.step(step.describe());
-            if pause_at == Some(step) {
-                // Whoever pauses it waits for this.
-                shown.warn(&format!("paused at {step}"));
+pub fn watch(progress: &Progress, pause_at: Option<Step>, recording: &Recording) -> Watch {
+    let (shown, noted) = (progress.clone(), recording.watch(Step::describe));
+    let watch = Watch::new(move |event| {
+        noted(&event);
+        match event {
+            Event::Step(step) => {
+                shown.step(step.describe());
+                if pause_at == Some(step) {
+                    // Whoever pauses it waits for this.
+                    shown.warn(&format!("paused at {step}"));
+                }
             }
+            Event::Total(bytes) => shown.total(bytes),
+            Event::Done(bytes) => shown.add(bytes),
+            Event::Warning(text) => shown.warn(&text),
         }
-        Event::Total(bytes) => shown.total(bytes),
-        Event::Done(bytes) => shown.add(bytes),
-        Event::Warning(text) => shown.warn(&text),
     });
     watch.pausing_at(pause_at)
 }

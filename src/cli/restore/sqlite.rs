@@ -27,6 +27,7 @@ use crate::restore::sqlite::plan::{Mode as As, Plan};
 use crate::restore::sqlite::run::{Outcome, Prepared, Request};
 use crate::restore::sqlite::undo;
 use crate::restore::sqlite::watch::{Event, Watch};
+use crate::watch::history::{Facts, Noted};
 
 /// How long the locks of others are waited for where nothing is configured.
 const WAIT: Duration = Duration::from_secs(60);
@@ -46,6 +47,11 @@ pub struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
+    /// The job whose database it becomes.
+    pub fn job(&self) -> &str {
+        &self.job.name
+    }
+
     /// What `snapback undo` of `job` means: its newest safety snapshot, or the one that is named.
     ///
     /// # Errors
@@ -157,6 +163,8 @@ pub struct How<'a> {
     pub verb: &'static str,
     /// Where it stops for ever.
     pub pause_at: Option<&'a str>,
+    /// What the history is told.
+    pub noted: Noted,
 }
 
 /// What programs read.
@@ -171,12 +179,13 @@ struct Report<'a> {
 ///
 /// # Errors
 /// The restore cannot be done, was not confirmed, or failed.
-pub async fn run(globals: &Globals, args: &Args, asked: Asked<'_>) -> Result<ExitCode> {
+pub async fn run(globals: &Globals, args: &Args, asked: Asked<'_>, noted: Noted) -> Result<ExitCode> {
     let how = How {
         dry_run: args.dry_run,
         yes: args.yes,
         verb: "restore",
         pause_at: args.pause_at.as_deref(),
+        noted,
     };
     go(globals, asked, how).await
 }
@@ -225,6 +234,15 @@ pub async fn go(globals: &Globals, asked: Asked<'_>, how: How<'_>) -> Result<Exi
     let outcome = prepared.run().await;
     progress.end();
     let outcome = outcome?;
+    how.noted.set(Facts {
+        backup: match &plan.what {
+            Subject::Backup(backup) => Some(backup.id),
+            Subject::File { .. } => None,
+        },
+        rows: Some(outcome.rows),
+        tables: Some(outcome.tables),
+        ..Facts::default()
+    });
     if globals.json {
         output::json(&Report {
             plan,

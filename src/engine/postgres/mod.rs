@@ -3,6 +3,7 @@
 mod answer;
 pub mod any_text;
 pub mod catalog;
+pub mod checkup;
 pub mod connect;
 pub mod dump;
 pub mod foreseen;

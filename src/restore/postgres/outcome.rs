@@ -30,5 +30,5 @@ pub struct Outcome {
     /// How long it all took, in seconds.
     pub seconds: f64,
     /// How long each step took.
-    pub steps: Vec<crate::watch::Timed>,
+    pub steps: Vec<crate::steps::Timed>,
 }

@@ -1,6 +1,6 @@
 //! The named steps of a restore, and who is told when one is reached.
 
-use crate::watch::{self, steps};
+use crate::steps::{self, steps};
 
 steps! {
     /// Where a restore is. A kill at any of them leaves the live name wholly old or wholly new.
@@ -46,7 +46,7 @@ steps! {
 }
 
 /// What a restore tells while it runs.
-pub type Event = watch::Event<Step>;
+pub type Event = steps::Event<Step>;
 
 /// Whom a restore tells what it does.
-pub type Watch = watch::Watch<Step>;
+pub type Watch = steps::Watch<Step>;

@@ -242,6 +242,12 @@ fn two_runs_at_once_are_one_and_a_refusal_and_vacuum_or_ddl_do_no_harm() {
         .spawn()
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
+    let is_claim =
+        |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path().extension().is_some_and(|it| it == "run");
+    // It has the lock when it has announced itself; who comes before that would take the lock from it.
+    while !fs::read_dir(site.path("backups/app")).is_ok_and(|mut entries| entries.any(is_claim)) {
+        assert!(Instant::now() < deadline, "the first run never began");
+    }
     let refused = loop {
         let run = site.snapback(&["backup", "--json"]);
         if run.code == Some(5) {

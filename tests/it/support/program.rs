@@ -96,6 +96,9 @@ pub fn snapback() -> Command {
             command.env_remove(name);
         }
     }
+    // The history of each configuration is a file of its own in there.
+    command.env_remove("STATE_DIRECTORY");
+    command.env("XDG_STATE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/state"));
     command
 }
 

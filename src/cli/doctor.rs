@@ -1,0 +1,69 @@
+//! `snapback doctor`: what would go wrong tonight.
+
+use std::process::ExitCode;
+
+use chrono::Utc;
+
+use super::output;
+use crate::checkup::Severity;
+use crate::cli::Globals;
+use crate::error::{Exit, Result};
+use crate::job::Job;
+use crate::watch::doctor::examine;
+use crate::watch::status::Asked;
+
+/// Options of `snapback doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Jobs to look at; all without
+    #[arg(value_name = "JOB")]
+    jobs: Vec<String>,
+}
+
+/// Runs the verb. The exit code is 1 where something is an error; warnings are none.
+///
+/// # Errors
+/// There is no such job.
+pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
+    let config = globals.config()?;
+    let jobs: Vec<&Job> = match args.jobs.as_slice() {
+        [] => config.jobs.iter().collect(),
+        names => names.iter().map(|name| config.job(Some(name))).collect::<Result<_>>()?,
+    };
+    let recorder = globals.recorder(&config);
+    let asked = Asked {
+        history: recorder.history().map(AsRef::as_ref),
+        now: Utc::now(),
+        servers: false,
+    };
+    let mut checkups = Vec::new();
+    for job in jobs {
+        checkups.push(examine(job, asked).await);
+    }
+    if globals.json {
+        output::json(&checkups)?;
+    } else {
+        for checkup in &checkups {
+            for finding in &checkup.findings {
+                let mark = match finding.severity {
+                    Severity::Fine => "ok",
+                    Severity::Warning => "WARNING",
+                    Severity::Error => "ERROR",
+                };
+                output::line(&format!(
+                    "{}: {mark}: {}: {}",
+                    checkup.job, finding.about, finding.message
+                ))?;
+                if let Some(hint) = &finding.hint {
+                    output::line(&format!("    {hint}"))?;
+                }
+            }
+        }
+    }
+    Ok(
+        match checkups.iter().any(|checkup| checkup.severity == Severity::Error) {
+            true => super::code(Exit::Failure),
+            false => ExitCode::SUCCESS,
+        },
+    )
+}

@@ -1,0 +1,107 @@
+//! What there is to know of the jobs: their stores are listed, and only what is new in them is read.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+
+use super::judge::{Found, judge};
+use super::{FORMAT, JobStatus, SHOWN_DAYS, Status, sentence};
+use crate::error::Result;
+use crate::job::Job;
+use crate::replaced::{self, Kept};
+use crate::shelf::{Inventory, Known, Shelf, Stock};
+use crate::watch::history::{History, Query, Run};
+
+/// How many jobs are looked at at once.
+const AT_ONCE: usize = 16;
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// What is remembered, if anything is.
+    pub history: Option<&'a History>,
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// Whether servers are asked for the databases that restores have replaced: that takes connections.
+    pub servers: bool,
+}
+
+/// The status of `jobs`.
+pub async fn status(jobs: &[&Job], asked: Asked<'_>) -> Status {
+    let looking: Vec<_> = jobs.iter().map(|job| look(job, asked).boxed()).collect();
+    let mut jobs: Vec<JobStatus> = stream::iter(looking).buffer_unordered(AT_ONCE).collect().await;
+    jobs.sort_by(|one, other| one.job.cmp(&other.job));
+    Status {
+        format: FORMAT,
+        at: asked.now,
+        sentence: sentence(&jobs, asked.now),
+        fresh: jobs.iter().all(|job| job.fresh),
+        jobs,
+    }
+}
+
+async fn look(job: &Job, asked: Asked<'_>) -> JobStatus {
+    let times = Mutex::new(BTreeMap::new());
+    let read = async {
+        let read = |shelf: Shelf| {
+            let times = &times;
+            async move {
+                let begun = Instant::now();
+                let read = read(&shelf, asked.history).await;
+                let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+                times.insert(shelf.place().to_owned(), begun.elapsed().as_secs_f64());
+                read
+            }
+        };
+        Stock::read_by(job, read).await
+    };
+    let kept = async {
+        match asked.servers && job.source.engine().is_postgres() {
+            true => replaced::kept(job).await.ok(),
+            false => None,
+        }
+    };
+    let (stock, kept): (Result<Stock>, Option<Vec<Kept>>) = futures_util::join!(read, kept);
+    let found = Found {
+        stock,
+        kept,
+        runs: runs(job, asked),
+        times: times.into_inner().unwrap_or_else(PoisonError::into_inner),
+    };
+    judge(job, found, asked.now)
+}
+
+/// Reads a shelf, and of what never changes only what is new.
+async fn read(shelf: &Shelf, history: Option<&History>) -> Result<Inventory> {
+    let Some(history) = history else {
+        return shelf.inventory().await;
+    };
+    // Without a memory everything is read.
+    let known = |names: &_| history.known(shelf, names).unwrap_or_default();
+    let (names, inventory) = shelf.inventory_by(|names| -> Known { known(names) }).await?;
+    if let Err(error) = history.remember(shelf, &names, &inventory) {
+        tracing::debug!("what {shelf} has is not remembered: {error:#}");
+    }
+    Ok(inventory)
+}
+
+/// The runs that the strip needs, and those that go on.
+fn runs(job: &Job, asked: Asked<'_>) -> Vec<Run> {
+    let query = Query {
+        job: Some(&job.name),
+        since: Some(asked.now - TimeDelta::days(SHOWN_DAYS as i64 + 1)),
+        ..Query::default()
+    };
+    let runs = asked.history.map(|history| history.runs(&query));
+    match runs.transpose() {
+        Ok(runs) => runs.unwrap_or_default(),
+        Err(error) => {
+            tracing::debug!("the history cannot be read: {error:#}");
+            Vec::new()
+        }
+    }
+}
