@@ -157,7 +157,7 @@ impl Formatter {
         let first = !std::mem::replace(&mut self.any, true);
         match self.format {
             Format::Copy => {
-                separated(fields, b"\t", out, |field, out| copy(field, out));
+                separated(fields, b"\t", out, copy);
                 out.push(b'\n');
             }
             Format::Csv => {
