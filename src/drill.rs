@@ -16,6 +16,7 @@ use crate::restore::checks::Checked;
 use crate::restore::{postgres, sqlite};
 use crate::shelf::{self, Hold, Shelf, Stock};
 use crate::steps::{self, Timed};
+use crate::watch::history::Facts;
 
 /// How long a drill that was killed keeps its backup from being pruned.
 const HELD: TimeDelta = TimeDelta::hours(12);
@@ -109,6 +110,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// What the history says of it.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts {
+            backup: Some(self.backup),
+            rows: Some(self.rows),
+            tables: Some(self.tables),
+            ..Facts::default()
+        }
+    }
+
     /// The error of a drill that failed.
     ///
     /// # Errors

@@ -81,7 +81,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     // One that does not pass is a failure, as it is to those who are told.
     let passed = report.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"));
     let passed = passed.and_then(|report| report.outcome().map(|()| report).map_err(Into::into));
-    let _ = recording.end(&passed, |report| Facts::of_drill(report));
+    let _ = recording.end(&passed, |report| report.facts());
     let report = report?;
     if globals.json {
         output::json(&report)?;

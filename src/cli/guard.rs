@@ -149,7 +149,13 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     }
     progress.end();
     let report = &guarded.report;
-    recording.noted().set(Facts::of_guard(report));
+    recording.noted().set(Facts {
+        kind: Some(Kind::Guard),
+        backup: Some(report.backup),
+        exit: (report.exit != 0).then_some(report.exit),
+        error: report.failure.clone(),
+        ..Facts::default()
+    });
     recording.end_noted(&Ok(()));
     match globals.json {
         true => output::json(report)?,

@@ -126,7 +126,7 @@ impl Daemon {
             // To those who are told, a backup that does not pass is as bad as one that cannot be tried.
             let drilled = drilled.await;
             let drilled = drilled.and_then(|report| report.outcome().map(|()| report).map_err(Into::into));
-            teller.ended(recording.end(&drilled, Facts::of_drill));
+            teller.ended(recording.end(&drilled, Report::facts));
             Some(drilled)
         });
         self.drills.running.insert(run.id(), name.to_owned());

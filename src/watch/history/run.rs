@@ -9,7 +9,6 @@ use crate::backup::Report;
 use crate::error::{Exit, exit_of, hint_of};
 use crate::manifest::{BackupId, Kind};
 use crate::redact;
-use crate::{drill, guard};
 
 /// What was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,29 +187,6 @@ impl Facts {
             lacking: lacking.collect(),
             collapsed: report.collapsed.clone(),
             warnings: manifest.warnings.iter().chain(&report.afterwards).cloned().collect(),
-            ..Facts::default()
-        }
-    }
-
-    /// What is known of a drill.
-    #[must_use]
-    pub fn of_drill(report: &drill::Report) -> Self {
-        Facts {
-            backup: Some(report.backup),
-            rows: Some(report.rows),
-            tables: Some(report.tables),
-            ..Facts::default()
-        }
-    }
-
-    /// What is known of a guard whose command has run.
-    #[must_use]
-    pub fn of_guard(report: &guard::Report) -> Self {
-        Facts {
-            kind: Some(Kind::Guard),
-            backup: Some(report.backup),
-            exit: (report.exit != 0).then_some(report.exit),
-            error: report.failure.clone(),
             ..Facts::default()
         }
     }
