@@ -165,12 +165,12 @@ impl<'a> Place<'a> {
     /// For a drill of `job` that begins now.
     ///
     /// # Errors
-    /// A file with the password cannot be read.
-    pub fn of(job: &'a Job, clock: &Clock) -> Result<Place<'a>> {
+    /// A file with the password cannot be read, or the server cannot be reached.
+    pub async fn of(job: &'a Job, clock: &Clock) -> Result<Place<'a>> {
         let at = job.for_drills();
         let scratch = match &job.for_restores().source {
             SourceConfig::Postgres(connection) => {
-                postgres::drill::scratch_name(&connection.dsn()?.database, clock.now())
+                postgres::drill::scratch_name(&at, &connection.dsn()?.database, clock.now()).await?
             }
             SourceConfig::Sqlite(_) => String::new(),
         };

@@ -62,7 +62,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         pause_at: args.pause_at.as_deref(),
     };
     restore::clean_up_after_drills(&job).await;
-    let place = Place::of(&job, &clock)?;
+    let place = Place::of(&job, &clock).await?;
     let mut drill = Drill::prepare(&request, &place).await?;
     let plan = drill.plan();
     if args.dry_run {

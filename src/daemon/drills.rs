@@ -120,7 +120,7 @@ impl Daemon {
                 pause_at: None,
             };
             let drilled = async {
-                let place = Place::of(&job, &clock)?;
+                let place = Place::of(&job, &clock).await?;
                 Drill::prepare(&request, &place).await?.run().await
             };
             // To those who are told, a backup that does not pass is as bad as one that cannot be tried.

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_util::sync::CancellationToken;
 
+use super::live;
 use super::origin::Origin;
 use super::plan::{Mode, Obstacle, Plan};
 use super::prove::Proof;
@@ -69,10 +70,15 @@ pub struct Drilled {
     pub seconds: f64,
 }
 
-/// The name of a scratch database of `database` for a drill that begins at `now`.
-#[must_use]
-pub fn scratch_name(database: &str, now: DateTime<Utc>) -> String {
-    marker::name(database, DRILL, now, |_| false)
+/// The name of a scratch database of `database` for a drill that begins at `now`, which nothing has on the server of `at`: one that
+/// was killed in the same second may have left its own.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn scratch_name(at: &Job, database: &str, now: DateTime<Utc>) -> Result<String> {
+    let client = Target::new(at.source.dsn()?).outside(database).await?;
+    let taken = live::names(&client).await?;
+    Ok(marker::name(database, DRILL, now, |name| taken.contains(name)))
 }
 
 impl<'a> Drill<'a> {
