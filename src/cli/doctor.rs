@@ -24,8 +24,12 @@ pub struct Args {
 ///
 /// # Errors
 /// There is no such job.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let mut first = args.jobs.first().cloned();
+    let config = globals.config_for(&mut first)?;
+    if let (Some(named), Some(job)) = (args.jobs.first_mut(), first) {
+        *named = job;
+    }
     let jobs: Vec<&Job> = match args.jobs.as_slice() {
         [] => config.jobs.iter().collect(),
         names => names.iter().map(|name| config.job(Some(name))).collect::<Result<_>>()?,

@@ -79,8 +79,11 @@ enum How {
 /// # Errors
 /// The backup could not be taken, so the command was not run.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    // What the hints repeat: without a configuration a file is known by its path only.
+    let asked = args.job.clone();
     let config = globals.config_for(&mut args.job)?;
     let job = config.job(args.job.as_deref())?;
+    let asked = asked.as_deref().unwrap_or(&job.name);
     let signals = Signals::take()?;
     let progress = Progress::new(!globals.json);
     let (step, warn) = (|text: &str| progress.step(text), |text: String| progress.warn(&text));
@@ -117,7 +120,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         let report = report?;
         match globals.json {
             true => output::json(&report)?,
-            false => show(&report, &job.name)?,
+            false => show(&report, asked)?,
         }
         return Ok(ExitCode::from(report.exit));
     }
@@ -135,7 +138,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         }
     };
     if !globals.json {
-        show(&guarded.report, &job.name)?;
+        show(&guarded.report, asked)?;
     }
     let restores = guarded.report.failure.is_some()
         && match on_failure {
@@ -159,7 +162,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     recording.end_noted(&Ok(()));
     match globals.json {
         true => output::json(report)?,
-        false => show_end(report, &job.name)?,
+        false => show_end(report, asked)?,
     }
     Ok(ExitCode::from(report.exit))
 }

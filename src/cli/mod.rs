@@ -118,7 +118,7 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Notify(args) => notify::run(globals, args).await,
         Command::Doctor(args) => doctor::run(globals, args).await,
         Command::Next(args) => status::next(globals, &args),
-        Command::History(args) => history::run(globals, &args),
+        Command::History(args) => history::run(globals, args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),

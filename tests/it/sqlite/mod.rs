@@ -9,6 +9,7 @@ mod round_trip;
 mod scenario;
 mod stores;
 mod tables;
+mod verbs;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
