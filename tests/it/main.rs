@@ -28,6 +28,7 @@ mod history;
 mod huge_rows;
 mod identity;
 mod keyboard;
+mod manual;
 mod restore;
 mod retention_random;
 mod s3;
