@@ -28,6 +28,7 @@ mod history;
 mod huge_rows;
 mod identity;
 mod keyboard;
+mod kubernetes;
 mod manual;
 mod restore;
 mod retention_random;
