@@ -30,6 +30,7 @@ mod identity;
 mod keyboard;
 mod kubernetes;
 mod manual;
+mod package;
 mod restore;
 mod retention_random;
 mod s3;
