@@ -71,8 +71,8 @@ fn configuration(example: &str) -> String {
     for line in example.lines() {
         let bare = line.strip_prefix('#').map_or(line, str::trim_start);
         if is_section(bare) {
-            paragraph(&mut page, &mut said);
             let _ = writeln!(page, ".SH \"{}\"", escaped(bare));
+            paragraph(&mut page, &mut said);
         } else if is_key(bare) {
             // What is not set unless somebody sets it has no default to show, but an example.
             let kind = if line.starts_with('#') { " (example)" } else { "" };
@@ -142,9 +142,9 @@ mod tests {
         let wanted = "\
 .P
 Intro.
+.SH \"[log]\"
 .P
 Logs.
-.SH \"[log]\"
 .TP
 \\fBlevel = \\(dqinfo\\(dq\\fR
 How much.

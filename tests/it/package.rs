@@ -191,10 +191,10 @@ fn every_verb_has_a_page_that_groff_takes_without_a_word() {
     // What the example says of a key is on its page, whatever characters it has.
     let text = Run::of(
         Command::new("groff")
-            .args(["-man", "-K", "utf8", "-Tascii", "-P-c", "-rLL=400n"])
+            .args(["-man", "-K", "utf8", "-Tutf8", "-P-cbu", "-rLL=400n"])
             .arg(pages.join("snapback.toml.5")),
     );
-    let text = text.ok().stdout.replace("\u{8}", "");
+    let text = text.ok().stdout;
     for line in [
         "max_concurrent_jobs = 2",
         "[jobs.app.retention]",
