@@ -8,7 +8,7 @@ use std::fmt;
 /// The result of everything that can fail in Snapback.
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
-/// Process exit codes: the README documents them, so scripts may rely on them.
+/// Process exit codes: docs/which-backup.md documents them, so scripts may rely on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

@@ -95,6 +95,11 @@ pub enum Command {
     Config(super::config::Args),
     /// Print a script that completes command lines in a shell
     Completions(super::completions::Args),
+    /// Say what this program is made of: its commit, SQLite's and TLS' versions
+    Version,
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(super::man::Args),
     /// Dump one database as pg_dump does, with pg_dump's options
     #[command(
         disable_help_flag = true,

@@ -29,6 +29,7 @@ mod job_and_backup;
 pub mod keygen;
 pub mod list;
 mod log;
+pub mod man;
 pub mod notify;
 pub mod output;
 pub mod pin;
@@ -43,6 +44,7 @@ pub mod status;
 mod terminal;
 pub mod undo;
 pub mod verify;
+pub mod version;
 
 /// Runs the program.
 #[must_use]
@@ -123,6 +125,8 @@ async fn verb(globals: &Globals, command: Command) -> Result<ExitCode> {
         Command::Serve(args) => serve::run(globals, args).await,
         Command::Config(args) => config::run(globals, &args),
         Command::Completions(args) => completions::run(&args),
+        Command::Version => version::run(globals),
+        Command::Man(args) => man::run(&args),
         Command::Dump(args) => dump::run(*args).await,
     }
 }

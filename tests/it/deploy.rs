@@ -33,13 +33,20 @@ fn every_configuration_that_is_shown_is_one_that_the_program_takes() {
         let run = check(&project(&format!("deploy/{name}")));
         assert!(run.stdout.contains("app"), "{name}: {}", run.stdout);
     }
-    let readme = read("README.md");
-    let shown: Vec<&str> = readme
+    let pages = [
+        "README.md",
+        "docs/service.md",
+        "docs/encryption.md",
+        "docs/quick-starts.md",
+    ]
+    .map(read);
+    let pages = pages.concat();
+    let shown: Vec<&str> = pages
         .split("```toml\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect();
-    assert!(shown.len() >= 2, "the README shows no configuration");
+    assert!(shown.len() >= 4, "the manual shows no configuration");
     for text in shown {
         // What stands for a longer key is no key; and a section of a job needs the rest of it.
         let text = text.replace(", \"ssh-ed25519 AAAA… anna@laptop\"", "");
