@@ -345,7 +345,7 @@ fn validate(
             stores.insert(name.clone(), store);
         }
     }
-    let channels = notify::channels(&raw.notify, &raw.jobs, &mut mistakes);
+    let channels = notify::channels(&raw.notify, &raw.jobs, now, &mut mistakes);
     let mut jobs = Vec::new();
     for (name, job) in &raw.jobs {
         mistakes.keep(check_name("jobs", name));

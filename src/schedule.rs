@@ -1,13 +1,20 @@
-//! When a job runs: a cron expression in a time zone, and the instants that it means.
+//! When a job runs: a cron expression in a time zone, and the instants that it means; a window that it may start in, and how much
+//! later it may start.
+
+mod local;
+mod window;
 
 use std::fmt;
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::error::{Exit, Fail, Result};
+pub use window::Window;
 
 /// How far the longest time between two firings is looked for: weekends and the nights between working days are in it.
 const LOOKED_AHEAD: TimeDelta = TimeDelta::days(8);
@@ -20,11 +27,15 @@ pub struct Schedule {
     text: String,
     cron: Cron,
     zone: Tz,
+    window: Option<Window>,
+    jitter: TimeDelta,
+    /// What tells its jitter from that of others.
+    name: String,
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.text, self.zone)
+        write!(f, "{} {}", self.described(), self.zone)
     }
 }
 
@@ -48,6 +59,9 @@ impl Schedule {
             text: text.trim().to_owned(),
             cron,
             zone,
+            window: None,
+            jitter: TimeDelta::zero(),
+            name: String::new(),
         };
         if schedule.next_after(now).is_none() {
             return Err(fail("it never fires".to_owned()));
@@ -55,14 +69,70 @@ impl Schedule {
         Ok(schedule)
     }
 
-    /// The first instant after `time` at which the schedule fires. A local time that the change to summer time
-    /// leaves out fires when the clock has jumped; one that comes twice in autumn fires the first time.
+    /// The same for the job `name`, with starts in `window` only, and up to `jitter` later.
+    #[must_use]
+    pub fn spread(self, window: Option<Window>, jitter: TimeDelta, name: &str) -> Self {
+        Schedule {
+            window,
+            jitter,
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
+    /// The first instant after `time` at which a run starts. What is due outside of the window starts when it opens.
     #[must_use]
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // A schedule knows whole seconds.
-        let local = time.with_timezone(&self.zone).trunc_subsecs(0);
-        let next = self.cron.find_next_occurrence(&local, false).ok()?;
-        Some(next.with_timezone(&Utc)).filter(|next| *next > time)
+        // What was due before may still come, by the jitter or when the window opens.
+        let since = time - self.jitter;
+        let mut cursor = match self.window {
+            Some(window) if !window.is_open(self.zone, since) => {
+                window.closed_before(self.zone, since) - TimeDelta::seconds(1)
+            }
+            _ => since,
+        };
+        let mut first: Option<DateTime<Utc>> = None;
+        while let Some(due) = local::next_after(&self.cron, self.zone, cursor) {
+            let base = match self.window {
+                Some(window) if !window.is_open(self.zone, due) => window.opens_after(self.zone, due),
+                _ => due,
+            };
+            if first.is_some_and(|first| base >= first) {
+                break;
+            }
+            let start = base + self.shift(base);
+            if start > time && first.is_none_or(|first| start < first) {
+                first = Some(start);
+            }
+            // All that is due while the window is closed is one run.
+            cursor = if base > due { base - TimeDelta::seconds(1) } else { due };
+        }
+        first
+    }
+
+    /// How much later than `base` the run starts: the same for all runs of the job on that day, and never when the window has closed.
+    fn shift(&self, base: DateTime<Utc>) -> TimeDelta {
+        let room = self
+            .window
+            .map(|window| window.closes_after(self.zone, base) - base - TimeDelta::seconds(1));
+        let most = room
+            .map_or(self.jitter, |room| room.min(self.jitter))
+            .num_seconds()
+            .max(0);
+        if most == 0 {
+            return TimeDelta::zero();
+        }
+        let day = base.with_timezone(&self.zone).date_naive();
+        let hash = Sha256::digest(format!("{} {day}", self.name));
+        let share = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+        // One more than the most, as the share is always less than the whole.
+        TimeDelta::seconds(((most + 1) * i64::from(share)) >> 32)
+    }
+
+    /// Whether runs may start at `at`.
+    #[must_use]
+    pub fn may_start(&self, at: DateTime<Utc>) -> bool {
+        self.window.is_none_or(|window| window.is_open(self.zone, at))
     }
 
     /// The first firing since `last` that nobody was there for at `now`.
@@ -74,23 +144,60 @@ impl Schedule {
     /// The longest time between two firings from `now` on: what is looked at is a week, or a dozen firings where that is longer.
     #[must_use]
     pub fn interval(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
-        let first = self.next_after(now)?;
+        // Of the days that are looked at none may have all of the jitter.
+        let even = self.clone().spread(self.window, TimeDelta::zero(), "");
+        let first = even.next_after(now)?;
         let (mut before, mut longest) = (first, None);
         for number in 0..MOST_FIRINGS {
-            let Some(next) = self.next_after(before) else { break };
+            let Some(next) = even.next_after(before) else { break };
             longest = longest.max(Some(next - before));
             before = next;
             if number >= FEWEST_FIRINGS && next - first > LOOKED_AHEAD {
                 break;
             }
         }
-        longest
+        longest.map(|longest| longest + self.jitter)
+    }
+
+    /// Whether the window is closed at `now`, and the next run starts as soon as it is open: then nothing is to be made up for.
+    #[must_use]
+    pub fn comes_in_next_window(&self, now: DateTime<Utc>) -> bool {
+        let Some(window) = self.window.filter(|_| !self.may_start(now)) else {
+            return false;
+        };
+        let closes = window.closes_after(self.zone, window.opens_after(self.zone, now));
+        self.next_after(now).is_some_and(|next| next < closes)
     }
 
     /// The expression, as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The expression, with the window and the jitter, for people.
+    #[must_use]
+    pub fn described(&self) -> String {
+        let mut text = self.text.clone();
+        if let Some(window) = self.window {
+            text.push_str(&format!(", within {window}"));
+        }
+        if self.jitter > TimeDelta::zero() {
+            text.push_str(&format!(", up to {} s later", self.jitter.num_seconds()));
+        }
+        text
+    }
+
+    /// When runs may start, where that is limited.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        self.window
+    }
+
+    /// How much later runs may start.
+    #[must_use]
+    pub fn jitter(&self) -> TimeDelta {
+        self.jitter
     }
 
     /// The time zone of the schedule.
@@ -257,6 +364,86 @@ mod tests {
         assert_eq!(
             daily.missed(last, utc("2026-01-05T10:00:00Z")),
             Some(utc("2026-01-02T00:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn what_is_due_while_the_window_is_closed_starts_once_when_it_opens() {
+        let window = |text, zone, window: &str| {
+            schedule(text, zone).spread(Some(window.parse().unwrap()), TimeDelta::zero(), "app")
+        };
+        assert_eq!(
+            firings(
+                &window("0 */2 * * *", Tz::UTC, "01:00-05:00"),
+                "2026-01-01T00:00:00Z",
+                4
+            ),
+            ["01-01T01:00:00", "01-01T02:00:00", "01-01T04:00:00", "01-02T01:00:00"]
+        );
+        // It is closed when it ends, and may go over midnight.
+        assert_eq!(
+            firings(
+                &window("0 5,12,23 * * *", Tz::UTC, "22:00-05:00"),
+                "2026-01-01T00:00:00Z",
+                3
+            ),
+            ["01-01T22:00:00", "01-01T23:00:00", "01-02T22:00:00"]
+        );
+        // The clock jumps over it.
+        let jumped = window("30 12 * * *", Tz::Europe__Berlin, "02:00-03:00");
+        assert_eq!(
+            firings(&jumped, "2026-03-27T12:00:00Z", 3),
+            ["03-28T01:00:00", "03-29T01:00:00", "03-30T00:00:00"]
+        );
+        let weekly = window("0 12 * * MON", Tz::UTC, "01:00-05:00");
+        // The run of Monday is due in the night to Tuesday.
+        assert!(weekly.comes_in_next_window(utc("2026-01-05T12:30:00Z")));
+        assert!(!weekly.comes_in_next_window(utc("2026-01-06T12:30:00Z")));
+        assert!(!weekly.comes_in_next_window(utc("2026-01-06T02:00:00Z")));
+        assert!(jumped.may_start(utc("2026-03-29T01:00:00Z")) && !jumped.may_start(utc("2026-03-29T01:00:01Z")));
+        for text in ["1-5", "01:00", "01:00-01:00", "25:00-26:00", ""] {
+            assert!(text.parse::<Window>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn jitter_is_of_the_job_and_the_day() {
+        let start = utc("2026-01-01T00:00:00Z");
+        let of = |name: &str, text: &str, window: Option<Window>| {
+            let schedule = schedule(text, Tz::UTC).spread(window, TimeDelta::minutes(30), name);
+            let starts: Vec<DateTime<Utc>> =
+                std::iter::successors(schedule.next_after(start), |time| schedule.next_after(*time))
+                    .take(40)
+                    .collect();
+            // Wherever one looks from, the plan is the same.
+            for pair in starts.windows(2) {
+                assert!(pair[0] < pair[1]);
+                let middle = pair[0] + (pair[1] - pair[0]) / 2;
+                assert_eq!(schedule.next_after(middle), Some(pair[1]), "{name} {text}");
+            }
+            starts
+        };
+        let daily = of("app", "0 3 * * *", None);
+        let late =
+            |start: &DateTime<Utc>| (start.time() - chrono::NaiveTime::from_hms_opt(3, 0, 0).unwrap()).num_seconds();
+        assert!(daily.iter().all(|start| (0..=1800).contains(&late(start))));
+        let different: std::collections::BTreeSet<i64> = daily.iter().map(late).collect();
+        assert!(different.len() > 20 && different.last().unwrap() - different.first().unwrap() > 900);
+        assert_ne!(daily, of("shop", "0 3 * * *", None));
+        assert_eq!(daily, of("app", "0 3 * * *", None));
+        // Runs of one day move together, and a day's last one may come in the next.
+        let hourly = of("app", "50 * * * *", None);
+        let seconds = |time: &DateTime<Utc>| time.timestamp() % 3600;
+        assert_eq!(seconds(&hourly[3]), seconds(&hourly[4]));
+        // It never leaves the window.
+        let window: Window = "02:00-03:05".parse().unwrap();
+        let kept = of("app", "0 3 * * *", Some(window));
+        assert!(kept.iter().all(|start| (0..300).contains(&late(start))));
+        assert_eq!(
+            schedule("0 3 * * *", Tz::UTC)
+                .spread(None, TimeDelta::minutes(30), "app")
+                .interval(start),
+            Some(TimeDelta::minutes(24 * 60 + 30))
         );
     }
 }

@@ -91,7 +91,7 @@ fn table(jobs: &[JobStatus], now: DateTime<Utc>) -> String {
             if job.fresh { "yes" } else { "NO" }.to_owned(),
             newest.map_or_else(|| "none".to_owned(), |newest| output::ago(newest.at, now)),
             proven.map_or_else(String::new, |proven| {
-                format!("{}, {}", proven.how, output::ago(proven.at, now))
+                format!("{}, {}", proven.words(), output::ago(proven.at, now))
             }),
             newest.map(|newest| output::bytes(newest.bytes)).unwrap_or_default(),
             newest.map(|newest| output::count(newest.rows)).unwrap_or_default(),
@@ -135,6 +135,10 @@ pub struct NextArgs {
 struct Due<'a> {
     job: &'a str,
     schedule: &'a str,
+    window: Option<String>,
+    jitter_seconds: f64,
+    #[serde(skip)]
+    described: String,
     zone: String,
     /// The instant.
     at: DateTime<Utc>,
@@ -161,6 +165,9 @@ pub fn next(globals: &Globals, args: &NextArgs) -> Result<ExitCode> {
             Due {
                 job: &job.name,
                 schedule: schedule.text(),
+                window: schedule.window().map(|window| window.to_string()),
+                jitter_seconds: schedule.jitter().as_seconds_f64(),
+                described: schedule.described(),
                 zone: job.zone.to_string(),
                 at,
                 local: at
@@ -181,7 +188,7 @@ pub fn next(globals: &Globals, args: &NextArgs) -> Result<ExitCode> {
     }
     let mut table = Table::new(&["NEXT RUN", "JOB", "SCHEDULE"]);
     for due in &due {
-        table.row([local(due.at, &due.zone), due.job.to_owned(), due.schedule.to_owned()]);
+        table.row([local(due.at, &due.zone), due.job.to_owned(), due.described.clone()]);
     }
     output::lines(&table.render())?;
     Ok(ExitCode::SUCCESS)

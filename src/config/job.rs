@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::mistakes::{Mistake, Mistakes};
@@ -20,7 +20,7 @@ use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
 use crate::job::{Connection, Destination, Drills, Hooks, Job, Password, SourceConfig};
 use crate::retention::Policy;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Window};
 use crate::seal::Compression;
 
 /// More connections than this help no server.
@@ -56,6 +56,13 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
             .transpose()
             .map_err(|fail| about(&key("schedule"))(fail).into()),
     );
+    let window = raw.window.as_deref().map(str::parse::<Window>).transpose();
+    let window = mistakes.keep(window.map_err(|why| impossible(&key("window"), &why)));
+    if raw.jitter.delta() >= TimeDelta::days(1) {
+        mistakes.keep::<()>(Err(impossible(&key("jitter"), "must be less than a day")));
+    }
+    let schedule =
+        schedule.map(|schedule| schedule.map(|schedule| schedule.spread(window.flatten(), raw.jitter.delta(), name)));
     let drill_schedule = raw
         .drill_schedule
         .as_deref()

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
 use super::mistakes::Mistakes;
 use super::value::Span;
 use super::{check_name, impossible, raw};
 use crate::error::Result;
+use crate::schedule::Schedule;
 use crate::secret::Secret;
 use crate::watch::notify::channel::{Channel, Hidden, Mail, Preset, Way, Webhook, kinds, preset};
 use crate::watch::notify::{News, USUAL};
@@ -15,17 +19,18 @@ use crate::watch::notify::{News, USUAL};
 pub(super) fn channels(
     raw: &BTreeMap<String, raw::Notify>,
     jobs: &BTreeMap<String, raw::Job>,
+    now: DateTime<Utc>,
     mistakes: &mut Mistakes,
 ) -> Vec<Channel> {
     let mut channels = Vec::new();
     for (name, raw) in raw {
         mistakes.keep(check_name("notify", name));
-        channels.extend(mistakes.keep(channel(name, raw, jobs)));
+        channels.extend(mistakes.keep(channel(name, raw, jobs, now)));
     }
     channels
 }
 
-fn channel(name: &str, raw: &raw::Notify, jobs: &BTreeMap<String, raw::Job>) -> Result<Channel> {
+fn channel(name: &str, raw: &raw::Notify, jobs: &BTreeMap<String, raw::Job>, now: DateTime<Utc>) -> Result<Channel> {
     let wrong = |key: &str, why: &str| impossible(&format!("notify.{name}.{key}"), why);
     let mut on = BTreeSet::new();
     for word in &raw.on.0 {
@@ -33,6 +38,13 @@ fn channel(name: &str, raw: &raw::Notify, jobs: &BTreeMap<String, raw::Job>) -> 
     }
     if on.is_empty() {
         on.extend(USUAL);
+    }
+    let digest = digest(raw, now, &wrong)?;
+    match (&digest, on.contains(&News::Digest)) {
+        (None, true) => return Err(wrong("on", "digest needs the key digest, a cron expression")),
+        // Who says when wants it.
+        (Some(_), _) => drop(on.insert(News::Digest)),
+        (None, false) => {}
     }
     if let Some(job) = raw.jobs.0.iter().find(|job| !jobs.contains_key(*job)) {
         return Err(wrong("jobs", &format!("there is no job {job:?}")));
@@ -44,10 +56,25 @@ fn channel(name: &str, raw: &raw::Notify, jobs: &BTreeMap<String, raw::Job>) -> 
         jobs: raw.jobs.0.iter().cloned().collect(),
         remind_every: raw.remind_every.map(Span::delta),
         after_failures: raw.after_failures.max(1),
+        digest,
     })
 }
 
 type Wrong<'a> = &'a dyn Fn(&str, &str) -> anyhow::Error;
+
+/// When a summary is due, if one is wanted.
+fn digest(raw: &raw::Notify, now: DateTime<Utc>, wrong: Wrong<'_>) -> Result<Option<Schedule>> {
+    let zone = raw.time_zone.parse::<Tz>().map_err(|_| {
+        let why = format!("{:?} is not a time zone such as Europe/Berlin", raw.time_zone);
+        wrong("time_zone", &why)
+    })?;
+    let Some(text) = &raw.digest else { return Ok(None) };
+    if raw.kind == "ping" {
+        return Err(wrong("digest", "a ping has no text: use another channel"));
+    }
+    let schedule = Schedule::parse(text, zone, now).map_err(|fail| wrong("digest", &fail.message))?;
+    Ok(Some(schedule))
+}
 
 /// A value that may be written, or stand in a file.
 fn hidden(given: Option<&Secret>, file: Option<&PathBuf>, key: &str, wrong: Wrong<'_>) -> Result<Option<Hidden>> {

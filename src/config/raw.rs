@@ -138,6 +138,10 @@ pub struct Notify {
     pub remind_every: Option<Span>,
     /// After how many failures in a row it tells of them.
     pub after_failures: u32,
+    /// Cron expression: when it tells how all jobs are.
+    pub digest: Option<String>,
+    /// IANA name of the time zone of `digest`.
+    pub time_zone: String,
     /// Method of the request.
     pub method: Option<String>,
     /// What its body is.
@@ -184,6 +188,8 @@ impl Default for Notify {
             jobs: List::default(),
             remind_every: None,
             after_failures: 1,
+            digest: None,
+            time_zone: "UTC".to_owned(),
             method: None,
             content_type: None,
             headers: BTreeMap::new(),
@@ -240,6 +246,10 @@ pub struct Job {
     pub stores: List,
     /// Cron expression; without one the job runs by hand only.
     pub schedule: Option<String>,
+    /// How much later runs may start: each job by another time, so that not all begin at once.
+    pub jitter: Span,
+    /// Times of day in which scheduled runs may start.
+    pub window: Option<String>,
     /// IANA name of the time zone of schedule and retention.
     pub time_zone: String,
     /// Whether a run that was missed while the daemon was down is made up for at its start.
@@ -282,6 +292,8 @@ impl Default for Job {
             password_credential: None,
             stores: List(vec!["default".to_owned()]),
             schedule: None,
+            jitter: Span::seconds(0),
+            window: None,
             time_zone: "UTC".to_owned(),
             run_missed: true,
             max_age: None,

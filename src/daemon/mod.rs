@@ -5,6 +5,7 @@
 
 mod drills;
 mod history;
+mod missed;
 mod notify;
 mod page;
 mod systemd;
@@ -29,7 +30,6 @@ use crate::error::{Exit, Result, exit_of, hint_of};
 use crate::job::Job;
 use crate::manifest::Kind;
 use crate::restore;
-use crate::shelf::Stock;
 use crate::watch::history::{Facts, Recorder, Verb};
 use crate::watch::http::{Access, Listen, View};
 use crate::watch::notify::Notifier;
@@ -49,9 +49,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A firing that is later than this was lost by the timer.
 const OVERDUE: TimeDelta = TimeDelta::seconds(5);
-
-/// The first and the longest wait before it is looked again whether a run was missed, where no store could be read.
-const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(600)];
 
 /// What the daemon is given from outside.
 pub struct Surroundings {
@@ -246,7 +243,7 @@ impl Daemon {
             let missed = missed.clone();
             tokio::spawn(async move {
                 let has_missed = tokio::select! {
-                    has_missed = has_missed_a_run(&job, &clock) => has_missed,
+                    has_missed = missed::has_missed_a_run(&job, &clock) => has_missed,
                     () = closing.cancelled() => false,
                 };
                 if has_missed {
@@ -482,34 +479,6 @@ impl Daemon {
         self.timer.stop().await;
         tracing::info!("ended");
     }
-}
-
-/// Whether a run of `job` was missed, as soon as its stores can be read.
-async fn has_missed_a_run(job: &Job, clock: &Clock) -> bool {
-    let (true, Some(schedule)) = (job.run_missed, &job.schedule) else {
-        return false;
-    };
-    let begun = clock.now();
-    let [mut pause, longest] = LOOK_AGAIN;
-    let last = loop {
-        match Stock::names(job).await {
-            Ok(stock) => break stock.last_run(),
-            Err(error) => tracing::warn!(
-                job = job.name,
-                hint = hint_of(&error),
-                "cannot see whether a run was missed, and will look again: {error:#}"
-            ),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(longest);
-    };
-    // A job that never ran has missed nothing: its first run is the one that is scheduled. What was due since the daemon is
-    // here was not missed.
-    let missed = last.and_then(|last| schedule.missed(last.time(), begun));
-    if let Some(due) = missed {
-        tracing::info!(job = job.name, %due, "making up for a missed run");
-    }
-    missed.is_some()
 }
 
 /// The line that sums up a run.

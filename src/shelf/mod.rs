@@ -128,13 +128,40 @@ impl Backup {
     }
 }
 
+impl Backup {
+    /// What last showed that it can be relied on, and when: the last drill, where that passed, says more than any look at files.
+    #[must_use]
+    pub fn shown(&self) -> Option<Proven> {
+        let drill = self.drills.last().filter(|drill| drill.passed).map(|drill| Proven {
+            how: DRILL.to_owned(),
+            at: drill.at,
+        });
+        self.proven().into_iter().chain(drill).max_by_key(|proven| proven.at)
+    }
+}
+
+/// What [`Proven::how`] is of a drill.
+const DRILL: &str = "drill";
+
 /// What proved a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Proven {
-    /// `written` (shown by the store or read back after the export), `quick` or `full`.
+    /// `written` (shown by the store or read back after the export), `quick`, `full`, `drill` or `restore`.
     pub how: String,
     /// When.
     pub at: DateTime<Utc>,
+}
+
+impl Proven {
+    /// What proved it, for people.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        match self.how.as_str() {
+            DRILL => "shown by a drill",
+            "restore" => "shown by a restore",
+            how => how,
+        }
+    }
 }
 
 /// Everything that a shelf holds, each list newest first.

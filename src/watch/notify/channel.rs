@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::news::{News, Notice};
 use crate::error::Result;
+use crate::schedule::Schedule;
 use crate::secret::Secret;
 
 /// A text that may be a secret, here or in a file that is read whenever it is needed.
@@ -154,7 +155,7 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 }
 
 /// A channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Channel {
     /// Its name.
     pub name: String,
@@ -168,6 +169,8 @@ pub struct Channel {
     pub remind_every: Option<TimeDelta>,
     /// After how many failures in a row it tells of them.
     pub after_failures: u32,
+    /// When it tells how all jobs are.
+    pub digest: Option<Schedule>,
 }
 
 impl Channel {
@@ -203,6 +206,7 @@ mod tests {
             jobs: ["app".to_owned()].into(),
             remind_every: None,
             after_failures: 3,
+            digest: None,
         };
         assert!(!channel.wants(&notice(News::Failed, "app"), 2) && channel.wants(&notice(News::Failed, "app"), 3));
         assert!(

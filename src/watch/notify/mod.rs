@@ -1,6 +1,7 @@
 //! Somebody is told: through channels, of what each of them wants to hear.
 
 pub mod channel;
+mod digest;
 mod mail;
 mod news;
 mod queue;

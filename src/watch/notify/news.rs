@@ -31,10 +31,12 @@ pub enum News {
     Success,
     /// Another channel reaches nobody.
     ChannelDown,
+    /// A summary at a fixed time.
+    Digest,
 }
 
 /// All kinds.
-pub const ALL: [News; 9] = [
+pub const ALL: [News; 10] = [
     News::Failed,
     News::NotFresh,
     News::Incomplete,
@@ -44,6 +46,7 @@ pub const ALL: [News; 9] = [
     News::Restore,
     News::Success,
     News::ChannelDown,
+    News::Digest,
 ];
 
 /// What a channel tells that says nothing of it.
@@ -71,13 +74,14 @@ impl News {
             News::Restore => "restore",
             News::Success => "success",
             News::ChannelDown => "channel_down",
+            News::Digest => "digest",
         }
     }
 
     /// Whether something is wrong.
     #[must_use]
     pub fn is_trouble(self) -> bool {
-        !matches!(self, News::Recovered | News::Success | News::Restore)
+        !matches!(self, News::Recovered | News::Success | News::Restore | News::Digest)
     }
 
     /// How bad it is, in the words of PagerDuty.
@@ -86,7 +90,7 @@ impl News {
         match self {
             News::Failed | News::NotFresh | News::DrillFailed => "critical",
             News::Incomplete | News::Collapsed | News::ChannelDown => "warning",
-            News::Recovered | News::Restore | News::Success => "info",
+            News::Recovered | News::Restore | News::Success | News::Digest => "info",
         }
     }
 }

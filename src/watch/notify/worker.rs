@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::channel::{Channel, Way};
+use super::digest::{digest, is_due};
 use super::news::{News, Notice};
 use super::queue::Waiting;
 use super::send::{ping, send};
@@ -92,16 +94,7 @@ impl Notifier {
     #[must_use]
     pub fn start(clock: Clock) -> Self {
         let (words, heard) = mpsc::unbounded_channel();
-        let worker = Worker {
-            channels: Vec::new(),
-            recorder: Recorder::default(),
-            jobs: BTreeMap::new(),
-            memory: Vec::new(),
-            next: 0,
-            heard: clock.now(),
-            looked: Instant::now(),
-            clock,
-        };
+        let worker = Worker::new(clock);
         Notifier {
             teller: Teller(words),
             task: tokio::spawn(worker.run(heard)),
@@ -146,6 +139,8 @@ struct Worker {
     jobs: BTreeMap<String, Before>,
     /// What waits where there is no history.
     memory: Vec<(DateTime<Utc>, Waiting)>,
+    /// When each channel last told a summary, where there is no history.
+    digested: BTreeMap<String, DateTime<Utc>>,
     next: i64,
     /// Runs of other processes that ended until then were heard of.
     heard: DateTime<Utc>,
@@ -154,13 +149,32 @@ struct Worker {
 }
 
 impl Worker {
+    fn new(clock: Clock) -> Self {
+        Worker {
+            channels: Vec::new(),
+            recorder: Recorder::default(),
+            jobs: BTreeMap::new(),
+            memory: Vec::new(),
+            digested: BTreeMap::new(),
+            next: 0,
+            heard: clock.now(),
+            looked: Instant::now(),
+            clock,
+        }
+    }
+
     async fn run(mut self, mut heard: mpsc::UnboundedReceiver<Word>) {
+        // Also where there is always more to hear.
+        let mut look = tokio::time::interval(EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match tokio::time::timeout(EVERY, heard.recv()).await {
-                // What is due is tried once more.
-                Ok(None | Some(Word::End)) => return self.deliver().await,
-                Ok(Some(word)) => self.hear(word).await,
-                Err(_) => {
+            tokio::select! {
+                word = heard.recv() => match word {
+                    // What is due is tried once more.
+                    None | Some(Word::End) => return self.deliver().await,
+                    Some(word) => self.hear(word).await,
+                },
+                _ = look.tick() => {
                     self.hear_of_others();
                     self.deliver().await;
                 }
@@ -261,6 +275,35 @@ impl Worker {
                 }
             };
             self.tell(&notice, u32::MAX);
+        }
+        self.digests(status);
+    }
+
+    /// Summaries whose time has come.
+    fn digests(&mut self, status: &Status) {
+        let now = self.clock.now();
+        for channel in self.channels.clone() {
+            let Some(schedule) = &channel.digest else { continue };
+            let name = News::Digest.name();
+            let told = self.history().map(|history| history.told(&channel.name, "", name));
+            let told = told.and_then(|told| told.ok().flatten());
+            let told = told.or_else(|| self.digested.get(&channel.name).copied());
+            // The first one is due at the first time that comes after the channel.
+            if told.is_some_and(|last| !is_due(schedule, last, now)) {
+                continue;
+            }
+            if let Some(last) = told {
+                self.enqueue(&channel.name, &digest(&channel, status, last));
+            }
+            self.digested.insert(channel.name.clone(), now);
+            if let Some(history) = self.history()
+                && let Err(error) = history.tells(&channel.name, "", name, now)
+            {
+                tracing::debug!(
+                    channel = channel.name,
+                    "it is not noted that a summary was told: {error:#}"
+                );
+            }
         }
     }
 
@@ -415,5 +458,60 @@ impl Worker {
         if let Some(history) = self.history().filter(|_| waiting.number > 0) {
             let _ = history.dequeue(waiting.number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use chrono_tz::Tz;
+
+    use super::*;
+    use crate::schedule::Schedule;
+    use crate::watch::status::FORMAT;
+
+    #[test]
+    fn a_summary_is_told_once_at_each_of_its_times_in_its_zone() {
+        let time: Arc<Mutex<DateTime<Utc>>> = Arc::new(Mutex::new("2026-10-22T12:00:00Z".parse().unwrap()));
+        let clock = Clock::new({
+            let time = Arc::clone(&time);
+            move || *time.lock().unwrap()
+        });
+        let schedule = Schedule::parse("0 8 * * MON", Tz::Europe__Berlin, clock.now()).unwrap();
+        let mut worker = Worker::new(clock.clone());
+        worker.channels = vec![Channel {
+            name: "team".to_owned(),
+            way: Way::Command(vec!["true".to_owned()]),
+            on: [News::Digest].into(),
+            jobs: ["app".to_owned()].into(),
+            remind_every: None,
+            after_failures: 1,
+            digest: Some(schedule),
+        }];
+        let mut told_at = |text: &str| {
+            *time.lock().unwrap() = text.parse().unwrap();
+            worker.status(&Status {
+                format: FORMAT,
+                at: clock.now(),
+                sentence: String::new(),
+                fresh: true,
+                jobs: Vec::new(),
+            });
+            worker
+                .memory
+                .drain(..)
+                .map(|(_, waiting)| waiting.notice.news)
+                .collect::<Vec<_>>()
+        };
+        // A channel that is new has nothing to catch up with.
+        assert_eq!(told_at("2026-10-22T12:00:00Z"), []);
+        // Summer time ended on the 25th.
+        assert_eq!(told_at("2026-10-26T06:59:59Z"), []);
+        assert_eq!(told_at("2026-10-26T07:00:20Z"), [News::Digest]);
+        assert_eq!(told_at("2026-10-26T07:01:20Z"), []);
+        // The machine was off for three weeks: one summary is enough.
+        assert_eq!(told_at("2026-11-18T12:00:00Z"), [News::Digest]);
+        assert_eq!(told_at("2026-11-18T12:01:00Z"), []);
     }
 }

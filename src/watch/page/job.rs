@@ -50,7 +50,7 @@ fn facts(job: &JobStatus, now: DateTime<Utc>) -> String {
             if let Some(proven) = &newest.proven {
                 let how = format!(
                     "{}, {} ago, {}",
-                    escape(&proven.how),
+                    escape(proven.words()),
                     span((now - proven.at).as_seconds_f64()),
                     time(proven.at, &job.zone)
                 );
@@ -134,8 +134,15 @@ fn running(job: &JobStatus) -> String {
 pub fn section(job: &JobStatus, now: DateTime<Utc>, links: Links) -> String {
     let schedule = match &job.schedule {
         Some(schedule) => format!(
-            "<p class=\"dim\">Runs at <code>{}</code>, {}</p>",
+            "<p class=\"dim\">Runs at <code>{}</code>{}{}, {}</p>",
             escape(schedule),
+            job.window
+                .as_ref()
+                .map_or_else(String::new, |window| format!(", starts within {}", escape(window))),
+            match job.jitter_seconds {
+                seconds if seconds > 0.0 => format!(", up to {} later", span(seconds)),
+                _ => String::new(),
+            },
             escape(&job.zone)
         ),
         None => "<p class=\"dim\">Runs by hand only</p>".to_owned(),
@@ -234,7 +241,7 @@ fn backups(job: &JobStatus) -> String {
             });
             notes.extend(copies);
             let proven = backup.proven.as_ref();
-            let proven = proven.map(|it| format!("{}, {}", escape(&it.how), time(it.at, &job.zone)));
+            let proven = proven.map(|it| format!("{}, {}", escape(it.words()), time(it.at, &job.zone)));
             vec![
                 format!("<code>{}</code>", backup.id),
                 backup.kind.to_string(),

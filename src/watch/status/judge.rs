@@ -12,6 +12,7 @@ use crate::manifest::{BackupId, Identity, Kind, Source};
 use crate::prune::foresee;
 use crate::replaced::Kept;
 use crate::retention::{Reason, Verdict};
+use crate::schedule::Schedule;
 use crate::shelf::{Backup, Inventory, Proven, Shelf, Stock, is_dead};
 use crate::watch::history::{Outcome, Run, Verb};
 
@@ -67,7 +68,16 @@ pub(super) fn judge(job: &Job, found: Found, now: DateTime<Utc>) -> JobStatus {
     let backups = stock
         .map(|stock| backups(stock, &of_job, &verdicts))
         .unwrap_or_default();
-    let newest = stock.and_then(|stock| newest(stock, &of_job, now));
+    let mut newest = stock.and_then(|stock| newest(stock, &of_job, now));
+    if let Some(newest) = &mut newest {
+        let restored = restored(newest, &found.runs);
+        newest.proven = newest
+            .proven
+            .take()
+            .into_iter()
+            .chain(restored)
+            .max_by_key(|proven| proven.at);
+    }
     let interval = job.schedule.as_ref().and_then(|schedule| schedule.interval(now));
     let last = newest.as_ref().map_or(0.0, |newest| newest.seconds);
     let max_age = job
@@ -87,6 +97,15 @@ pub(super) fn judge(job: &Job, found: Found, now: DateTime<Utc>) -> JobStatus {
         max_age_seconds: max_age.map(TimeDelta::as_seconds_f64),
         max_age_is_set: job.max_age.is_some(),
         schedule: job.schedule.as_ref().map(|schedule| schedule.text().to_owned()),
+        window: job
+            .schedule
+            .as_ref()
+            .and_then(Schedule::window)
+            .map(|window| window.to_string()),
+        jitter_seconds: job
+            .schedule
+            .as_ref()
+            .map_or(0.0, |schedule| schedule.jitter().as_seconds_f64()),
         zone: job.zone.to_string(),
         interval_seconds: interval.map(TimeDelta::as_seconds_f64),
         next_run,
@@ -178,7 +197,7 @@ fn store(destination: &Destination, inventory: Option<&Inventory>, of_job: &OfJo
         bytes: backups.iter().map(|backup| backup.summary.archive.bytes).sum(),
         newest: newest.map(|backup| backup.summary.id),
         fresh: false,
-        proven: newest.and_then(Backup::proven),
+        proven: newest.and_then(Backup::shown),
         deletes_now: Vec::new(),
         deletes_next: Vec::new(),
     }
@@ -187,7 +206,7 @@ fn store(destination: &Destination, inventory: Option<&Inventory>, of_job: &OfJo
 /// The newest proof of a copy that is good.
 fn proof<'a>(copies: impl Iterator<Item = (&'a Shelf, &'a Backup)>) -> Option<Proven> {
     let good = copies.filter(|(_, backup)| backup.is_good());
-    good.filter_map(|(_, backup)| backup.proven())
+    good.filter_map(|(_, backup)| backup.shown())
         .max_by_key(|proven| proven.at)
 }
 
@@ -207,6 +226,22 @@ fn newest(stock: &Stock, of_job: &OfJob, now: DateTime<Utc>) -> Option<Good> {
         rows: summary.rows(),
         proven: proof(good()),
         stores: good().map(|(shelf, _)| shelf.place().to_owned()).collect(),
+    })
+}
+
+/// The last restore of all of the backup, whose proof compared each table and row with what the manifest says.
+fn restored(newest: &Good, runs: &[Run]) -> Option<Proven> {
+    let is_it = |run: &&Run| {
+        let facts = &run.facts;
+        run.verb == Verb::Restore
+            && run.outcome == Outcome::Ok
+            && facts.backup == Some(newest.id)
+            && (facts.tables, facts.rows) == (Some(newest.tables), Some(newest.rows))
+    };
+    let run = runs.iter().find(is_it)?;
+    Some(Proven {
+        how: Verb::Restore.name().to_owned(),
+        at: run.ended?,
     })
 }
 

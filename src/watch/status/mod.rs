@@ -59,6 +59,10 @@ pub struct JobStatus {
     pub max_age_is_set: bool,
     /// The schedule, as it was written.
     pub schedule: Option<String>,
+    /// The times of day in which runs may start, where that is limited.
+    pub window: Option<String>,
+    /// How much later than the schedule says runs may start.
+    pub jitter_seconds: f64,
     /// The time zone of the job.
     pub zone: String,
     /// The longest time between two runs by the schedule.

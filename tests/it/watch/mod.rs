@@ -4,6 +4,7 @@ mod doctor;
 mod history;
 mod http;
 mod notices;
+mod schedules;
 mod status;
 
 use std::fs;
@@ -51,9 +52,15 @@ pub struct Served(pub Child);
 
 impl Served {
     pub fn start(site: &Site) -> Served {
+        Served::with(site, &[])
+    }
+
+    /// The same with more in the environment.
+    pub fn with(site: &Site, environment: &[(&str, &str)]) -> Served {
         let log = fs::File::create(site.path("log")).unwrap();
         let mut command = snapback();
         command.current_dir(site.dir.path()).arg("serve").stderr(log);
+        command.envs(environment.iter().copied());
         Served(command.spawn().unwrap())
     }
 

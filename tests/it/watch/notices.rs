@@ -231,6 +231,62 @@ fn the_daemon_tells_of_failures_and_of_their_end_and_monitors_of_every_run() {
 }
 
 #[test]
+fn a_summary_has_a_line_for_each_job_and_what_is_wrong_first() {
+    let receiver = Receiver::start();
+    let more = format!(
+        "[notify.team]\nurl = \"{}\"\non = [\"digest\"]\ndigest = \"* * * * * *\"\n[notify.one]\nurl = \"{}\"\njobs = [\"app\"]\n\
+         on = [\"digest\"]\ndigest = \"* * * * * *\"\ntime_zone = \"Europe/Berlin\"\n",
+        receiver.url("/team"),
+        receiver.url("/one"),
+    );
+    let site = site(&["app", "shop"], "");
+    fs::rename(site.path("shop.db"), site.path("gone.db")).unwrap();
+    write(
+        &site,
+        &["app", "shop"],
+        "schedule = \"* * * * * *\"\nmax_age = \"1h\"",
+        &more,
+    );
+    // A watched daemon looks at all jobs twice in the time of the watchdog.
+    let served = Served::with(&site, &[("WATCHDOG_USEC", "1000000")]);
+    let backed_up = |got: &crate::support::receiver::Got| got.body.contains("app: fresh");
+    let all = receiver.wait_for("the summary", |got| got.target == "/team" && backed_up(got));
+    let data = &all.json()["data"];
+    assert_eq!((&data["news"], &data["job"]), (&"digest".into(), &"".into()));
+    assert_eq!(data["title"], "Backups: 1 of 2 are not fresh");
+    let message = data["message"].as_str().unwrap();
+    let lines: Vec<&str> = message.lines().collect();
+    let status: Value = super::json(&site, &["status"]).1;
+    assert_eq!(lines[0], status["sentence"].as_str().unwrap());
+    assert!(
+        lines[1].starts_with("shop: not fresh, there is no backup yet"),
+        "{message}"
+    );
+    assert!(
+        lines[1].contains("failed: ") && lines[2].starts_with("app: fresh, "),
+        "{message}"
+    );
+    assert!(lines[2].contains(" in default"), "{message}");
+    let one = receiver.wait_for("the other summary", |got| got.target == "/one" && backed_up(got));
+    assert_eq!(one.json()["data"]["title"], "Backups: all are fresh");
+    assert!(!one.body.contains("shop"), "{}", one.body);
+    served.end();
+
+    let refused = |keys: &str, why: &str| {
+        write(&site, &["app"], "", &format!("[notify.team]\n{keys}\n"));
+        let run = site.snapback(&["status"]).code(2);
+        assert!(run.stderr.contains(why), "{}", run.stderr);
+    };
+    refused("url = \"http://x\"\non = [\"digest\"]", "digest needs the key digest");
+    refused("url = \"http://x\"\ndigest = \"0 8 * MON\"", "notify.team.digest");
+    refused("url = \"http://x\"\ntime_zone = \"Mars\"", "notify.team.time_zone");
+    refused(
+        "type = \"ping\"\nurl = \"http://x\"\ndigest = \"@weekly\"",
+        "use another channel",
+    );
+}
+
+#[test]
 fn what_could_not_be_told_is_told_after_a_restart() {
     let receiver = Receiver::start();
     receiver.answers(503);

@@ -265,3 +265,30 @@ fn next_says_what_runs_when_in_the_zone_of_the_job() {
     let text = site.snapback(&["next"]).ok().stdout;
     assert!(text.contains("03:30 IST"), "{text}");
 }
+
+#[test]
+fn a_drill_that_passed_is_the_newest_proof() {
+    let site = site(&["app"], "");
+    let check = |text: &str| write(&site, &["app"], &format!("drill_checks = [\"{text}\"]"), "");
+    check("SELECT count(*) = 2 FROM t");
+    site.snapback(&["backup", "app"]).ok();
+    site.snapback(&["verify", "--full", "app"]).ok();
+    let proven = || json(&site, &["status"]).1["jobs"][0]["newest"]["proven"].clone();
+    assert_eq!(proven()["how"], "full");
+    site.snapback(&["drill", "app"]).ok();
+    let drilled = json(&site, &["list", "app"]).1[0]["backups"][0]["drill"].clone();
+    assert_eq!((&proven()["how"], &proven()["at"]), (&"drill".into(), &drilled["at"]));
+    let text = site.snapback(&["status"]).ok().stdout;
+    assert!(text.contains("shown by a drill, "), "{text}");
+    site.snapback(&["report", "--html", "report.html"]).ok();
+    let page = fs::read_to_string(site.path("report.html")).unwrap();
+    assert!(page.contains("shown by a drill, "));
+    // The time is to the second, and of two drills in one the last one counts.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    check("SELECT count(*) = 7 FROM t");
+    assert_ne!(site.snapback(&["drill", "app"]).code, Some(0));
+    assert_eq!(proven()["how"], "full");
+    // A restore of all of it, as this machine remembers it.
+    site.snapback(&["restore", "app", "--yes"]).ok();
+    assert_eq!(proven()["how"], "restore");
+}
