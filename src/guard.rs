@@ -7,6 +7,7 @@
 mod checks;
 mod command;
 mod others;
+mod pause;
 mod rehearsal;
 mod way_back;
 
@@ -26,6 +27,7 @@ use crate::shelf::{Shelf, Stock};
 pub use checks::{Check, Checked};
 pub use command::{Ended, Signals, find_program};
 pub use others::Others;
+pub use pause::PauseAt;
 pub use way_back::{Mode, Restored};
 
 /// What is run under guard, and what must be true afterwards.
@@ -48,6 +50,8 @@ pub struct Request<'a> {
     pub may_lose: Vec<String>,
     /// How a backup is put back.
     pub mode: Mode,
+    /// Where it stops for ever, for tests: a step of its backup or of its restore.
+    pub pause_at: Option<PauseAt>,
     /// Whom signals go to.
     pub signals: &'a Signals,
     /// Who hears what is being done.
@@ -117,6 +121,7 @@ impl Request<'_> {
         let cancel = CancellationToken::new();
         let request = backup::Request {
             label: self.label.clone(),
+            watch: backup::Watch::silent().pausing_at(self.pause_at.as_ref().and_then(PauseAt::of_backup)),
             cancel: cancel.clone(),
             ..backup::Request::new(self.job, Kind::Guard)
         };
@@ -339,7 +344,8 @@ pub async fn tell_of_killed(job: &Job, warn: &(dyn Fn(String) + Send + Sync)) {
             if told.insert(id) {
                 let name = &job.name;
                 warn(format!(
-                    "a guard of job {name} was killed while or after its command ran; backup {id} is of before the command: \
+                    "a guard of job {name} was killed while its command ran, or later, maybe while the backup was being put back: the \
+                     database is the one that the command left or the backup, never half of one; backup {id} is of before the command: \
                      `snapback diff {name} {id}` shows what it did, `snapback restore {name} {id}` takes it back"
                 ));
             }

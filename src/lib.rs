@@ -36,6 +36,7 @@ pub mod redact;
 pub mod replaced;
 pub mod restore;
 pub mod retention;
+pub mod reuse;
 pub mod row_hash;
 pub mod schedule;
 pub mod seal;

@@ -11,7 +11,7 @@ use super::{output, terminal};
 use crate::cli::Globals;
 use crate::config::value::Span;
 use crate::error::Result;
-use crate::guard::{self, Action, Check, Guarded, Mode, Report, Request, Signals};
+use crate::guard::{self, Action, Check, Guarded, Mode, PauseAt, Report, Request, Signals};
 use crate::manifest::Kind;
 use crate::watch::history::{Facts, Verb};
 
@@ -51,6 +51,9 @@ pub struct Args {
     /// Rehearse: run the command against a copy, show what it does, drop the copy
     #[arg(long, conflicts_with_all = ["on_failure", "mode"])]
     dry_run: bool,
+    /// Stop at this step until killed: for tests
+    #[arg(long, hide = true, value_name = "STEP")]
+    pause_at: Option<PauseAt>,
 }
 
 /// What to do when the command or a check fails.
@@ -109,6 +112,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
             How::Swap => Mode::Swap,
             How::InPlace => Mode::InPlace,
         },
+        pause_at: args.pause_at.clone(),
         signals: &signals,
         step: &step,
         quiet: &quiet,

@@ -1,8 +1,9 @@
 //! The text of COPY, cut into rows and values.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::error::{Exit, Fail, Result};
+use crate::reuse::emptied;
 
 /// What is told of each row: its values. It says whether it wants more.
 pub type Each<'a> = dyn FnMut(&[&[u8]]) -> Result<bool> + Send + 'a;
@@ -61,9 +62,43 @@ impl Cut {
     }
 }
 
-/// The values of a row. No value has a tab in it: COPY writes `\t`.
-pub fn values(row: &[u8]) -> Vec<&[u8]> {
-    row.split(|byte| *byte == b'\t').collect()
+/// Cuts rows into their values.
+#[derive(Default)]
+pub struct Values {
+    all: Vec<&'static [u8]>,
+    chosen: Vec<&'static [u8]>,
+}
+
+impl Values {
+    /// Hands all values of a row to `each`. No value has a tab in it: COPY writes `\t`.
+    pub fn all(&mut self, row: &[u8], each: &mut Each<'_>) -> Result<bool> {
+        let mut all = emptied(std::mem::take(&mut self.all));
+        all.extend(split(row));
+        let more = each(&all);
+        self.all = emptied(all);
+        more
+    }
+
+    /// Hands those at `positions` to `each`.
+    pub fn chosen(&mut self, row: &[u8], positions: &[usize], each: &mut Each<'_>) -> Result<bool> {
+        let mut all = emptied(std::mem::take(&mut self.all));
+        let mut chosen = emptied(std::mem::take(&mut self.chosen));
+        all.extend(split(row));
+        chosen.extend(positions.iter().filter_map(|at| all.get(*at).copied()));
+        anyhow::ensure!(chosen.len() == positions.len(), "a row has fewer values than columns");
+        let more = each(&chosen);
+        (self.all, self.chosen) = (emptied(all), emptied(chosen));
+        more
+    }
+}
+
+fn split(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr_iter(b'\t', row).chain([row.len()]);
+    ends.scan(0, |start, end| {
+        let value = &row[*start..end];
+        *start = end + 1;
+        Some(value)
+    })
 }
 
 /// The value itself; `None` for NULL.
@@ -116,8 +151,19 @@ mod tests {
     #[test]
     fn values_are_what_the_table_has() {
         let row = b"a\\tb\t\\N\t\\\\N\t";
-        let plain: Vec<_> = values(row).into_iter().map(plain).collect();
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(plain, [text("a\tb"), None, text("\\N"), text("")]);
+        let (mut values, mut found) = (Values::default(), Vec::new());
+        for _ in 0..2 {
+            let mut each = |values: &[&[u8]]| {
+                found.push(values.iter().copied().map(plain).collect::<Vec<_>>());
+                Ok(true)
+            };
+            assert!(values.all(row, &mut each).unwrap());
+            assert!(values.chosen(row, &[2, 0], &mut each).unwrap());
+        }
+        let all = vec![text("a\tb"), None, text("\\N"), text("")];
+        let chosen = vec![text("\\N"), text("a\tb")];
+        assert_eq!(found, [all.clone(), chosen.clone(), all, chosen]);
+        assert!(values.chosen(row, &[4], &mut |_| Ok(true)).is_err());
     }
 }

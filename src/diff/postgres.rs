@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::copy_text::{Cut, Each, values};
+use super::copy_text::{Cut, Each, Values};
 use super::report::Named;
 use super::side::{Object, Side, Table, TableName};
 use crate::archive::reader::Reader;
@@ -181,18 +181,9 @@ impl Postgres {
             let positions: Vec<usize> = columns.iter().filter_map(position).collect();
             anyhow::ensure!(positions.len() == columns.len(), "the archive lacks a column");
             let mut rows = reader.rows(entry.dump_id).await?;
-            let (mut cut, mut chosen) = (Cut::default(), Vec::new());
+            let (mut cut, mut values) = (Cut::default(), Values::default());
             while let Some(piece) = rows.next().await? {
-                let more = cut.feed(&piece, &mut |row| {
-                    let all = values(row);
-                    chosen.clear();
-                    for at in &positions {
-                        let value = all.get(*at).context("a row has fewer values than columns")?;
-                        chosen.push(value.to_vec());
-                    }
-                    let chosen: Vec<&[u8]> = chosen.iter().map(Vec::as_slice).collect();
-                    each(&chosen)
-                })?;
+                let more = cut.feed(&piece, &mut |row| values.chosen(row, &positions, each))?;
                 if !more {
                     return Ok(());
                 }
@@ -226,9 +217,9 @@ async fn live_rows(session: &Session, name: &TableName, columns: &[String], each
     let filter = filter.unwrap_or_default();
     let sql = format!("COPY (SELECT {list} FROM ONLY {table} {filter}) TO stdout");
     let mut stream = std::pin::pin!(session.client().copy_out(&sql).await?);
-    let mut cut = Cut::default();
+    let (mut cut, mut values) = (Cut::default(), Values::default());
     while let Some(piece) = stream.next().await {
-        if !cut.feed(&piece?, &mut |row| each(&values(row)))? {
+        if !cut.feed(&piece?, &mut |row| values.all(row, each))? {
             break;
         }
     }

@@ -49,7 +49,15 @@ async fn on_server(request: &Request<'_>, id: BackupId, job: &Job, connection: &
     (request.step)("restoring the backup beside the live database");
     let (cancel, id_text) = (CancellationToken::new(), id.to_string());
     let mode = postgres::plan::Mode::New(&name);
-    let mut prepared = in_postgres(request, job, &id_text, mode, cancel.clone()).await?;
+    let mut prepared = in_postgres(
+        request,
+        job,
+        &id_text,
+        mode,
+        postgres::watch::Watch::silent(),
+        cancel.clone(),
+    )
+    .await?;
     let restored = request.signals.cancelling(&cancel, prepared.run()).await;
     restored.map_err(|error| error.context("the rehearsal needs a copy of the database"))?;
     let marker = Marker {
@@ -172,7 +180,15 @@ async fn on_copy(request: &Request<'_>, id: BackupId, job: &Job, live: &Location
     (request.step)("restoring the backup into a copy");
     let cancel = CancellationToken::new();
     let mode = sqlite::plan::Mode::New(path.clone());
-    let prepared = in_sqlite(request, job, id.to_string(), mode, cancel.clone()).await?;
+    let prepared = in_sqlite(
+        request,
+        job,
+        id.to_string(),
+        mode,
+        sqlite::watch::Watch::silent(),
+        cancel.clone(),
+    )
+    .await?;
     let restored = request.signals.cancelling(&cancel, prepared.run()).await;
     restored.map_err(|error| error.context("the rehearsal needs a copy of the database"))?;
     let copy = Job {

@@ -1,16 +1,17 @@
 //! The backup is put back: planned before the command runs, done when it has failed. What is replaced is kept, so that `undo`
 //! works.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::Request;
+use super::{PauseAt, Request};
 use crate::archive::options::RestoreOptions;
 use crate::clock::Clock;
 use crate::engine::postgres::load::missing::Tolerance;
-use crate::error::Result;
+use crate::error::{Fail, Result};
 use crate::find::FromOther;
 use crate::job::{Job, SourceConfig};
 use crate::manifest::BackupId;
@@ -44,19 +45,16 @@ pub struct Restored {
 /// Makes sure that the backup could be put back.
 pub(super) async fn plan(request: &Request<'_>, id: BackupId) -> Result<()> {
     (request.step)("planning the way back");
-    let (job, id) = (request.job.for_restores(), id.to_string());
+    let (job, id, cancel) = (request.job.for_restores(), id.to_string(), CancellationToken::new());
     match &job.source {
-        SourceConfig::Postgres(_) => Ok(in_postgres(request, &job, &id, mode(request), CancellationToken::new())
-            .await?
-            .plan
-            .check()?),
+        SourceConfig::Postgres(_) => {
+            let watch = postgres::watch::Watch::silent();
+            let prepared = in_postgres(request, &job, &id, mode(request), watch, cancel).await?;
+            Ok(prepared.plan.check()?)
+        }
         SourceConfig::Sqlite(_) => {
-            Ok(
-                in_sqlite(request, &job, id, sqlite::plan::Mode::Replace, CancellationToken::new())
-                    .await?
-                    .plan
-                    .check()?,
-            )
+            let (mode, watch) = (sqlite::plan::Mode::Replace, sqlite::watch::Watch::silent());
+            Ok(in_sqlite(request, &job, id, mode, watch, cancel).await?.plan.check()?)
         }
     }
 }
@@ -66,7 +64,8 @@ pub(super) async fn restore(request: &Request<'_>, id: BackupId) -> Result<Resto
     let (job, id, cancel) = (request.job.for_restores(), id.to_string(), CancellationToken::new());
     match &job.source {
         SourceConfig::Postgres(_) => {
-            let mut prepared = in_postgres(request, &job, &id, mode(request), cancel.clone()).await?;
+            let watch = postgres::watch::Watch::silent().pausing_at(pause_at(request)?);
+            let mut prepared = in_postgres(request, &job, &id, mode(request), watch, cancel.clone()).await?;
             let outcome = request.signals.cancelling(&cancel, prepared.run()).await?;
             Ok(Restored {
                 kept: outcome.kept,
@@ -75,7 +74,9 @@ pub(super) async fn restore(request: &Request<'_>, id: BackupId) -> Result<Resto
             })
         }
         SourceConfig::Sqlite(_) => {
-            let prepared = in_sqlite(request, &job, id, sqlite::plan::Mode::Replace, cancel.clone()).await?;
+            let watch = sqlite::watch::Watch::silent().pausing_at(pause_at(request)?);
+            let mode = sqlite::plan::Mode::Replace;
+            let prepared = in_sqlite(request, &job, id, mode, watch, cancel.clone()).await?;
             let outcome = request.signals.cancelling(&cancel, prepared.run()).await?;
             Ok(Restored {
                 kept: None,
@@ -84,6 +85,15 @@ pub(super) async fn restore(request: &Request<'_>, id: BackupId) -> Result<Resto
             })
         }
     }
+}
+
+fn pause_at<S: FromStr<Err = Fail>>(request: &Request<'_>) -> Result<Option<S>> {
+    Ok(request
+        .pause_at
+        .as_ref()
+        .map(PauseAt::of_restore)
+        .transpose()?
+        .flatten())
 }
 
 fn mode(request: &Request<'_>) -> postgres::plan::Mode<'static> {
@@ -99,6 +109,7 @@ pub(super) async fn in_postgres<'a>(
     job: &'a Job,
     id: &'a str,
     mode: postgres::plan::Mode<'a>,
+    watch: postgres::watch::Watch,
     cancel: CancellationToken,
 ) -> Result<postgres::run::Prepared<'a>> {
     postgres::run::Prepared::new(postgres::run::Request {
@@ -120,7 +131,7 @@ pub(super) async fn in_postgres<'a>(
         accept_missing: false,
         jobs: None,
         clock: Clock::system(),
-        watch: postgres::watch::Watch::silent(),
+        watch,
         cancel,
     })
     .await
@@ -132,6 +143,7 @@ pub(super) async fn in_sqlite<'a>(
     job: &'a Job,
     id: String,
     mode: sqlite::plan::Mode,
+    watch: sqlite::watch::Watch,
     cancel: CancellationToken,
 ) -> Result<sqlite::run::Prepared<'a>> {
     let SourceConfig::Sqlite(location) = &job.source else {
@@ -152,7 +164,7 @@ pub(super) async fn in_sqlite<'a>(
         wait: LOCKS,
         turn: WAIT,
         clock: Clock::system(),
-        watch: sqlite::watch::Watch::silent(),
+        watch,
         cancel,
     })
     .await

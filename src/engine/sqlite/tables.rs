@@ -5,7 +5,9 @@
 //! where it is a column: elsewhere SQLite may change it.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
+use memchr::memchr_iter;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use sha2::{Digest as _, Sha256};
@@ -14,6 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::failure::is_damage;
 use super::indexes::{self, Entries, Indexes};
 use crate::manifest::Table;
+use crate::reuse::emptied;
 use crate::row_hash::RowHash;
 
 /// The schema that tables of the file itself are in.
@@ -234,40 +237,58 @@ pub fn rows(
     let sql = format!("SELECT {} FROM main.{} NOT INDEXED", list(columns), quoted(name));
     let mut statement = open.prepare(&sql)?;
     let mut rows = statement.query([])?;
+    // What a row needs is kept for the next one.
+    let (mut text, mut ends) = (Vec::new(), Vec::with_capacity(columns.len()));
+    let mut kept: Vec<&'static [u8]> = Vec::with_capacity(columns.len());
     while let Some(row) = rows.next()? {
-        let values = (0..columns.len()).map(|column| Ok(literal(row.get_ref(column)?)));
-        let values: Vec<Vec<u8>> = values.collect::<rusqlite::Result<_>>()?;
-        let fields: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-        if !each(&fields)? {
+        text.clear();
+        ends.clear();
+        for column in 0..columns.len() {
+            literal(row.get_ref(column)?, &mut text)?;
+            ends.push(text.len());
+        }
+        let mut fields = emptied(kept);
+        let mut start = 0;
+        for end in &ends {
+            fields.push(&text[start..*end]);
+            start = *end;
+        }
+        let more = each(&fields)?;
+        kept = emptied(fields);
+        if !more {
             break;
         }
     }
     Ok(())
 }
 
-/// A value as SQL writes it.
-fn literal(value: ValueRef<'_>) -> Vec<u8> {
+/// Writes a value as SQL writes it.
+fn literal(value: ValueRef<'_>, to: &mut Vec<u8>) -> std::io::Result<()> {
     match value {
-        ValueRef::Null => b"NULL".to_vec(),
-        ValueRef::Integer(number) => number.to_string().into_bytes(),
-        ValueRef::Real(number) => format!("{number:?}").into_bytes(),
+        ValueRef::Null => to.extend_from_slice(b"NULL"),
+        ValueRef::Integer(number) => write!(to, "{number}")?,
+        ValueRef::Real(number) => write!(to, "{number:?}")?,
         ValueRef::Text(text) => {
-            let mut literal = vec![b'\''];
-            for byte in text {
-                literal.extend_from_slice(if *byte == b'\'' {
-                    b"''"
-                } else {
-                    std::slice::from_ref(byte)
-                });
+            to.push(b'\'');
+            let mut start = 0;
+            for quote in memchr_iter(b'\'', text) {
+                to.extend_from_slice(&text[start..=quote]);
+                start = quote;
             }
-            literal.push(b'\'');
-            literal
+            to.extend_from_slice(&text[start..]);
+            to.push(b'\'');
         }
         ValueRef::Blob(bytes) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("x'{hex}'").into_bytes()
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            to.extend_from_slice(b"x'");
+            for byte in bytes {
+                to.push(DIGITS[usize::from(byte >> 4)]);
+                to.push(DIGITS[usize::from(byte & 15)]);
+            }
+            to.push(b'\'');
         }
     }
+    Ok(())
 }
 
 /// What `sqlite_schema` says of one object.
@@ -394,6 +415,28 @@ mod tests {
         }
         assert_eq!(table(&open, "odd \" name").unwrap_or_else(|_| panic!()).table.rows, 2);
         assert!(modules(&open).unwrap().contains(&"fts5".to_owned()));
+    }
+
+    #[test]
+    fn values_are_written_as_sqlite_itself_quotes_them() {
+        let open = of(
+            "CREATE TABLE t (a); INSERT INTO t VALUES (NULL), (-7), (1.5), (''), (''''), ('it''s ''two'), (x''), (x'00ffA0')",
+        );
+        let mut quoted = open.prepare("SELECT quote(a) FROM t").unwrap();
+        let wanted = quoted.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        let wanted: Vec<String> = wanted.map(Result::unwrap).collect();
+        let mut found = Vec::new();
+        let mut each = |values: &[&[u8]]| {
+            let text = String::from_utf8(values[0].to_vec()).unwrap();
+            // SQLite writes its blobs in capitals.
+            found.push(match text.starts_with('x') {
+                true => text.to_uppercase(),
+                false => text,
+            });
+            Ok(true)
+        };
+        rows(&open, "t", &["a".to_owned()], &mut each).unwrap();
+        assert_eq!(found, wanted);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `snapback diff`: nothing that changed is missed, and nothing is invented.
 
+mod stores;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;

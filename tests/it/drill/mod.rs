@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 /// Starts a drill that stops at `step`, and waits until it is there.
 fn paused_at(mut command: Command, step: &str) -> Child {
     command.args(["--log-level", "debug", "--pause-at", step]);
+    started_until(command, step)
+}
+
+/// Starts a program that stops at `step`, and waits until its log says that it is there.
+pub fn started_until(mut command: Command, step: &str) -> Child {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = child.stderr.take().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);

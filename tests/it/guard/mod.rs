@@ -1,5 +1,9 @@
 //! `snapback guard` around real migrations: of Alembic, which works, fails halfway, fails outside of a transaction, deletes data;
-//! one guard line for SQLite and PostgreSQL. And what happens when guard or its command is killed.
+//! one guard line for SQLite and PostgreSQL. And what happens when guard, its command or the server is killed.
+
+mod crashes;
+mod examples;
+mod kills;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -84,9 +88,14 @@ impl Project {
         Run::of(self.environment(&mut command)).ok().stdout.trim().to_owned()
     }
 
-    fn start(&self, arguments: &[&str]) -> Child {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = snapback();
         self.environment(&mut command).arg("guard").args(arguments);
+        command
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
@@ -356,7 +365,7 @@ fn a_killed_guard_is_told_of_by_the_next_command() {
     child.wait().unwrap();
     let run = project.snapback(&["list"]).ok();
     assert!(run.stderr.contains("a guard of job app was killed"), "{}", run.stderr);
-    let id = run.stderr.split("backup ").nth(1).unwrap().split(' ').next().unwrap();
+    let id = run.stderr.split("; backup ").nth(1).unwrap().split(' ').next().unwrap();
     assert!(
         !project.snapback(&["list"]).ok().stderr.contains("was killed"),
         "told twice"

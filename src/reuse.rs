@@ -1,0 +1,29 @@
+//! Lists of what is borrowed for a moment only, again and again: one of them is enough for all rows of a table.
+
+/// The same list without what is in it: its memory, for what is borrowed from somewhere else.
+#[must_use]
+pub fn emptied<'a>(mut list: Vec<&[u8]>) -> Vec<&'a [u8]> {
+    list.clear();
+    // The standard library collects into the memory of what it reads from.
+    list.into_iter().map(|_| -> &'a [u8] { &[] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_stays() {
+        let mut list = Vec::with_capacity(100);
+        let at = {
+            let text = b"text".to_vec();
+            let mut short: Vec<&[u8]> = emptied(list);
+            short.push(&text);
+            let at = short.as_ptr().addr();
+            list = emptied(short);
+            at
+        };
+        assert!(list.is_empty());
+        assert_eq!((list.capacity(), list.as_ptr().addr()), (100, at));
+    }
+}
