@@ -136,7 +136,12 @@ impl Backup {
             how: DRILL.to_owned(),
             at: drill.at,
         });
-        self.proven().into_iter().chain(drill).max_by_key(|proven| proven.at)
+        // A drill leaves a check too, whose name may have a later second where another had the same.
+        let after = |check: &Proven, drill: &Proven| check.at > drill.at + TimeDelta::seconds(2);
+        match (self.proven(), drill) {
+            (Some(check), Some(drill)) if after(&check, &drill) => Some(check),
+            (check, drill) => drill.or(check),
+        }
     }
 }
 

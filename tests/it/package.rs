@@ -181,7 +181,7 @@ fn every_verb_has_a_page_that_groff_takes_without_a_word() {
     for name in &found {
         let run = Run::of(
             Command::new("groff")
-                .args(["-man", "-K", "utf8", "-Tutf8", "-ww"])
+                .args(["-man", "-K", "utf8", "-Tutf8", "-P-cbu", "-ww"])
                 .arg(pages.join(name)),
         )
         .ok();

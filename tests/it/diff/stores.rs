@@ -52,7 +52,8 @@ fn what_is_sealed_or_in_a_bucket_tells_the_same_of_postgresql() {
                 &format!("DROP SCHEMA public CASCADE; CREATE SCHEMA public; {BEFORE}"),
             );
             let id = site.backup();
-            let same = site.run(&["diff", "app", &id, "--exit-code"]).ok();
+            let key: &[&str] = if sealed { &["--identity", "key"] } else { &[] };
+            let same = site.run(&[&["diff", "app", &id, "--exit-code"], key].concat()).ok();
             assert!(same.stdout.contains("no difference"), "{}", same.stdout);
             site.server.psql("app", CHANGE);
             let options = ["diff", "app", &id, "--rows", "--show", "9", "--json"];
@@ -62,7 +63,6 @@ fn what_is_sealed_or_in_a_bucket_tells_the_same_of_postgresql() {
                 assert_ne!(run.code, Some(0), "it was read without its key");
                 assert!(run.stderr.contains("key"), "{}", run.stderr);
             }
-            let key: &[&str] = if sealed { &["--identity", "key"] } else { &[] };
             told.push(found(&site.run(&[&options[..], key].concat()).ok().stdout));
             if far {
                 site.reconfigure(&section, folder);
