@@ -11,6 +11,7 @@ mod pause;
 mod rehearsal;
 mod way_back;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -337,10 +338,26 @@ async fn end(job: &Job, id: BackupId) {
 
 /// Tells what guards that were killed left: once, as then a person knows.
 pub async fn tell_of_killed(job: &Job, warn: &(dyn Fn(String) + Send + Sync)) {
-    let Ok(stock) = Stock::names(job).await else { return };
-    let mut told = std::collections::BTreeSet::new();
-    for (shelf, names) in &stock.shelves {
-        for id in shelf.killed_guards(names).await.unwrap_or_default() {
+    if let Ok(stock) = Stock::names(job).await {
+        let shelves = stock.shelves.iter();
+        tell_in(job, shelves.map(|(shelf, names)| (shelf, &names.guards)), warn).await;
+    }
+}
+
+/// The same of what was read of the stores already.
+pub async fn tell_of_killed_in(job: &Job, stock: &Stock, warn: &(dyn Fn(String) + Send + Sync)) {
+    let shelves = stock.shelves.iter();
+    tell_in(job, shelves.map(|(shelf, found)| (shelf, &found.guards)), warn).await;
+}
+
+async fn tell_in(
+    job: &Job,
+    shelves: impl Iterator<Item = (&Shelf, &BTreeMap<BackupId, u64>)>,
+    warn: &(dyn Fn(String) + Send + Sync),
+) {
+    let mut told = BTreeSet::new();
+    for (shelf, guards) in shelves {
+        for id in shelf.killed_guards(guards).await.unwrap_or_default() {
             if told.insert(id) {
                 let name = &job.name;
                 warn(format!(

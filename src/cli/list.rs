@@ -164,9 +164,9 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let mut found = Vec::new();
     let progress = Progress::new(false);
     for job in jobs {
-        guard::tell_of_killed(job, &|text| progress.warn(&text)).await;
         let stock = Stock::read(job).await?;
         stock.warn();
+        guard::tell_of_killed_in(job, &stock, &|text| progress.warn(&text)).await;
         found.push((job, stock, remains(job).await));
     }
     if globals.json {

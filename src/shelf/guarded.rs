@@ -1,8 +1,10 @@
 //! Commands that are run under `snapback guard`: a small object beside their backup says who runs one. It goes when the guard
 //! ends; what a killed one left tells the next command what is there.
 
+use std::collections::BTreeMap;
+
+use super::Shelf;
 use super::record::{is_dead, this_process};
-use super::{Names, Shelf};
 use crate::error::Result;
 use crate::manifest::{BackupId, Part};
 use crate::store::Taken;
@@ -27,13 +29,13 @@ impl Shelf {
         self.store.delete(&self.path(Part::Guard, id)).await
     }
 
-    /// The guards among `names` that were killed on this machine.
+    /// Those of the `guards` that were killed on this machine.
     ///
     /// # Errors
     /// The store fails.
-    pub async fn killed_guards(&self, names: &Names) -> Result<Vec<BackupId>> {
+    pub async fn killed_guards(&self, guards: &BTreeMap<BackupId, u64>) -> Result<Vec<BackupId>> {
         let mut killed = Vec::new();
-        for (id, size) in &names.guards {
+        for (id, size) in guards {
             let text = self.store.read(&self.path(Part::Guard, *id), 0..*size).await?;
             let by: String = serde_json::from_slice(&text).unwrap_or_default();
             if is_dead(&by) {

@@ -182,6 +182,8 @@ pub struct Inventory {
     pub holds: Vec<Hold>,
     /// Manifests that cannot be read, each with the reason.
     pub unreadable: Vec<String>,
+    /// Backups before which a guard began its command that has not ended, and the sizes of their records.
+    pub guards: BTreeMap<BackupId, u64>,
     /// Backups that somebody began to delete.
     removals: Vec<BackupId>,
     /// Ids that something has: a backup, also one that cannot be read, a failed run, or one that is under way.

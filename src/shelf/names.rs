@@ -30,7 +30,7 @@ pub struct Names {
     /// How the restores ended that safety snapshots were taken for.
     pub(super) restores: BTreeSet<(BackupId, Part)>,
     /// The size of each record of a command that is run under guard.
-    pub(super) guards: BTreeMap<BackupId, u64>,
+    pub guards: BTreeMap<BackupId, u64>,
     /// Backups that somebody needs for a while.
     pub(super) holds: Vec<Hold>,
     /// How each backup did whenever it was looked at, the newest last.

@@ -53,6 +53,7 @@ impl Shelf {
             failures: self.failures(names, failures).await?,
             claims: self.records(Part::Claim, &names.claims).await?,
             holds: names.holds.clone(),
+            guards: names.guards.clone(),
             removals: names.removals.iter().copied().collect(),
             taken: names.taken(),
             ..Inventory::default()

@@ -18,6 +18,9 @@ use crate::error::{Exit, Fail, Result};
 /// How many pages are copied at a time.
 const STEP: i32 = 1024;
 
+/// How long it waits for others to leave while it keeps new ones out. Then these have a turn.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What became of an attempt to put something into a live file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
@@ -67,6 +70,9 @@ fn copy(
 ) -> Result<Put> {
     let page_size: i64 = from.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let bytes = |pages: i32| u64::try_from(i64::from(pages) * page_size).unwrap_or_default();
+    // With a rollback journal the lock keeps out who comes while it waits for readers to leave: nobody writes in between.
+    live.busy_timeout(PATIENCE.min(until.saturating_duration_since(Instant::now())))
+        .map_err(|error| explain(error, to))?;
     let backup = Backup::new(from, live).map_err(|error| explain(error, to))?;
     let (mut begun, mut left) = (None, None);
     loop {

@@ -71,12 +71,12 @@ pub(super) fn judge(job: &Job, found: Found, now: DateTime<Utc>) -> JobStatus {
     let mut newest = stock.and_then(|stock| newest(stock, &of_job, now));
     if let Some(newest) = &mut newest {
         let restored = restored(newest, &found.runs);
-        newest.proven = newest
-            .proven
-            .take()
-            .into_iter()
-            .chain(restored)
-            .max_by_key(|proven| proven.at);
+        // A restore leaves a check too, whose name may have a later second where another had the same.
+        let after = |check: &Proven, restored: &Proven| check.at > restored.at + TimeDelta::seconds(2);
+        newest.proven = match (newest.proven.take(), restored) {
+            (Some(check), Some(restored)) if after(&check, &restored) => Some(check),
+            (check, restored) => restored.or(check),
+        };
     }
     let interval = job.schedule.as_ref().and_then(|schedule| schedule.interval(now));
     let last = newest.as_ref().map_or(0.0, |newest| newest.seconds);
