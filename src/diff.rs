@@ -1,6 +1,6 @@
 //! In what two states of a database differ: two backups, a backup and the live database, or a file. Nothing is restored.
 //!
-//! Each side is read into a [`side::Side`], whichever engine it is of; what is compared are values.
+//! Each side is read into a `side::Side`, whichever engine it is of; what is compared are values.
 
 mod compare;
 mod copy_text;

@@ -51,7 +51,7 @@ pub(super) enum Ended {
         aside: Option<PathBuf>,
     },
     /// Nothing was changed, as others have written since the safety snapshot. What was proven is given back.
-    Written(Proven),
+    Written(Box<Proven>),
 }
 
 impl LastStep {
@@ -89,7 +89,7 @@ impl LastStep {
         };
         match put {
             Put::Done(away) => done(away, None),
-            Put::Written => Ok(Ended::Written(proven)),
+            Put::Written => Ok(Ended::Written(Box::new(proven))),
         }
     }
 

@@ -244,7 +244,7 @@ impl<'a> Prepared<'a> {
             self.record(&safety, matches!(put, Ok(Ended::Done { .. }))).await;
             proven = match put? {
                 Ended::Done { away, aside } => return Ok(Replaced { safety, away, aside }),
-                Ended::Written(proven) => proven,
+                Ended::Written(proven) => *proven,
             };
             tracing::info!("others wrote to the database after its safety snapshot was begun, so another one is taken");
         }
