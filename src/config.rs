@@ -197,6 +197,18 @@ impl Config {
         }
     }
 
+    /// The jobs called so; all of them where none is named.
+    ///
+    /// # Errors
+    /// There is no such job, or none at all.
+    pub fn jobs_named(&self, names: &[String]) -> Result<Vec<&Job>> {
+        match names {
+            [] if self.jobs.is_empty() => self.job(None).map(|job| vec![job]),
+            [] => Ok(self.jobs.iter().collect()),
+            names => names.iter().map(|name| self.job(Some(name))).collect(),
+        }
+    }
+
     /// What is wrong with a connection string where the name of a job belongs. It shows nothing of it.
     fn misplaced_url(&self, name: &str) -> Option<Fail> {
         if !name.contains("://") {

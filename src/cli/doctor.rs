@@ -8,7 +8,6 @@ use super::output;
 use crate::checkup::Severity;
 use crate::cli::Globals;
 use crate::error::{Exit, Result};
-use crate::job::Job;
 use crate::watch::doctor::examine;
 use crate::watch::status::Asked;
 
@@ -25,15 +24,8 @@ pub struct Args {
 /// # Errors
 /// There is no such job.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let mut first = args.jobs.first().cloned();
-    let config = globals.config_for(&mut first)?;
-    if let (Some(named), Some(job)) = (args.jobs.first_mut(), first) {
-        *named = job;
-    }
-    let jobs: Vec<&Job> = match args.jobs.as_slice() {
-        [] => config.jobs.iter().collect(),
-        names => names.iter().map(|name| config.job(Some(name))).collect::<Result<_>>()?,
-    };
+    let config = globals.config_for_all(&mut args.jobs)?;
+    let jobs = config.jobs_named(&args.jobs)?;
     let recorder = globals.recorder(&config);
     let asked = Asked {
         history: recorder.history().map(AsRef::as_ref),

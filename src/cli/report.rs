@@ -10,7 +10,6 @@ use chrono::Utc;
 use super::output;
 use crate::cli::Globals;
 use crate::error::Result;
-use crate::job::Job;
 use crate::watch::page;
 use crate::watch::status::{Asked, status};
 
@@ -29,12 +28,9 @@ pub struct Args {
 ///
 /// # Errors
 /// There is no such job, or the file cannot be written.
-pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
-    let jobs: Vec<&Job> = match args.jobs.as_slice() {
-        [] => config.jobs.iter().collect(),
-        names => names.iter().map(|name| config.job(Some(name))).collect::<Result<_>>()?,
-    };
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for_all(&mut args.jobs)?;
+    let jobs = config.jobs_named(&args.jobs)?;
     let recorder = globals.recorder(&config);
     let asked = Asked {
         history: recorder.history().map(AsRef::as_ref),

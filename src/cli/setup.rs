@@ -37,6 +37,19 @@ impl Globals {
         Ok(config)
     }
 
+    /// The same where several jobs may be `named`: the first may be a file.
+    ///
+    /// # Errors
+    /// As [`Globals::config_for`].
+    pub fn config_for_all(&self, named: &mut [String]) -> Result<Config> {
+        let mut first = named.first().cloned();
+        let config = self.config_for(&mut first)?;
+        if let (Some(named), Some(job)) = (named.first_mut(), first) {
+            *named = job;
+        }
+        Ok(config)
+    }
+
     /// The same with the log that the configuration asks for: for the daemon.
     ///
     /// # Errors

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use crate::cli::Globals;
-use crate::config::Config;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
 use crate::watch::history::Run;
@@ -30,12 +29,8 @@ pub struct Args {
 /// # Errors
 /// There is no such job, or the configuration is wrong.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let mut first = args.jobs.first().cloned();
-    let config = globals.config_for(&mut first)?;
-    if let (Some(named), Some(job)) = (args.jobs.first_mut(), first) {
-        *named = job;
-    }
-    let jobs = wanted(&config, &args.jobs)?;
+    let config = globals.config_for_all(&mut args.jobs)?;
+    let jobs = config.jobs_named(&args.jobs)?;
     let recorder = globals.recorder(&config);
     let now = Utc::now();
     let asked = Asked {
@@ -69,14 +64,6 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => super::code(Exit::NotFresh),
     })
-}
-
-fn wanted<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>> {
-    match names {
-        [] if config.jobs.is_empty() => config.job(None).map(|job| vec![job]),
-        [] => Ok(config.jobs.iter().collect()),
-        names => names.iter().map(|name| config.job(Some(name))).collect(),
-    }
 }
 
 fn table(jobs: &[JobStatus], now: DateTime<Utc>) -> String {

@@ -44,3 +44,12 @@ fn what_a_guard_hints_at_works_as_it_stands() {
     site.snapback(&words).ok();
     assert_eq!(site.shell("app.db", "SELECT count(*) FROM t"), "2");
 }
+
+#[test]
+fn where_nothing_is_configured_nothing_is_fine() {
+    let site = Site::new();
+    for verb in [&["status"][..], &["doctor"], &["report", "--html", "report.html"]] {
+        let said = site.snapback(verb).code(2).stderr;
+        assert!(said.contains("no job is configured"), "{verb:?}: {said}");
+    }
+}
