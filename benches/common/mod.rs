@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Server, high_water};
+use crate::support::{self, Server, high_water};
 
 /// How large the databases are: 1 by default.
 pub fn scale() -> f64 {
@@ -46,6 +46,10 @@ pub struct Measured {
     pub wall: Duration,
     /// The most memory that it had, in KiB.
     pub peak_kib: u64,
+    /// Seconds of processor that it took, all its threads together.
+    pub processor_seconds: f64,
+    /// And the server meanwhile, where that was asked for.
+    pub server_seconds: f64,
     pub stdout: String,
 }
 
@@ -55,9 +59,10 @@ pub fn measure(command: &mut Command) -> Measured {
     let file = folder.path().join("stdout");
     let start = Instant::now();
     let mut child = command.stdout(fs::File::create(&file).unwrap()).spawn().unwrap();
-    let mut peak_kib = 0;
+    let (mut peak_kib, mut processor_seconds) = (0, 0.0f64);
     let status = loop {
         peak_kib = peak_kib.max(high_water(child.id()));
+        processor_seconds = processor_seconds.max(support::processor_seconds(child.id(), false));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
@@ -68,6 +73,8 @@ pub fn measure(command: &mut Command) -> Measured {
     Measured {
         wall,
         peak_kib,
+        processor_seconds,
+        server_seconds: 0.0,
         stdout: fs::read_to_string(&file).unwrap(),
     }
 }

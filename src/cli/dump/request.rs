@@ -59,6 +59,7 @@ impl Args {
             max_lock_wait: self.max_lock_wait.map(std::time::Duration::from_secs),
             common_columns: false,
             rows_of: None,
+            skip_rows_of: std::sync::Arc::default(),
             columns: std::sync::Arc::default(),
             options,
         })

@@ -1,6 +1,6 @@
 //! One dump, from connection to finished archive.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Request {
     pub common_columns: bool,
     /// The tables whose rows are read, where these are not all; the others are as if they had none.
     pub rows_of: Option<Names>,
+    /// Tables by schema and name whose rows are not read, as if they had none.
+    pub skip_rows_of: Arc<HashSet<(String, String)>>,
 }
 
 /// The columns of tables by schema and name, in the order in which an archive has their values.
@@ -429,13 +431,14 @@ async fn plan(
 fn rows_of(cat: &Catalog, it: &table_data::TableData, request: &Request) -> Result<table_data::Source> {
     let mut source = table_data::source(cat, it)?;
     let wanted = request.rows_of.as_ref();
-    if wanted.is_some_and(|names| !names.has(&source.schema, &source.name)) {
+    let name = (source.schema.clone(), source.name.clone());
+    if wanted.is_some_and(|names| !names.has(&name.0, &name.1)) || request.skip_rows_of.contains(&name) {
         source.read_nothing();
         return Ok(source);
     }
     let order = &request.columns;
     if !order.is_empty()
-        && let Some(columns) = order.get(&(source.schema.clone(), source.name.clone()))
+        && let Some(columns) = order.get(&name)
     {
         match request.common_columns {
             true => source.read_common(columns, &cat.quote()),

@@ -13,6 +13,7 @@ use rusqlite::{Connection, InterruptHandle};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Hold;
 use super::failure::{explain, is_damage};
 use super::open::Found;
 use super::pages::{Coming, GivenUp, Pages};
@@ -225,6 +226,7 @@ fn read(
     begun: oneshot::Sender<(u64, Interrupt)>,
     progress: &dyn Progress,
 ) -> Result<Contents> {
+    let hold = Hold::begin(found, wait)?;
     let snapshot = Snapshot::begin(found, wait)?;
     let facts = facts::read(&snapshot.pages)?;
     let size = facts.pages * u64::from(facts.page_size);
@@ -232,14 +234,18 @@ fn read(
     // Nobody waits for it any more where the run was given up.
     let _ = begun.send((size, Interrupt(snapshot.interrupts())));
     let (page_size, count) = (facts.page_size, facts.pages);
-    snapshot.read(
+    let contents = snapshot.read(
         |open| {
             pages
                 .read(open, page_size, count, &|bytes| progress.read(bytes))
                 .map(|_| ())
         },
         move |rows, checks| contents(rows, checks, facts),
-    )
+    )?;
+    if let Some(hold) = hold {
+        hold.end(found);
+    }
+    Ok(contents)
 }
 
 /// Everything that is to be known of a database beside its pages, within the transaction that `rows` is in. The checks run at

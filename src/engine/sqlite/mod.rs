@@ -1,5 +1,6 @@
 //! The SQLite engine: reads a database file page by page in one snapshot, and puts one in the place of a live one.
 
+mod checkpoint;
 pub mod export;
 pub mod facts;
 pub mod failure;

@@ -1,11 +1,13 @@
 //! Statistics for the planner, so that the new database is not slow when it becomes live.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
 use super::watch::Watch;
 use crate::archive::toc::Entry;
+use crate::engine::postgres::load::early;
 use crate::engine::postgres::target::{Target, UNTIMED, run};
 use crate::error::Result;
 
@@ -21,7 +23,7 @@ pub fn brought(entries: &[Entry]) -> (Vec<&str>, Vec<&str>) {
 }
 
 /// Gathers the statistics of every table and materialized view of `database` over up to `jobs` connections, but for
-/// those that were `brought`: only extended statistics never are. A table whose statistics cannot be had - one of its partitions may be a foreign table out of reach - is told.
+/// those that were `brought`, of which only extended statistics never are, and those that are gathered already. A table whose statistics cannot be had - one of its partitions may be a foreign table out of reach - is told.
 ///
 /// # Errors
 /// The server cannot be reached.
@@ -29,10 +31,11 @@ pub async fn analyse(
     target: &Target,
     database: &str,
     jobs: usize,
-    brought: (Vec<&str>, Vec<&str>),
+    (brought, gathered): ((Vec<&str>, Vec<&str>), &BTreeSet<early::Name>),
     watch: &Watch,
 ) -> Result<()> {
     let client = target.session(database).await?;
+    let (schemas, names): (Vec<&str>, Vec<&str>) = gathered.iter().map(|(s, t)| (s.as_str(), t.as_str())).unzip();
     // The largest come first, which are popped from the end. The root of a partition tree takes its partitions
     // along.
     let rows = client
@@ -43,8 +46,11 @@ pub async fn analyse(
              AND (EXISTS (SELECT 1 FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid) OR NOT EXISTS \
              (SELECT 1 FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS brought(s, t) \
              WHERE brought.s = n.nspname AND brought.t = c.relname)) \
+             AND NOT EXISTS \
+             (SELECT 1 FROM ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) AS gathered(s, t) \
+             WHERE gathered.s = n.nspname AND gathered.t = c.relname) \
              ORDER BY CASE c.relkind WHEN 'p' THEN 0 ELSE 1 END DESC, c.relpages, pg_catalog.pg_relation_size(c.oid)",
-            &[&brought.0, &brought.1],
+            &[&brought.0, &brought.1, &schemas, &names],
         )
         .await?;
     let oids = rows

@@ -17,6 +17,7 @@ use crate::archive::options::RestoreOptions;
 use crate::archive::reader::Reader;
 use crate::engine::postgres::any_text::AnyText;
 use crate::engine::postgres::connect::Dsn;
+use crate::engine::postgres::load::early;
 use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::load::script::ScriptLoad;
 use crate::engine::postgres::load::{self, Load};
@@ -38,8 +39,14 @@ impl Prepared<'_> {
         watch.tell(Event::Total(weights.values().sum()));
         let teller = Arc::new(Teller(watch.clone()));
         let load = Load::new(Arc::clone(reader), options, dsn.clone(), jobs, weights, teller);
+        let (schemas, names) = analyse::brought(reader.entries());
+        let name = |(schema, name): (&str, &str)| (schema.to_owned(), name.to_owned());
         load.spelled(self.content.dump.session.spelling.clone())
             .tolerating(self.request.tolerance)
+            .early(early::Wanted {
+                session: self.content.dump.session_options(dsn),
+                brought: schemas.into_iter().zip(names).map(name).collect(),
+            })
     }
 
     /// Takes note of what a load went on without, and refuses where that would replace what is live and nobody has said
@@ -74,19 +81,20 @@ impl Prepared<'_> {
         if self.content.public_owner().is_some() {
             self.give_public(&inside).await?;
         }
-        self.load_all(&load, &inside).await?;
+        let early = self.load_all(&load, &inside).await?;
         drop(inside);
         watch.step(Step::Analyse).await;
         let brought = analyse::brought(self.entries());
-        analyse::analyse(&self.target, new.name, jobs, brought, watch).await?;
+        analyse::analyse(&self.target, new.name, jobs, (brought, &early.analysed), watch).await?;
         watch.step(Step::Prove).await;
         let provable = self.chosen.as_ref().map(|chosen| self.provable(chosen));
         let (entries, missing) = (provable.as_deref().unwrap_or(reader.entries()), load.missing());
+        let request = &self.content.dump;
         let proof = match missing.is_empty() {
-            true => prove(&dsn, new.expected, entries, &self.content.dump, watch).await?,
+            true => prove(&dsn, new.expected, entries, (request, &early.read), watch).await?,
             false => {
                 let (expected, entries) = without(&missing, new.expected, entries);
-                prove(&dsn, &expected, &entries, &self.content.dump, watch).await?
+                prove(&dsn, &expected, &entries, (request, &early.read), watch).await?
             }
         };
         Ok((proof, missing))
@@ -112,7 +120,7 @@ impl Prepared<'_> {
         };
         let loaded = load.run().await.with_context(|| format!("running {}", self.content))?;
         watch.step(Step::Analyse).await;
-        analyse::analyse(&self.target, database, jobs, <_>::default(), watch).await?;
+        analyse::analyse(&self.target, database, jobs, (<_>::default(), &<_>::default()), watch).await?;
         watch.step(Step::Prove).await;
         let proof = script.prove(&loaded, &self.target, database).await?;
         Ok((proof, loaded.missing))
@@ -141,17 +149,18 @@ impl Prepared<'_> {
 
     /// Loads by section: definitions, rows with indexes and constraints, privileges. `client` is in the database. Event
     /// triggers that extensions brought along are off meanwhile: those of periods forbid what is not whole yet.
-    pub(super) async fn load_all(&self, load: &Load, client: &Client) -> Result<()> {
+    pub(super) async fn load_all(&self, load: &Load, client: &Client) -> Result<early::Done> {
         let watch = &self.request.watch;
         watch.step(Step::PreData).await;
         load.definitions().await?;
         let mut triggers = EventTriggers::default();
         triggers.switch_off(client).await?;
         watch.step(Step::Data).await;
-        load.rows().await?;
+        let early = load.rows().await?;
         watch.step(Step::Privileges).await;
         load.privileges().await?;
-        triggers.switch_on(client).await
+        triggers.switch_on(client).await?;
+        Ok(early)
     }
 }
 

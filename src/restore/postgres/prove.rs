@@ -16,7 +16,7 @@ use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::connect::{Dsn, connect};
 use crate::engine::postgres::dump::{Dumped, Request, column_order, dump, dump_within, entries_within};
-use crate::engine::postgres::load::make_again;
+use crate::engine::postgres::load::{early, make_again};
 use crate::engine::postgres::progress::Silent;
 use crate::engine::postgres::snapshot::OWN_ENCODING;
 use crate::error::{Exit, Fail, Result};
@@ -32,6 +32,8 @@ pub struct Proof {
     pub tables: usize,
     /// Their rows.
     pub rows: u64,
+    /// Tables among them whose rows were read back while others were loaded and indexes built.
+    pub read_while_loading: usize,
     /// Objects of the archive that are there.
     pub objects: usize,
     /// Sequences that stand where they stood.
@@ -45,7 +47,7 @@ pub struct Proof {
 }
 
 /// Compares the database of `dsn` with the rows that are `expected` and with `entries`; tells `watch` what is as good as
-/// equal.
+/// equal. Rows that were `read` already, and are what they should be, are not read again.
 ///
 /// # Errors
 /// [`Exit::Damaged`]: something is missing or different. Or the database cannot be read.
@@ -53,20 +55,38 @@ pub async fn prove(
     dsn: &Dsn,
     expected: &Expected,
     entries: &[Entry],
-    request: &Request,
+    (request, read): (&Request, &BTreeMap<early::Name, RowHash>),
     watch: &Watch,
 ) -> Result<Proof> {
     let head = Head::default();
     let sink = Box::new(NullSink::new(head.clone()));
-    let dumped = dump(dsn, &comparable(request, entries), sink, &Silent).await?;
+    let (proven, open): (Vec<_>, Vec<_>) = expected
+        .tables
+        .iter()
+        .cloned()
+        .partition(|table| is_proven(table, read));
+    let read_while_loading = proven.len();
+    let request = Request {
+        skip_rows_of: Arc::new(proven.into_iter().map(|table| (table.schema, table.name)).collect()),
+        ..comparable(request, entries)
+    };
+    let dumped = dump(dsn, &request, sink, &Silent).await?;
     let reader = Reader::from_source(Source::memory(head.take())).await?;
-    let mut compared = compare(&dumped, reader.entries(), expected, entries);
+    let open = Expected {
+        tables: open,
+        ..expected.clone()
+    };
+    let mut compared = compare(&dumped, reader.entries(), &open, entries);
     if !compared.privileges.is_empty() {
         let session = Arc::new(connect(dsn).await?);
         session.run(&format!("BEGIN; {OWN_ENCODING}")).await?;
         compared.without_effect(&session, dsn, watch).await?;
     }
-    compared.judge(expected, entries)
+    let proof = compared.judge(expected, entries)?;
+    Ok(Proof {
+        read_while_loading,
+        ..proof
+    })
 }
 
 /// The same over a session, as its transaction sees the database. Says also what is there and not among the `known` entries.
@@ -95,6 +115,12 @@ pub async fn prove_within(
         .iter()
         .filter(|entry| counts(entry) && !known.contains(&key(entry)));
     Ok((proof, besides.map(name_of).collect()))
+}
+
+/// Whether the rows that were `read` are those of `table`.
+fn is_proven(table: &Table, read: &BTreeMap<early::Name, RowHash>) -> bool {
+    let found = read.get(&(table.schema.clone(), table.name.clone()));
+    found.is_some_and(|found| found.rows == table.rows && found.hash() == table.hash)
 }
 
 /// What is not as it was.

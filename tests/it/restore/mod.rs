@@ -1,6 +1,7 @@
 //! Restores: the swap and what can happen to it, the whole story with the real program, and its bad days.
 
 mod columns;
+mod early;
 mod encodings;
 mod event_triggers;
 mod extensions;

@@ -4,6 +4,7 @@ mod backup;
 mod denied;
 mod full_disk;
 mod kills;
+mod log;
 mod restore;
 mod round_trip;
 mod scenario;

@@ -14,7 +14,7 @@ pub mod terminal;
 
 pub use disk::SmallDisk;
 pub use pooler::Pooler;
-pub use program::{Run, high_water, measured, snapback};
+pub use program::{Run, high_water, measured, processor_seconds, snapback};
 pub use receiver::{Mails, Receiver};
 pub use relay::Relay;
 pub use server::{Server, VERSIONS, bin_dir};

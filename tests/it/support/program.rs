@@ -87,6 +87,17 @@ pub fn high_water(pid: u32) -> u64 {
         .unwrap_or(0)
 }
 
+/// Seconds of processor that a process took so far, or those of its children that have ended; 0 when it is gone.
+pub fn processor_seconds(pid: u32, of_children: bool) -> f64 {
+    /// Ticks of a second, as Linux tells them to programs on every machine that PostgreSQL is packaged for.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may have spaces in it. After it come utime, stime, cutime and cstime as the 12th to the 15th field.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks = fields.split(' ').skip(if of_children { 13 } else { 11 }).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS
+}
+
 /// The built `snapback`, with none of the caller's PostgreSQL or Snapback environment.
 pub fn snapback() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_snapback"));

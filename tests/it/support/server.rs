@@ -117,6 +117,11 @@ impl Server {
         let _ = self.postmaster.wait();
     }
 
+    /// Seconds of processor that its sessions took which have ended.
+    pub fn processor_seconds(&self) -> f64 {
+        super::processor_seconds(self.postmaster.id(), true)
+    }
+
     /// The folder of the socket; also a libpq `host`.
     pub fn host(&self) -> &str {
         self.dir.path().to_str().unwrap()

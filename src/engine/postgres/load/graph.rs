@@ -1,23 +1,42 @@
-//! Which entry of an archive can be restored next, while others are being restored at the same time.
+//! What of a load can be done next, while other parts of it are under way.
 //!
 //! Rows come before what is built on them, dependencies are obeyed, and two statements that would lock the
-//! same table against each other do not run together. Of all that is ready the heaviest goes first, so that
-//! no big table is left for the end.
+//! same table against each other do not run together. Of all that is ready, that goes first on which the most work waits,
+//! its own among it, so that no big table and no slow index is left for the end. Where nothing else can be done, rows that
+//! are in are read back for the proof.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
+use super::lock_mode::{Lock, LockMode, locks};
+use super::urgency;
 use crate::archive::toc::{DumpId, Entry, Section};
 
-/// Entries that wait, run or are done. They are known by their index in the table of contents.
+/// What one connection can do. Entries are known by their index in the table of contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Restore the entry.
+    Entry(usize),
+    /// Gather the statistics of the table whose rows the entry is.
+    Analyse(usize),
+    /// Read rows of the entry back, which are in the table: those in so many pages, or all.
+    ReadBack(usize, Pages),
+}
+
+/// A range of a table's pages, whose end may be open; `None` is all of them.
+pub type Pages = Option<(u64, Option<u64>)>;
+
+/// Tasks that wait, run or are done.
 #[derive(Debug)]
 pub struct Graph {
     items: Vec<Item>,
     /// What waits for an entry, by its number.
     dependents: HashMap<DumpId, Vec<usize>>,
-    /// What waits for nothing but its locks, the heaviest first, of equals the first in the archive's order.
+    /// What waits for nothing but its locks, the most urgent first, of equals the first in the archive's order.
     ready: BTreeSet<(Reverse<u64>, usize)>,
     running: Vec<usize>,
+    /// Rows that can be read back when there is nothing else to do.
+    to_read: VecDeque<usize>,
     /// What was tried and did not go yet, with how much was left then; it counts as running.
     postponed: VecDeque<usize>,
     tried: HashMap<usize, usize>,
@@ -25,94 +44,135 @@ pub struct Graph {
 }
 
 #[derive(Debug)]
-struct Item {
-    at: usize,
-    id: DumpId,
+pub(super) struct Item {
+    task: Task,
+    /// The entry that is restored then; nothing waits for what restores none.
+    pub(super) id: Option<DumpId>,
     waits_for: HashSet<DumpId>,
     locks: Vec<Lock>,
-    weight: u64,
-}
-
-#[derive(Debug)]
-struct Lock {
-    table: DumpId,
-    exclusive: bool,
+    /// Bytes of work, its own and that of the longest line of what waits for it.
+    pub(super) urgency: u64,
 }
 
 impl Graph {
-    /// A graph of the entries at `wanted`; every other one counts as done. `earlier` names the rows that those of an
-    /// entry need besides what it says itself, `weight` how much work an entry's rows are.
+    /// A graph of the entries at `wanted`, and of the statistics of the tables whose rows are at `analysed`; every other entry
+    /// counts as done. `earlier` names the rows that those of an entry need besides what it says itself, `weight` how many
+    /// bytes an entry's rows are.
     #[must_use]
     pub fn new(
         entries: &[Entry],
         wanted: &[usize],
+        analysed: &[usize],
         earlier: &HashMap<DumpId, Vec<DumpId>>,
         weight: impl Fn(usize) -> u64,
     ) -> Self {
-        let mut items = items(entries, wanted, weight);
+        let mut items = items(entries, wanted, analysed, &weight);
         for item in &mut items {
-            item.waits_for.extend(earlier.get(&item.id).into_iter().flatten());
+            let earlier = item.id.and_then(|id| earlier.get(&id));
+            item.waits_for.extend(earlier.into_iter().flatten());
         }
         let mut dependents: HashMap<DumpId, Vec<usize>> = HashMap::new();
-        let mut ready = BTreeSet::new();
         for (i, item) in items.iter().enumerate() {
             for id in &item.waits_for {
                 dependents.entry(*id).or_default().push(i);
             }
-            if item.waits_for.is_empty() {
-                ready.insert((Reverse(item.weight), i));
-            }
         }
+        urgency::add_what_waits(&mut items, &dependents);
+        let ready = items.iter().enumerate().filter(|(_, item)| item.waits_for.is_empty());
+        let ready = ready.map(|(i, item)| (Reverse(item.urgency), i)).collect();
         Graph {
             left: items.len(),
             items,
             dependents,
             ready,
             running: Vec::new(),
+            to_read: VecDeque::new(),
             postponed: VecDeque::new(),
             tried: HashMap::new(),
         }
     }
 
-    /// Takes the heaviest entry that can be restored now.
-    pub fn take(&mut self) -> Option<usize> {
-        let best = *self.ready.iter().find(|(_, i)| !self.is_locked(&self.items[*i]))?;
+    /// Takes the most urgent of what can be done now; reading back is left for [`Graph::take_read`].
+    pub fn take(&mut self) -> Option<Task> {
+        let best = *self
+            .ready
+            .iter()
+            .find(|(_, i)| !self.is_locked(&self.items[*i], |_| true))?;
         self.ready.remove(&best);
-        self.running.push(best.1);
-        Some(self.items[best.1].at)
+        Some(self.run(best.1))
+    }
+
+    /// Takes rows to read back, of a table for which nothing waits but the end of other such reading.
+    pub fn take_read(&mut self) -> Option<Task> {
+        let position = self.to_read.iter().position(|i| {
+            let read = &self.items[*i];
+            !self.is_locked(read, |_| true) && !self.keeps_waiting(read)
+        })?;
+        let i = self.to_read.remove(position)?;
+        Some(self.run(i))
+    }
+
+    fn run(&mut self, i: usize) -> Task {
+        self.running.push(i);
+        self.items[i].task
+    }
+
+    /// Has the rows of `entry`, the one at `at`, read back in parts.
+    pub fn read_back(&mut self, entry: &Entry, at: usize, parts: Vec<Pages>) {
+        let table = entry.dependencies.iter().copied();
+        let locks: Vec<_> = table.map(|table| Lock(table, LockMode::AccessShare)).collect();
+        for pages in parts {
+            self.to_read.push_back(self.items.len());
+            self.left += 1;
+            self.items.push(Item {
+                task: Task::ReadBack(at, pages),
+                id: None,
+                waits_for: HashSet::new(),
+                locks: locks.clone(),
+                urgency: 0,
+            });
+        }
     }
 
     /// Keeps the entry at `at`, which was taken and failed, until others are restored that it may need without saying so.
     /// There is no hope when nothing was restored since it failed the last time, or nothing else is left.
     pub fn postpone(&mut self, at: usize) -> bool {
-        if self.left == 1 || self.tried.insert(at, self.left) == Some(self.left) {
+        let Some(i) = self.running_entry(at).map(|position| self.running[position]) else {
+            return false;
+        };
+        let left = self.left - self.to_read.len();
+        if left == 1 || self.tried.insert(i, left) == Some(left) {
             return false;
         }
-        self.postponed.push_back(at);
+        self.postponed.push_back(i);
         true
     }
 
     /// Takes what was postponed, when nothing else can be done.
-    pub fn take_postponed(&mut self) -> Option<usize> {
+    pub fn take_postponed(&mut self) -> Option<Task> {
         match self.running.len() == self.postponed.len() {
-            true => self.postponed.pop_front(),
+            true => self.postponed.pop_front().map(|i| self.items[i].task),
             false => None,
         }
     }
 
-    /// Says that the entry at `at`, which was taken, is restored.
-    pub fn done(&mut self, at: usize) {
-        let Some(position) = self.running.iter().position(|i| self.items[*i].at == at) else {
+    fn running_entry(&self, at: usize) -> Option<usize> {
+        self.running.iter().position(|i| self.items[*i].task == Task::Entry(at))
+    }
+
+    /// Says that `task`, which was taken, is done.
+    pub fn done(&mut self, task: Task) {
+        let Some(position) = self.running.iter().position(|i| self.items[*i].task == task) else {
             return;
         };
         let done = self.running.swap_remove(position);
         self.left -= 1;
-        let id = self.items[done].id;
+        let Some(id) = self.items[done].id else { return };
         for i in self.dependents.remove(&id).unwrap_or_default() {
             let item = &mut self.items[i];
             item.waits_for.remove(&id);
             if item.waits_for.is_empty() {
-                self.ready.insert((Reverse(item.weight), i));
+                self.ready.insert((Reverse(item.urgency), i));
             }
         }
     }
@@ -129,15 +189,28 @@ impl Graph {
         self.running.is_empty()
     }
 
-    fn is_locked(&self, item: &Item) -> bool {
-        let held = || self.running.iter().flat_map(|i| &self.items[*i].locks);
-        item.locks
-            .iter()
-            .any(|want| held().any(|held| held.table == want.table && (held.exclusive || want.exclusive)))
+    /// Whether something runs that locks `item` out, of what `counts`.
+    fn is_locked(&self, item: &Item, counts: impl Fn(&Item) -> bool) -> bool {
+        let running = self.running.iter().map(|i| &self.items[*i]);
+        running
+            .filter(|running| counts(running))
+            .any(|running| conflict(running, item))
+    }
+
+    /// Whether `read` would go on keeping something from its lock that nothing else keeps from it.
+    fn keeps_waiting(&self, read: &Item) -> bool {
+        let no_read = |item: &Item| !matches!(item.task, Task::ReadBack(..));
+        let mut ready = self.ready.iter().map(|(_, i)| &self.items[*i]);
+        ready.any(|waiting| conflict(waiting, read) && !self.is_locked(waiting, no_read))
     }
 }
 
-fn items(entries: &[Entry], wanted: &[usize], weight: impl Fn(usize) -> u64) -> Vec<Item> {
+fn conflict(one: &Item, other: &Item) -> bool {
+    let pairs = one.locks.iter().flat_map(|a| other.locks.iter().map(move |b| (a, b)));
+    pairs.into_iter().any(|(a, b)| a.0 == b.0 && a.1.conflicts(b.1))
+}
+
+fn items(entries: &[Entry], wanted: &[usize], analysed: &[usize], weight: &impl Fn(usize) -> u64) -> Vec<Item> {
     let tables: HashSet<DumpId> = entries
         .iter()
         .filter(|entry| matches!(entry.desc.as_str(), "TABLE" | "MATERIALIZED VIEW"))
@@ -160,14 +233,37 @@ fn items(entries: &[Entry], wanted: &[usize], weight: impl Fn(usize) -> u64) -> 
         let on = tables_of(entry);
         let weights = on.iter().filter_map(|table| rows.get(table)).map(|(_, weight)| *weight);
         Item {
-            at: *at,
-            id: entry.dump_id,
+            task: Task::Entry(*at),
+            id: Some(entry.dump_id),
             waits_for: waits_for(entry, &rows, &present),
-            weight: weight(*at).max(weights.max().unwrap_or(0)),
+            urgency: urgency::own(entry, weight(*at).max(weights.max().unwrap_or(0))),
             locks: locks(entry, on),
         }
     };
-    wanted.iter().map(item).collect()
+    let mut items: Vec<_> = wanted.iter().map(item).collect();
+    // What the statistics are gathered of: also expressions of indexes, and what extended ones name.
+    let mut built: HashMap<DumpId, Vec<DumpId>> = HashMap::new();
+    let of_statistics = |at: &&usize| matches!(entries[**at].desc.as_str(), "INDEX" | "CONSTRAINT" | "STATISTICS");
+    for entry in wanted.iter().filter(of_statistics).map(|at| &entries[*at]) {
+        for table in tables_of(entry) {
+            built.entry(table).or_default().push(entry.dump_id);
+        }
+    }
+    items.extend(analysed.iter().map(|at| {
+        let on = tables_of(&entries[*at]);
+        let built = on.iter().filter_map(|table| built.get(table)).flatten().copied();
+        Item {
+            task: Task::Analyse(*at),
+            id: None,
+            waits_for: built.chain([entries[*at].dump_id]).collect(),
+            locks: on
+                .into_iter()
+                .map(|table| Lock(table, LockMode::ShareRowExclusive))
+                .collect(),
+            urgency: 0,
+        }
+    }));
+    items
 }
 
 /// What must be done before `entry`: its dependencies, and for what comes after the rows of a table those rows
@@ -183,15 +279,6 @@ fn waits_for(entry: &Entry, rows: &HashMap<DumpId, (DumpId, u64)>, present: &Has
         })
         .filter(|id| present.contains(id) && *id != entry.dump_id)
         .collect()
-}
-
-/// What a statement locks of the tables that it is `on`: building an index only keeps writers away.
-fn locks(entry: &Entry, on: Vec<DumpId>) -> Vec<Lock> {
-    if entry.section != Section::PostData {
-        return Vec::new();
-    }
-    let exclusive = entry.desc != "INDEX";
-    on.into_iter().map(|table| Lock { table, exclusive }).collect()
 }
 
 #[cfg(test)]
@@ -217,43 +304,119 @@ mod tests {
         ]
     }
 
+    fn graph(entries: &[Entry], wanted: &[usize], weight: impl Fn(usize) -> u64) -> Graph {
+        Graph::new(entries, wanted, &[], &HashMap::new(), weight)
+    }
+
+    fn take(graph: &mut Graph) -> Option<usize> {
+        match graph.take() {
+            Some(Task::Entry(at)) => Some(at),
+            _ => None,
+        }
+    }
+
     #[test]
     fn rows_come_first_heavy_ones_before_light_ones() {
         let entries = entries();
-        let mut graph = Graph::new(&entries, &[2, 3, 4, 5, 6, 7], &HashMap::new(), |at| {
-            if at == 3 { 10 } else { 5 }
-        });
-        assert_eq!(graph.take(), Some(3));
-        assert_eq!(graph.take(), Some(2));
-        assert_eq!(graph.take(), None);
-        graph.done(2);
-        // The constraint locks the table against the indexes, whichever is first.
-        assert_eq!(graph.take(), Some(4));
-        assert_eq!(graph.take(), None);
-        graph.done(4);
+        let mut graph = graph(&entries, &[2, 3, 4, 5, 6, 7], |at| if at == 3 { 20 } else { 5 });
+        assert_eq!(take(&mut graph), Some(3));
+        assert_eq!(take(&mut graph), Some(2));
+        assert_eq!(take(&mut graph), None);
+        graph.done(Task::Entry(2));
+        // The constraint locks the table against the indexes; a foreign key waits for it.
+        assert_eq!(take(&mut graph), Some(4));
+        assert_eq!(take(&mut graph), None);
+        graph.done(Task::Entry(4));
         // Two indexes of a table can be built together; the foreign key waits for the other table's rows.
-        assert_eq!(graph.take(), Some(5));
-        assert_eq!(graph.take(), Some(6));
-        assert_eq!(graph.take(), None);
-        graph.done(3);
-        assert_eq!(graph.take(), None);
-        graph.done(5);
-        graph.done(6);
-        assert_eq!(graph.take(), Some(7));
+        assert_eq!(take(&mut graph), Some(5));
+        assert_eq!(take(&mut graph), Some(6));
+        assert_eq!(take(&mut graph), None);
+        graph.done(Task::Entry(3));
+        assert_eq!(take(&mut graph), None);
+        graph.done(Task::Entry(5));
+        graph.done(Task::Entry(6));
+        assert_eq!(take(&mut graph), Some(7));
         assert!(!graph.is_finished());
-        graph.done(7);
+        graph.done(Task::Entry(7));
         assert!(graph.is_finished() && graph.is_idle());
+    }
+
+    #[test]
+    fn the_table_with_the_slow_index_comes_before_a_larger_one() {
+        let mut entries = entries();
+        entries[5].defn = "CREATE INDEX e6 ON public.e1 USING gin (a);\n".to_owned();
+        let mut graph = graph(&entries, &[2, 3, 5, 6], |at| if at == 3 { 20 } else { 5 });
+        assert_eq!(take(&mut graph), Some(2));
+        graph.done(Task::Entry(2));
+        assert_eq!(take(&mut graph), Some(5));
+        assert_eq!(take(&mut graph), Some(3));
+        assert_eq!(take(&mut graph), Some(6));
     }
 
     #[test]
     fn rows_wait_for_those_that_a_foreign_key_names() {
         let entries = entries();
         let earlier = HashMap::from([(3, vec![4])]);
-        let mut graph = Graph::new(&entries, &[2, 3], &earlier, |at| if at == 2 { 10 } else { 5 });
-        assert_eq!(graph.take(), Some(3));
+        let mut graph = Graph::new(&entries, &[2, 3], &[], &earlier, |at| if at == 2 { 10 } else { 5 });
+        assert_eq!(take(&mut graph), Some(3));
+        assert_eq!(take(&mut graph), None);
+        graph.done(Task::Entry(3));
+        assert_eq!(take(&mut graph), Some(2));
+    }
+
+    #[test]
+    fn rows_are_read_back_beside_indexes_but_keep_no_constraint_waiting() {
+        let entries = entries();
+        let mut graph = graph(&entries, &[2, 4, 5], |_| 5);
+        assert_eq!(take(&mut graph), Some(2));
+        graph.read_back(
+            &entries[2],
+            2,
+            vec![Some((0, Some(1))), Some((1, Some(2))), Some((2, None))],
+        );
+        graph.done(Task::Entry(2));
+        // The constraint is ready.
+        assert_eq!(graph.take_read(), None);
+        assert_eq!(take(&mut graph), Some(4));
+        assert_eq!(graph.take_read(), None);
+        graph.done(Task::Entry(4));
+        assert_eq!(take(&mut graph), Some(5));
+        let first = graph.take_read();
+        assert_eq!(first, Some(Task::ReadBack(2, Some((0, Some(1))))));
+        assert_eq!(graph.take_read(), Some(Task::ReadBack(2, Some((1, Some(2))))));
+        graph.done(Task::Entry(5));
+        assert!(!graph.is_finished());
+    }
+
+    #[test]
+    fn a_constraint_gets_its_lock_though_more_could_be_read() {
+        let entries = entries();
+        let mut graph = graph(&entries, &[2, 4, 5], |_| 5);
+        assert_eq!(take(&mut graph), Some(2));
+        graph.read_back(&entries[2], 2, vec![Some((0, Some(1))), Some((1, None))]);
+        graph.done(Task::Entry(2));
+        // The index is built first, so that the constraint has to wait anyway.
+        graph.ready.retain(|(_, i)| graph.items[*i].task != Task::Entry(4));
+        assert_eq!(take(&mut graph), Some(5));
+        graph.ready.insert((Reverse(5), 1));
+        let read = graph.take_read().unwrap();
+        graph.done(Task::Entry(5));
+        // Only what is being read keeps it waiting now.
+        assert_eq!((take(&mut graph), graph.take_read()), (None, None));
+        graph.done(read);
+        assert_eq!(take(&mut graph), Some(4));
+    }
+
+    #[test]
+    fn statistics_are_gathered_when_indexes_are_built() {
+        let entries = entries();
+        let mut graph = Graph::new(&entries, &[2, 5], &[2], &HashMap::new(), |_| 5);
+        assert_eq!(take(&mut graph), Some(2));
+        graph.done(Task::Entry(2));
+        assert_eq!(take(&mut graph), Some(5));
         assert_eq!(graph.take(), None);
-        graph.done(3);
-        assert_eq!(graph.take(), Some(2));
+        graph.done(Task::Entry(5));
+        assert_eq!(graph.take(), Some(Task::Analyse(2)));
     }
 
     #[test]
@@ -262,7 +425,7 @@ mod tests {
             entry(1, "INDEX", Section::PostData, &[2]),
             entry(2, "INDEX", Section::PostData, &[1]),
         ];
-        let mut graph = Graph::new(&entries, &[0, 1], &HashMap::new(), |_| 0);
+        let mut graph = graph(&entries, &[0, 1], |_| 0);
         assert_eq!(graph.take(), None);
         assert!(graph.is_idle() && !graph.is_finished());
     }

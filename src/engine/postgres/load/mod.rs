@@ -6,18 +6,22 @@
 
 mod again;
 mod binary;
+pub mod early;
 mod encoding;
 pub mod graph;
 mod inserts;
 mod keys;
+mod lock_mode;
 pub mod missing;
 mod remove;
 mod rows;
 pub mod script;
 mod search_path;
 mod session;
+mod side_effects;
 mod stream;
 mod trial;
+mod urgency;
 mod work;
 
 use std::collections::{HashMap, HashSet};
@@ -34,6 +38,7 @@ use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::spelling::Spelling;
 use crate::error::Result;
 pub use again::make_again;
+use early::Early;
 use graph::Graph;
 use keys::Keys;
 use missing::{List, Missing, SKIPPED, Tolerance};
@@ -59,8 +64,8 @@ pub struct Load {
     parallel: Vec<usize>,
     privileges: Vec<usize>,
     last: Vec<usize>,
-    /// Bytes of COPY text per entry, where they are known.
-    weights: HashMap<DumpId, u64>,
+    /// What is done with large tables as soon as their rows are in.
+    early: Option<early::Wanted>,
 }
 
 /// What every session of a load shares.
@@ -73,6 +78,8 @@ struct Archive {
     /// Connections at once.
     jobs: usize,
     progress: Arc<dyn Progress>,
+    /// Bytes of COPY text per entry, where they are known.
+    weights: Arc<HashMap<DumpId, u64>>,
     /// How its values are written.
     spelling: Option<Spelling>,
     /// The only session, when all is done in its transaction.
@@ -106,7 +113,7 @@ impl Load {
             parallel: Vec::new(),
             privileges: Vec::new(),
             last: Vec::new(),
-            weights,
+            early: None,
             archive: Archive {
                 reader,
                 options,
@@ -114,6 +121,7 @@ impl Load {
                 dsn,
                 jobs: jobs.max(1),
                 progress,
+                weights: Arc::new(weights),
                 spelling: None,
                 within: None,
                 tolerance: Tolerance::default(),
@@ -151,6 +159,13 @@ impl Load {
                 !refreshes
             });
         }
+        self
+    }
+
+    /// Has rows read back, and statistics gathered, while the rest is loaded.
+    #[must_use]
+    pub fn early(mut self, wanted: early::Wanted) -> Self {
+        self.early = Some(wanted);
         self
     }
 
@@ -219,30 +234,38 @@ impl Load {
         }
     }
 
-    /// Loads rows, and builds what needs them.
+    /// Loads rows, and builds what needs them. Tells what else was done with them meanwhile.
     ///
     /// # Errors
     /// A statement failed, or the archive is damaged.
-    pub async fn rows(&self) -> Result<()> {
+    pub async fn rows(&self) -> Result<early::Done> {
         let mut loader = Loader::open(&self.archive).await?;
         let entries = self.archive.reader.entries();
         let keys = Arc::new(Keys::read(&loader, entries, &self.parallel).await?);
         loader.archive.keys = Arc::clone(&keys);
         if self.archive.within.is_some() {
             self.rows_in_order(loader).await?;
-            return self.step_back().await;
+            self.step_back().await?;
+            return Ok(early::Done::default());
         }
-        let graph = Graph::new(entries, &self.parallel, &keys.earlier, |at| self.weight(&entries[at]));
+        let weights = &self.archive.weights;
+        let analysed = match (&self.early, &self.archive.options.role) {
+            (Some(wanted), None) => early::analysed(entries, &self.parallel, wanted, weights),
+            _ => Vec::new(),
+        };
+        let weight = |at: usize| self.weight(&entries[at]);
+        let graph = Graph::new(entries, &self.parallel, &analysed, &keys.earlier, weight);
         let spread = Spread {
             jobs: self.archive.jobs as u64,
-            total: self.weights.values().sum(),
+            total: weights.values().sum(),
             minimal_wal: session::has_minimal_wal(loader.client()).await?,
             // What one connection could not load is missing as a whole.
             whole: self.archive.tolerance.keep_going,
         };
         let archive = loader.archive.clone();
+        let early = Early::decide(&loader, self.early.as_ref()).await?;
         drop(loader);
-        let work = Arc::new(Work::new(graph, spread, self.weights.clone()));
+        let work = Arc::new(Work::new(graph, spread, Arc::clone(weights), early));
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..work.connections(self.parallel.len()) {
             let (archive, work) = (archive.clone(), Arc::clone(&work));
@@ -252,11 +275,11 @@ impl Load {
         while let Some(outcome) = workers.join_next().await {
             outcome.context("a task of the load ended")??;
         }
-        Ok(())
+        work.early.end(&Loader::open(&archive).await?).await
     }
 
     fn weight(&self, entry: &Entry) -> u64 {
-        self.weights.get(&entry.dump_id).copied().unwrap_or(0)
+        self.archive.weights.get(&entry.dump_id).copied().unwrap_or(0)
     }
 
     /// One after the other, in the archive's order.

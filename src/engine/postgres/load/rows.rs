@@ -281,7 +281,7 @@ impl Loader {
 
 /// The table whose rows `entry` are, quoted, when this very archive created it: only then it may be emptied.
 /// Rows that go through the root of a partition tree do not belong to one table alone.
-fn own_table(entries: &[Entry], entry: &Entry) -> Option<String> {
+pub(super) fn own_table(entries: &[Entry], entry: &Entry) -> Option<String> {
     if entry.defn.starts_with(LOAD_VIA_ROOT) {
         return None;
     }
@@ -309,7 +309,7 @@ pub(super) fn probe(copy: &str) -> Option<String> {
 }
 
 /// The table and the columns of an entry's COPY statement, quoted; a table without columns has none.
-fn target(entry: &Entry) -> Option<(&str, &str)> {
+pub(super) fn target(entry: &Entry) -> Option<(&str, &str)> {
     let name = entry.copy_stmt.strip_prefix("COPY ")?;
     let (table, rest) = name.split_at(end_of_name(name)?);
     let columns = rest.strip_prefix(" (")?.trim_end().strip_suffix(") FROM stdin;")?;

@@ -1,5 +1,5 @@
-//! What the connections of a load have to do, and who does it: the next entry, or a part of a table that is
-//! too big for one of them.
+//! What the connections of a load have to do, and who does it: the next entry, a part of a table that is too big for one
+//! of them, or what can be done with a table as soon as its rows are in.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,8 @@ use anyhow::bail;
 use tokio::sync::Notify;
 
 use super::Archive;
-use super::graph::Graph;
+use super::early::Early;
+use super::graph::{Graph, Task};
 use super::session::Loader;
 use super::stream::Stream;
 use crate::archive::toc::DumpId;
@@ -48,7 +49,8 @@ pub(super) struct Work {
     state: Mutex<State>,
     changed: Notify,
     spread: Spread,
-    weights: HashMap<DumpId, u64>,
+    weights: Arc<HashMap<DumpId, u64>>,
+    pub(super) early: Early,
 }
 
 struct State {
@@ -67,13 +69,13 @@ struct Open {
 }
 
 /// What one connection does next.
-enum Task {
-    Entry(usize),
+enum Next {
+    Task(Task),
     Share(usize, Arc<Stream>),
 }
 
 impl Work {
-    pub(super) fn new(graph: Graph, spread: Spread, weights: HashMap<DumpId, u64>) -> Self {
+    pub(super) fn new(graph: Graph, spread: Spread, weights: Arc<HashMap<DumpId, u64>>, early: Early) -> Self {
         Work {
             state: Mutex::new(State {
                 graph,
@@ -82,6 +84,7 @@ impl Work {
             changed: Notify::new(),
             spread,
             weights,
+            early,
         }
     }
 
@@ -95,12 +98,16 @@ impl Work {
     /// Works on one connection until all is done.
     pub(super) async fn run(&self, archive: &Archive) -> Result<()> {
         let mut loader = Loader::open(archive).await?;
-        while let Some(task) = self.take().await? {
-            match task {
-                Task::Entry(at) => self.entry(&mut loader, at).await?,
-                Task::Share(at, rows) => {
+        while let Some(next) = self.take().await? {
+            match next {
+                Next::Task(Task::Entry(at)) => self.entry(&mut loader, at).await?,
+                Next::Task(task) => {
+                    self.early.run(&loader, task).await?;
+                    self.done(task);
+                }
+                Next::Share(at, rows) => {
                     loader.share(at, &rows).await?;
-                    self.leave(at);
+                    self.leave(&loader, at).await?;
                 }
             }
         }
@@ -112,7 +119,7 @@ impl Work {
         let entry = &reader.entries()[at];
         if !loader.archive.required[at].data || !entry.has_data {
             loader.run_all(&[at]).await?;
-            self.done(at);
+            self.done(Task::Entry(at));
             return Ok(());
         }
         let weight = self.weights.get(&entry.dump_id).copied().unwrap_or(0);
@@ -121,24 +128,23 @@ impl Work {
             let rows = Arc::new(Stream::open(Arc::clone(&reader), entry.dump_id));
             self.open(at, Arc::clone(&rows));
             loader.share(at, &rows).await?;
-            self.leave(at);
-            return Ok(());
+            return self.leave(loader, at).await;
         }
         match loader.load(at, weight).await {
-            Ok(()) => self.done(at),
+            Ok(()) => self.loaded(loader, at).await?,
             Err(error) if loader.may_go_later(entry, &error) && self.state().graph.postpone(at) => {
                 self.changed.notify_waiters();
             }
             Err(error) => {
                 loader.go_without_rows(at, error)?;
-                self.done(at);
+                self.done(Task::Entry(at));
             }
         }
         Ok(())
     }
 
     /// Takes the next task, waiting for one; `None` when all is done.
-    async fn take(&self) -> Result<Option<Task>> {
+    async fn take(&self) -> Result<Option<Next>> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -161,14 +167,30 @@ impl Work {
         self.changed.notify_waiters();
     }
 
-    /// Says that this connection has loaded its part of a shared table, whose rows are all taken.
-    fn leave(&self, at: usize) {
-        self.state().leave(at);
-        self.changed.notify_waiters();
+    /// Says that this connection has loaded its part of a shared table, whose rows are all taken. It is done when the last
+    /// of its connections is: only then all its rows are committed.
+    async fn leave(&self, loader: &Loader, at: usize) -> Result<()> {
+        let last = self.state().leave(at);
+        match last {
+            true => self.loaded(loader, at).await,
+            false => Ok(()),
+        }
     }
 
-    fn done(&self, at: usize) {
-        self.state().graph.done(at);
+    /// Says that the rows of the entry at `at` are in; they may be read back now.
+    async fn loaded(&self, loader: &Loader, at: usize) -> Result<()> {
+        let parts = self.early.parts(loader, at).await?;
+        {
+            let mut state = self.state();
+            state.graph.read_back(&loader.archive.reader.entries()[at], at, parts);
+            state.graph.done(Task::Entry(at));
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    fn done(&self, task: Task) {
+        self.state().graph.done(task);
         self.changed.notify_waiters();
     }
 
@@ -179,17 +201,17 @@ impl Work {
 
 impl State {
     /// `Some(None)` when all is done, `None` when there is nothing to do but wait.
-    fn next(&mut self) -> Result<Option<Option<Task>>> {
-        if let Some(at) = self.graph.take() {
-            return Ok(Some(Some(Task::Entry(at))));
+    fn next(&mut self) -> Result<Option<Option<Next>>> {
+        if let Some(task) = self.graph.take() {
+            return Ok(Some(Some(Next::Task(task))));
         }
         let open = self.open.iter_mut().filter(|open| !open.ended);
         if let Some(open) = open.min_by_key(|open| open.loading) {
             open.loading += 1;
-            return Ok(Some(Some(Task::Share(open.at, Arc::clone(&open.rows)))));
+            return Ok(Some(Some(Next::Share(open.at, Arc::clone(&open.rows)))));
         }
-        if let Some(at) = self.graph.take_postponed() {
-            return Ok(Some(Some(Task::Entry(at))));
+        if let Some(task) = self.graph.take_postponed().or_else(|| self.graph.take_read()) {
+            return Ok(Some(Some(Next::Task(task))));
         }
         if self.graph.is_finished() {
             return Ok(Some(None));
@@ -200,18 +222,19 @@ impl State {
         Ok(None)
     }
 
-    /// A shared table is done when the last of its connections is: only then all its rows are committed.
-    fn leave(&mut self, at: usize) {
+    /// One connection has no more to load of a shared table; says whether it was the last one.
+    fn leave(&mut self, at: usize) -> bool {
         let Some(position) = self.open.iter().position(|open| open.at == at) else {
-            return;
+            return false;
         };
         let open = &mut self.open[position];
         open.ended = true;
         open.loading -= 1;
-        if open.loading == 0 {
+        let last = open.loading == 0;
+        if last {
             self.open.swap_remove(position);
-            self.graph.done(at);
         }
+        last
     }
 }
 

@@ -286,7 +286,9 @@ impl Prepared<'_> {
         watch.step(Step::Analyse).await;
         let jobs = self.request.jobs.unwrap_or(self.request.job.dump.jobs);
         let brought = analyse::brought(self.entries());
-        if let Err(error) = analyse::analyse(&self.target, &self.database, jobs, brought, watch).await {
+        if let Err(error) =
+            analyse::analyse(&self.target, &self.database, jobs, (brought, &<_>::default()), watch).await
+        {
             watch.warn(format!("statistics could not be gathered, run ANALYZE: {error:#}"));
         }
         watch.step(Step::Done).await;
