@@ -58,8 +58,8 @@ fn what_code_of_the_database_changes_after_the_reading_is_found_out() {
         (
             "an operator that a materialized view uses",
             "CREATE FUNCTION plus(a int, b int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN public.harm(); END $$; \
-             CREATE OPERATOR +++ (LEFTARG = int, RIGHTARG = int, FUNCTION = plus); \
-             CREATE MATERIALIZED VIEW m AS SELECT 1 OPERATOR(public.+++) 2 AS a",
+             CREATE OPERATOR <#> (LEFTARG = int, RIGHTARG = int, FUNCTION = plus); \
+             CREATE MATERIALIZED VIEW m AS SELECT 1 OPERATOR(public.<#>) 2 AS a",
         ),
     ] {
         let site = site(&format!("{HARM} {code}"));
