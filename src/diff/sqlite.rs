@@ -226,9 +226,14 @@ fn hashes(open: &Connection, others: &mut [Connection], wanted: &[&String]) -> R
     };
     let parts = std::thread::scope(|scope| {
         let take = &take;
-        let others: Vec<_> = others.iter_mut().map(|other| scope.spawn(move || take(other))).collect();
+        let others: Vec<_> = others
+            .iter_mut()
+            .map(|other| scope.spawn(move || take(other)))
+            .collect();
         let mut parts = vec![take(open)];
-        let joined = others.into_iter().map(|thread| thread.join().unwrap_or(Err(rusqlite::Error::InvalidQuery)));
+        let joined = others
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(rusqlite::Error::InvalidQuery)));
         parts.extend(joined);
         parts
     });

@@ -138,17 +138,35 @@ fn two_thousand_backups_of_ten_thousand_tables_take_no_more_than_the_bound() {
         ),
     )
     .unwrap();
-    let verbs: [&[&str]; 4] = [&["list", "app"], &["prune", "app", "--dry-run"], &["status"], &["backup", "app"]];
+    let verbs: [&[&str]; 4] = [
+        &["list", "app"],
+        &["prune", "app", "--dry-run"],
+        &["status"],
+        &["backup", "app"],
+    ];
     // The first one is what the others are copies of.
     peak_of(folder.path(), &["backup", "app"]);
     let alone = verbs.map(|verb| peak_of(folder.path(), verb));
 
     let shelf = folder.path().join("backups/app");
     let names = fs::read_dir(&shelf).unwrap().map(|entry| entry.unwrap().file_name());
-    let manifest = names.map(|name| name.into_string().unwrap()).find(|name| name.ends_with(".json")).unwrap();
-    let id = manifest.strip_prefix("app_").and_then(|rest| rest.strip_suffix(".json")).unwrap();
+    let manifest = names
+        .map(|name| name.into_string().unwrap())
+        .find(|name| name.ends_with(".json"))
+        .unwrap();
+    let id = manifest
+        .strip_prefix("app_")
+        .and_then(|rest| rest.strip_suffix(".json"))
+        .unwrap();
     let text = fs::read_to_string(shelf.join(&manifest)).unwrap();
-    let time = |key: &str| text.split(&format!("\"{key}\": \"")).nth(1).unwrap().split('"').next().unwrap();
+    let time = |key: &str| {
+        text.split(&format!("\"{key}\": \""))
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+    };
     let begun: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
     for hour in 0..2_000 {
         let at = begun + TimeDelta::hours(hour);
@@ -159,11 +177,18 @@ fn two_thousand_backups_of_ten_thousand_tables_take_no_more_than_the_bound() {
             .replace(time("finished"), &at.to_rfc3339());
         fs::write(shelf.join(format!("app_{copy}.json")), of_copy).unwrap();
         for end in ["dump", "globals.sql"] {
-            fs::hard_link(shelf.join(format!("app_{id}.{end}")), shelf.join(format!("app_{copy}.{end}"))).unwrap();
+            fs::hard_link(
+                shelf.join(format!("app_{id}.{end}")),
+                shelf.join(format!("app_{copy}.{end}")),
+            )
+            .unwrap();
         }
     }
     for (verb, alone) in verbs.iter().zip(alone) {
         let peak = peak_of(folder.path(), verb);
-        assert!(peak < alone + BOUND, "{verb:?}: {peak} KiB, {alone} KiB with a history of two");
+        assert!(
+            peak < alone + BOUND,
+            "{verb:?}: {peak} KiB, {alone} KiB with a history of two"
+        );
     }
 }

@@ -99,7 +99,10 @@ pub async fn changed(session: &Session) -> Result<Vec<String>> {
             None => extensions.push((extension, vec![member])),
         }
     }
-    Ok(extensions.iter().map(|(name, members)| warning(name, members)).collect())
+    Ok(extensions
+        .iter()
+        .map(|(name, members)| warning(name, members))
+        .collect())
 }
 
 fn warning(extension: &str, members: &[String]) -> String {

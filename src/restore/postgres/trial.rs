@@ -88,7 +88,9 @@ async fn never_drops(client: &Client) -> Result<Option<Refused>> {
     let found = client.query_opt(workers, &[]).await?;
     Ok(found.map(|_| Refused {
         extension: FAILOVER.to_owned(),
-        why: "its workers keep the server from ever ending a DROP DATABASE, which a restore into a new database may need".to_owned(),
+        why:
+            "its workers keep the server from ever ending a DROP DATABASE, which a restore into a new database may need"
+                .to_owned(),
     }))
 }
 

@@ -44,11 +44,16 @@ while True:
         let found = json(&site.snapback(&["diff", "app.db", "--json"]).ok().stdout);
         let tables = found["tables"].as_array().unwrap().iter();
         let rows = |table: &serde_json::Value, when: &str| table[when].as_i64().unwrap();
-        let moved: Vec<i64> = tables.map(|it| rows(it, "rows_after") - rows(it, "rows_before")).collect();
+        let moved: Vec<i64> = tables
+            .map(|it| rows(it, "rows_after") - rows(it, "rows_before"))
+            .collect();
         assert_eq!(moved.iter().sum::<i64>(), 0, "{found:#}");
         seen.push(found["tables"].clone());
     }
     writer.kill().unwrap();
     writer.wait().unwrap();
-    assert!(seen.windows(2).any(|two| two[0] != two[1]), "nothing was written meanwhile");
+    assert!(
+        seen.windows(2).any(|two| two[0] != two[1]),
+        "nothing was written meanwhile"
+    );
 }

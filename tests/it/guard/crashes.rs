@@ -104,13 +104,24 @@ fn started_until_said(project: &Project, arguments: &[&str], said: &str) -> Chil
 #[test]
 fn a_server_that_died_with_the_command_is_waited_for() {
     let (mut server, project) = project(16);
-    let arguments = ["--json", "--server-wait", "10m", "--on-failure", "restore", "--", "./fatal"];
+    let arguments = [
+        "--json",
+        "--server-wait",
+        "10m",
+        "--on-failure",
+        "restore",
+        "--",
+        "./fatal",
+    ];
     let child = started_until_said(&project, &arguments, "waiting for it, for 600 s at most");
     server.crash_and_restart();
     let run = Run::from(child.wait_with_output().unwrap());
     let report = json(&run);
     assert_eq!(run.code, Some(4), "{report}");
-    assert_eq!((&report["action"], &report["diff"]["tables"][0]["rows_after"]), (&"restored".into(), &1.into()));
+    assert_eq!(
+        (&report["action"], &report["diff"]["tables"][0]["rows_after"]),
+        (&"restored".into(), &1.into())
+    );
     assert_eq!(ids(&server), BEFORE);
     project.snapback(&["undo", "--yes"]).ok();
     assert_eq!(ids(&server), "(1)");
@@ -120,10 +131,23 @@ fn a_server_that_died_with_the_command_is_waited_for() {
 fn a_server_that_dies_while_the_backup_is_put_back_is_waited_for_too() {
     let (mut server, project) = project(15);
     server.psql("app", "CREATE MATERIALIZED VIEW slow AS SELECT pg_sleep(3)");
-    let arguments = ["--json", "--on-failure", "restore", "--", "sh", "-c", "psql -qXc 'DELETE FROM t' \"$URL\"; exit 5"];
+    let arguments = [
+        "--json",
+        "--on-failure",
+        "restore",
+        "--",
+        "sh",
+        "-c",
+        "psql -qXc 'DELETE FROM t' \"$URL\"; exit 5",
+    ];
     let url = server.url("app");
     let mut command = project.command(&arguments);
-    let child = command.env("URL", &url).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let child = command
+        .env("URL", &url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let refreshes = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'REFRESH%' AND state = 'active'";
     while server.psql("postgres", refreshes) == "0" {
         std::thread::sleep(Duration::from_millis(20));
@@ -148,7 +172,11 @@ fn a_copy_that_cannot_be_dropped_is_told_after_the_report() {
         "psql -qX -c BEGIN -c 'INSERT INTO t VALUES (2)' -c \"PREPARE TRANSACTION 'stuck'\" && psql -qXc 'INSERT INTO t VALUES (3)'",
     );
     let run = project.guard(&["--dry-run", "--", "./stuck"]).ok();
-    for part in ["rows of public.t: 1 row -> 2 rows", "the live database was not touched; the copy app_rehearsal_", "could not be dropped"] {
+    for part in [
+        "rows of public.t: 1 row -> 2 rows",
+        "the live database was not touched; the copy app_rehearsal_",
+        "could not be dropped",
+    ] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
     let copies = "SELECT datname FROM pg_database WHERE datname LIKE 'app_rehearsal_%'";
@@ -195,9 +223,15 @@ fn the_copy_of_a_rehearsal_whose_server_is_killed_is_removed_later() {
         .code(4);
     // What the rehearsal found out is told all the same.
     let report = json(&run);
-    assert_eq!((&report["command_exit"], &report["rehearsal"]), (&4.into(), &true.into()));
+    assert_eq!(
+        (&report["command_exit"], &report["rehearsal"]),
+        (&4.into(), &true.into())
+    );
     let leftover = report["leftover"].as_str().unwrap();
-    assert!(leftover.contains("app_rehearsal_") && leftover.contains("could not be dropped"), "{leftover}");
+    assert!(
+        leftover.contains("app_rehearsal_") && leftover.contains("could not be dropped"),
+        "{leftover}"
+    );
     server.crash_and_restart();
     let copies = || {
         server.psql(

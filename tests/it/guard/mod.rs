@@ -331,7 +331,8 @@ fn a_command_that_changed_nothing_is_not_taken_back() {
     let on_server = Project::on(&server, "app", "alembic");
     server.psql("app", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
     let file = Project::new("sqlite:///app.db".to_owned(), "alembic");
-    file.site.python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
+    file.site
+        .python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
     for project in [&on_server, &file] {
         for on_failure in ["restore", "keep"] {
             let failing = ["--json", "--on-failure", on_failure, "--", "sh", "-c", "exit 3"];
@@ -346,7 +347,13 @@ fn a_command_that_changed_nothing_is_not_taken_back() {
         let listed = Value::from(project.backups()).to_string();
         assert!(!listed.contains("\"kind\":\"safety\""), "{listed}");
     }
-    assert_eq!(server.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'app_%'"), "0");
+    assert_eq!(
+        server.psql(
+            "postgres",
+            "SELECT count(*) FROM pg_database WHERE datname LIKE 'app_%'"
+        ),
+        "0"
+    );
 }
 
 #[test]

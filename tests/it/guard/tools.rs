@@ -49,7 +49,11 @@ fn story(project: &Project, tool: &str, people: &dyn Fn() -> String) {
     assert_ne!(report["command_exit"], 0, "{report}");
     let tables = report["diff"]["tables"].as_array().unwrap();
     let lost = tables.iter().find(|table| table["name"] == "people").unwrap();
-    assert_eq!((&lost["rows_before"], &lost["rows_after"]), (&3.into(), &1.into()), "{tool}");
+    assert_eq!(
+        (&lost["rows_before"], &lost["rows_after"]),
+        (&3.into(), &1.into()),
+        "{tool}"
+    );
     assert_eq!(people(), STEPPED, "{tool}");
 
     let report = json(&project.guard(&["--json", "--on-failure", "restore", "--", "./migrate", "3"]));
@@ -67,7 +71,12 @@ fn on_server(major: u32, tool: &str) {
     let server = Server::start(major);
     let mut project = Project::on(&server, "app", "alembic");
     project.url = format!("{}&sslmode=disable", server.url("app"));
-    let people = || server.psql("app", "SELECT string_agg(id || ' ' || name, ', ' ORDER BY id) FROM people");
+    let people = || {
+        server.psql(
+            "app",
+            "SELECT string_agg(id || ' ' || name, ', ' ORDER BY id) FROM people",
+        )
+    };
     story(&project, tool, &people);
 }
 

@@ -26,7 +26,11 @@ const HARMLESS: &[&str] = &[
     "CREATE ROLE reader; GRANT EXECUTE ON FUNCTION akeys(hstore) TO reader; GRANT SELECT ON pg_stat_statements_info TO reader",
     "REVOKE EXECUTE ON FUNCTION akeys(hstore) FROM reader",
     "CREATE TABLE used (h hstore, c citext); INSERT INTO used VALUES ('a=>1', 'A'); CREATE INDEX ON used USING gin (h)",
-    "ANALYZE", "VACUUM FULL", "VACUUM FREEZE", "REINDEX DATABASE app", "COMMENT ON EXTENSION hstore IS 'mine'",
+    "ANALYZE",
+    "VACUUM FULL",
+    "VACUUM FREEZE",
+    "REINDEX DATABASE app",
+    "COMMENT ON EXTENSION hstore IS 'mine'",
 ];
 
 #[test]
@@ -53,7 +57,10 @@ fn changed_members_of_extensions_are_told_and_nothing_else() {
         assert_eq!(warned.len(), 3, "{major}: {warned:?}");
         for (extension, members) in [
             ("unaccent", &["text search dictionary unaccent"] as &[_]),
-            ("tablefunc", &["function crosstab(text)", "tablefunc_crosstab_2 (column more)"]),
+            (
+                "tablefunc",
+                &["function crosstab(text)", "tablefunc_crosstab_2 (column more)"],
+            ),
             ("pg_stat_statements", &["view pg_stat_statements_info"]),
         ] {
             let of = format!("of the extension {extension} this was changed");
@@ -64,11 +71,14 @@ fn changed_members_of_extensions_are_told_and_nothing_else() {
         let examined = site.run(&["doctor", "app", "--json"]).stdout;
         let examined: Value = serde_json::from_str(&examined).unwrap();
         let findings = examined[0]["findings"].as_array().unwrap();
-        let warnings = findings.iter().filter(|it| it["about"] == "restore" && it["severity"] == "warning");
+        let warnings = findings
+            .iter()
+            .filter(|it| it["about"] == "restore" && it["severity"] == "warning");
         assert_eq!(warnings.count(), 3, "{major}: {examined:#}");
 
         // A new version writes all anew: what was changed before may be gone or not.
-        site.server.psql("app", "DROP EXTENSION tablefunc; CREATE EXTENSION tablefunc");
+        site.server
+            .psql("app", "DROP EXTENSION tablefunc; CREATE EXTENSION tablefunc");
         assert_eq!(told(&site).len(), 2, "{major}");
     }
 }

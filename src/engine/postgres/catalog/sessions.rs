@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio_postgres::error::SqlState;
 
-use crate::engine::postgres::connect::sql_state;
 use crate::engine::postgres::connect::session::{Query, Row, Session};
+use crate::engine::postgres::connect::sql_state;
 use crate::error::Result;
 
 /// How much of a divisible query each helper does, and the leader, which has all the others to answer too.

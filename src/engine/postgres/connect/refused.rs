@@ -66,7 +66,10 @@ impl Refused {
             Some(table) => (
                 format!("error: Dumping the contents of table \"{table}\" failed: PQgetResult() failed."),
                 vec![
-                    detail("error: Error message from server: ", "detail: Error message from server: ") + &said,
+                    detail(
+                        "error: Error message from server: ",
+                        "detail: Error message from server: ",
+                    ) + &said,
                     detail("error: The command was: ", "detail: Command was: ") + statement + ";",
                 ],
             ),
