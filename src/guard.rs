@@ -30,6 +30,7 @@ pub use checks::{Check, Checked};
 pub use command::{Ended, Signals, find_program};
 pub use others::Others;
 pub use pause::PauseAt;
+pub use server::Patience;
 pub use way_back::{Mode, Restored};
 
 /// What is run under guard, and what must be true afterwards.
@@ -45,7 +46,7 @@ pub struct Request<'a> {
     /// Ends the command when it takes longer.
     pub timeout: Option<Duration>,
     /// How long a server that is down after the command is waited for.
-    pub server_wait: Duration,
+    pub patience: Patience,
     /// What must be true after it.
     pub checks: Vec<Check>,
     /// No table may lose rows.

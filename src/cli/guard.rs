@@ -11,7 +11,7 @@ use super::{output, terminal};
 use crate::cli::Globals;
 use crate::config::value::Span;
 use crate::error::Result;
-use crate::guard::{self, Action, Check, Guarded, Mode, PauseAt, Report, Request, Signals};
+use crate::guard::{self, Action, Check, Guarded, Mode, Patience, PauseAt, Report, Request, Signals};
 use crate::manifest::Kind;
 use crate::watch::history::{Facts, Verb};
 
@@ -106,7 +106,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         command: &args.command,
         quiet_output: globals.json,
         timeout: args.timeout.map(Span::duration),
-        server_wait: args.server_wait.duration(),
+        patience: Patience::of(args.server_wait.duration()),
         checks: checks
             .chain(args.check_commands.iter().cloned().map(Check::Command))
             .collect(),

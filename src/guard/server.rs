@@ -1,5 +1,6 @@
 //! A server that died with the command, or under it, is waited for: it may only be restarting.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Request;
@@ -12,17 +13,38 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Waits until the server of `job` is there, no longer than [`Request::server_wait`] and until a signal comes. Says that it
+/// How long a guard waits for its server, all its waiting together.
+#[derive(Debug)]
+pub struct Patience(Mutex<Duration>);
+
+impl Patience {
+    /// So long.
+    #[must_use]
+    pub fn of(time: Duration) -> Patience {
+        Patience(Mutex::new(time))
+    }
+
+    fn left(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, time: Duration) {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = left.saturating_sub(time);
+    }
+}
+
+/// Waits until the server of `job` is there, no longer than the request has patience and until a signal comes. Says that it
 /// does. Tells whether it had to wait and the server is there now.
 pub(super) async fn wait(request: &Request<'_>, job: &Job) -> bool {
     let Some(dsn) = dsn(job) else { return false };
-    if request.server_wait.is_zero() || !connect::is_down(&dsn).await {
+    let limit = request.patience.left();
+    if limit.is_zero() || !connect::is_down(&dsn).await {
         return false;
     }
-    let limit = request.server_wait;
     (request.warn)(format!(
         "the server of the database is down; waiting for it, for {} at most",
-        humantime(limit)
+        seconds(limit)
     ));
     (request.step)("waiting for the server");
     request.signals.forget().await;
@@ -40,8 +62,9 @@ pub(super) async fn wait(request: &Request<'_>, job: &Job) -> bool {
         back = back => back,
         () = request.signals.next() => false,
     };
+    request.patience.take(if back { begun.elapsed() } else { limit });
     (request.warn)(match back {
-        true => format!("the server is there again, after {}", humantime(begun.elapsed())),
+        true => format!("the server is there again, after {}", seconds(begun.elapsed())),
         false => "the server did not come back in time".to_owned(),
     });
     back
@@ -66,6 +89,6 @@ fn dsn(job: &Job) -> Option<Dsn> {
     })
 }
 
-fn humantime(time: Duration) -> String {
+fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs_f64().ceil())
 }
