@@ -122,9 +122,8 @@ fn two_thousand_backups_of_ten_thousand_tables_take_no_more_than_the_bound() {
     server.create_database("app");
     for part in 0..5 {
         let create = format!(
-            "DO $$ BEGIN FOR i IN {0} * 2000 + 1 .. {0} * 2000 + 2000 LOOP \
-                 EXECUTE format('CREATE TABLE a_table_with_a_name_%s (id int)', i); END LOOP; END $$",
-            part
+            "DO $$ BEGIN FOR i IN {part} * 2000 + 1 .. {part} * 2000 + 2000 LOOP \
+                 EXECUTE format('CREATE TABLE a_table_with_a_name_%s (id int)', i); END LOOP; END $$"
         );
         server.psql("app", &create);
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -149,7 +149,9 @@ fn a_server_that_dies_while_the_backup_is_put_back_is_waited_for_too() {
         .spawn()
         .unwrap();
     let refreshes = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'REFRESH%' AND state = 'active'";
+    let begun = Instant::now();
     while server.psql("postgres", refreshes) == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(120), "nothing is refreshed");
         std::thread::sleep(Duration::from_millis(20));
     }
     server.crash_and_restart();

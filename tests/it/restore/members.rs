@@ -59,9 +59,9 @@ fn changed_members_of_extensions_are_told_and_nothing_else() {
             ("unaccent", &["text search dictionary unaccent"] as &[_]),
             (
                 "tablefunc",
-                &["function crosstab(text)", "tablefunc_crosstab_2 (column more)"],
+                &["function crosstab(text)", "tablefunc_crosstab_2 (column more)"] as &[_],
             ),
-            ("pg_stat_statements", &["view pg_stat_statements_info"]),
+            ("pg_stat_statements", &["view pg_stat_statements_info"] as &[_]),
         ] {
             let of = format!("of the extension {extension} this was changed");
             let line = warned.iter().find(|line| line.contains(&of));
