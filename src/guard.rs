@@ -9,6 +9,7 @@ mod command;
 mod others;
 mod pause;
 mod rehearsal;
+mod server;
 mod way_back;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ pub use checks::{Check, Checked};
 pub use command::{Ended, Signals, find_program};
 pub use others::Others;
 pub use pause::PauseAt;
+pub use server::Patience;
 pub use way_back::{Mode, Restored};
 
 /// What is run under guard, and what must be true afterwards.
@@ -43,6 +45,8 @@ pub struct Request<'a> {
     pub quiet_output: bool,
     /// Ends the command when it takes longer.
     pub timeout: Option<Duration>,
+    /// How long a server that is down after the command is waited for.
+    pub patience: Patience,
     /// What must be true after it.
     pub checks: Vec<Check>,
     /// No table may lose rows.
@@ -90,6 +94,9 @@ pub struct Report {
     /// Why the restore failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore_error: Option<String>,
+    /// What a rehearsal could not remove, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leftover: Option<String>,
     /// The exit code of the guard.
     pub exit: u8,
 }
@@ -106,6 +113,8 @@ pub enum Action {
     Restored,
     /// The backup could not be put back.
     Failed,
+    /// There was nothing to put back: the database is as it was before the command.
+    Unchanged,
 }
 
 /// A backup was taken, the command has run, and nobody has decided yet what becomes of it.
@@ -161,12 +170,13 @@ impl Request<'_> {
         environment.extend_from_slice(more);
         let ended = command::run(self, &environment).await?;
         let seconds = begun.elapsed().as_secs_f64();
-        (self.step)("comparing what is there with the backup");
-        self.signals.forget().await;
-        let found = tokio::select! {
-            found = self.compare(id, job) => found,
-            () = self.signals.next() => Err(Fail::new(Exit::Interrupted, "a signal ended the comparison").into()),
-        };
+        server::wait(self, job).await;
+        let mut found = self.look(id, job).await;
+        if let Err(error) = &found
+            && server::broke_off(self, job, error).await
+        {
+            found = self.look(id, job).await;
+        }
         let found = match found {
             Ok(found) => Some(found),
             Err(error) => {
@@ -208,8 +218,18 @@ impl Request<'_> {
             action: Action::None,
             restored: None,
             restore_error: None,
+            leftover: None,
             exit,
         })
+    }
+
+    async fn look(&self, id: BackupId, job: &Job) -> Result<Diff> {
+        (self.step)("comparing what is there with the backup");
+        self.signals.forget().await;
+        tokio::select! {
+            found = self.compare(id, job) => found,
+            () = self.signals.next() => Err(Fail::new(Exit::Interrupted, "a signal ended the comparison").into()),
+        }
     }
 
     async fn compare(&self, id: BackupId, live: &Job) -> Result<Diff> {
@@ -287,9 +307,19 @@ impl<'a> Guarded<'a> {
         Ok(Guarded { report: ran?, request })
     }
 
+    /// Whether the command failed and the database is, by all that is compared, what it was before: then nothing is to be
+    /// taken back.
+    #[must_use]
+    pub fn is_as_before(&self) -> bool {
+        let report = &self.report;
+        report.failure.is_some() && report.diff.as_ref().is_some_and(|found| !found.differ)
+    }
+
     /// Leaves the database as the command left it.
     pub async fn keep(&mut self) {
-        if self.report.failure.is_some() {
+        if self.is_as_before() {
+            self.report.action = Action::Unchanged;
+        } else if self.report.failure.is_some() {
             self.report.action = Action::Kept;
         }
         end(self.request.job, self.report.backup).await;
@@ -297,9 +327,16 @@ impl<'a> Guarded<'a> {
 
     /// Puts the backup back. What is replaced is kept, and `undo` brings it back.
     pub async fn restore(&mut self) {
-        (self.request.step)("putting the backup back");
-        self.request.signals.forget().await;
-        match way_back::restore(&self.request, self.report.backup).await {
+        let job = self.request.job.for_restores();
+        server::wait(&self.request, &job).await;
+        let mut restored = self.put_back().await;
+        // What was broken off is whole, old or new, and the next restore removes what is left of it.
+        if let Err(error) = &restored
+            && server::broke_off(&self.request, &job, error).await
+        {
+            restored = self.put_back().await;
+        }
+        match restored {
             Ok(restored) => {
                 self.report.action = Action::Restored;
                 self.report.restored = Some(restored);
@@ -310,6 +347,14 @@ impl<'a> Guarded<'a> {
             }
         }
         end(self.request.job, self.report.backup).await;
+    }
+}
+
+impl Guarded<'_> {
+    async fn put_back(&self) -> Result<Restored> {
+        (self.request.step)("putting the backup back");
+        self.request.signals.forget().await;
+        way_back::restore(&self.request, self.report.backup).await
     }
 }
 

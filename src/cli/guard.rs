@@ -11,7 +11,7 @@ use super::{output, terminal};
 use crate::cli::Globals;
 use crate::config::value::Span;
 use crate::error::Result;
-use crate::guard::{self, Action, Check, Guarded, Mode, PauseAt, Report, Request, Signals};
+use crate::guard::{self, Action, Check, Guarded, Mode, Patience, PauseAt, Report, Request, Signals};
 use crate::manifest::Kind;
 use crate::watch::history::{Facts, Verb};
 
@@ -42,6 +42,9 @@ pub struct Args {
     /// End the command when it takes longer; it counts as failed then
     #[arg(long, value_name = "TIME")]
     timeout: Option<Span>,
+    /// How long a server that is down after the command is waited for
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    server_wait: Span,
     /// What to do when the command or a check fails [default: ask on a terminal, else keep]
     #[arg(long, value_enum)]
     on_failure: Option<OnFailure>,
@@ -103,6 +106,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         command: &args.command,
         quiet_output: globals.json,
         timeout: args.timeout.map(Span::duration),
+        patience: Patience::of(args.server_wait.duration()),
         checks: checks
             .chain(args.check_commands.iter().cloned().map(Check::Command))
             .collect(),
@@ -145,6 +149,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         show(&guarded.report, asked)?;
     }
     let restores = guarded.report.failure.is_some()
+        && !guarded.is_as_before()
         && match on_failure {
             OnFailure::Restore => true,
             OnFailure::Keep => false,
@@ -239,10 +244,14 @@ fn show(report: &Report, job: &str) -> Result<()> {
                 report.backup
             ));
         }
-    } else if report.rehearsal {
+    }
+    if report.rehearsal {
         lines.push((
             ' ',
-            "the copy was dropped; the live database was not touched".to_owned(),
+            match &report.leftover {
+                None => "the copy was dropped; the live database was not touched".to_owned(),
+                Some(leftover) => format!("the live database was not touched; {leftover}"),
+            },
         ));
     }
     output::coloured(&lines, terminal::has_colour_output())
@@ -252,6 +261,9 @@ fn show(report: &Report, job: &str) -> Result<()> {
 fn show_end(report: &Report, job: &str) -> Result<()> {
     match (report.action, &report.restored) {
         (Action::None, _) => Ok(()),
+        (Action::Unchanged, _) => output::line(
+            "the database is as it was before the command: there is nothing to put back, and nothing was changed",
+        ),
         (Action::Kept, _) => output::line(&format!(
             "the database stays as it is; to take it back: snapback restore {job} {}",
             report.backup

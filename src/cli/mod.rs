@@ -159,7 +159,10 @@ fn tell(program: &str, error: &anyhow::Error) {
         dump::PROGRAM => text,
         _ => text.replace('\n', "\n  "),
     };
-    to_stderr(&indented(format!("{program}: error: {error:#}")));
+    match program {
+        dump::PROGRAM => dump::tell(error),
+        _ => to_stderr(&indented(format!("{program}: error: {error:#}"))),
+    }
     if let Some(hint) = hint_of(error) {
         to_stderr(&indented(format!("{program}: hint: {hint}")));
     }

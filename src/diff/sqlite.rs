@@ -1,8 +1,11 @@
 //! A side that is of SQLite: the live file in one transaction, or what was unpacked of a backup or a file.
 
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, InterruptHandle};
 
 use super::copy_text::Each;
 use super::report::Named;
@@ -11,7 +14,7 @@ use crate::engine::sqlite::failure::explain;
 use crate::engine::sqlite::open::{self, Found};
 use crate::engine::sqlite::scratch::Scratch;
 use crate::engine::sqlite::tables::{self, MAIN, Unread};
-use crate::engine::sqlite::{facts, give_way};
+use crate::engine::sqlite::{facts, give_way, snapshot};
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::{self, Manifest, SqliteFacts};
@@ -58,7 +61,7 @@ impl Sqlite {
         let open = open::immutable(scratch.path())?;
         open.execute_batch("BEGIN")?;
         let (tables, names) = (known.map(|it| it.side.tables), names.clone());
-        let (open, mut side, schema_hash) = read(open, tables, names).await?;
+        let (open, mut side, schema_hash) = read(open, Vec::new(), tables, names).await?;
         side.named = named;
         Ok(Sqlite {
             side,
@@ -74,16 +77,21 @@ impl Sqlite {
     /// It cannot be read.
     pub async fn live(found: &Found, job: &Job, named: Named, names: &Names, schema_only: bool) -> Result<Sqlite> {
         let limit = job.dump.max_lock_wait;
-        let open = open::for_reading(found, limit.unwrap_or(WAIT))?;
-        open.execute_batch("BEGIN")?;
-        let stop = open.get_interrupt_handle();
+        let more = match schema_only {
+            true => 0,
+            false => READERS.min(std::thread::available_parallelism().map_or(1, NonZero::get)) - 1,
+        };
+        let begin = || snapshot::readers(found, limit.unwrap_or(WAIT), more);
+        let (open, others) = tokio::task::block_in_place(begin)?;
+        let all = others.iter().chain([&open]);
+        let stop: Vec<InterruptHandle> = all.map(Connection::get_interrupt_handle).collect();
         let (known, names) = (schema_only.then(Default::default), names.clone());
         let done = tokio::select! {
-            done = read(open, known, names) => done,
+            done = read(open, others, known, names) => done,
             waited = give_way::waited_too_long(found, limit) => Err(waited.into()),
         };
         if done.is_err() {
-            stop.interrupt();
+            stop.iter().for_each(InterruptHandle::interrupt);
         }
         let (open, mut side, schema_hash) = done.map_err(|error| match error.downcast::<rusqlite::Error>() {
             Ok(error) => explain(error, &found.path),
@@ -139,10 +147,15 @@ fn of_manifest(table: &manifest::Table) -> Table {
     }
 }
 
-type Tables = std::collections::BTreeMap<TableName, Table>;
+type Tables = BTreeMap<TableName, Table>;
 
-/// Reads definitions, and the rows of tables that are not `known`.
-async fn read(open: Connection, known: Option<Tables>, names: Names) -> Result<(Connection, Side, String)> {
+/// Reads definitions, and the rows of tables that are not `known`; these by all connections at once, of which all see the same.
+async fn read(
+    open: Connection,
+    mut others: Vec<Connection>,
+    known: Option<Tables>,
+    names: Names,
+) -> Result<(Connection, Side, String)> {
     tokio::task::spawn_blocking(move || {
         let definitions = tables::definitions(&open)?;
         let mut side = Side {
@@ -163,28 +176,72 @@ async fn read(open: Connection, known: Option<Tables>, names: Names) -> Result<(
                 table: Some(name(&found.table)),
             });
         }
-        for table in definitions.tables {
-            let columns = tables::stored_columns(&open, &table)?;
+        let wanted = |table: &&String| known.is_none() && names.has(MAIN, table);
+        let wanted: Vec<&String> = definitions.tables.iter().filter(wanted).collect();
+        let mut hashed = hashes(&open, &mut others, &wanted)?;
+        drop(others);
+        for table in &definitions.tables {
+            let columns = tables::stored_columns(&open, table)?;
             let mut found = match &known {
-                Some(known) => known.get(&name(&table)).cloned().unwrap_or_default(),
-                None if !names.has(MAIN, &table) => Table::default(),
-                None => match tables::table(&open, &table) {
-                    Ok(hashed) => of_manifest(&hashed.table),
-                    Err(Unread::Failed(error)) => return Err(error.into()),
-                    // What cannot be read here has no hash in a manifest either.
-                    Err(Unread::Damaged(_) | Unread::NotProvable(_)) => continue,
+                Some(known) => known.get(&name(table)).cloned().unwrap_or_default(),
+                None if !names.has(MAIN, table) => Table::default(),
+                None => match hashed.remove(table) {
+                    Some(hashed) => hashed,
+                    None => continue,
                 },
             };
             if found.hash.is_some() {
                 found.hashed.clone_from(&columns);
             }
             found.columns = columns;
-            found.key = tables::key(&open, &table)?;
-            side.tables.insert(name(&table), found);
+            found.key = tables::key(&open, table)?;
+            side.tables.insert(name(table), found);
         }
         Ok((open, side, definitions.hash))
     })
     .await?
+}
+
+/// How many connections read at once.
+const READERS: usize = 4;
+
+/// The rows of these tables, counted and hashed: each connection takes the next one that none has taken. What cannot be read here
+/// is left out: it has no hash in a manifest either.
+fn hashes(open: &Connection, others: &mut [Connection], wanted: &[&String]) -> Result<BTreeMap<String, Table>> {
+    let next = AtomicUsize::new(0);
+    let take = |open: &Connection| -> rusqlite::Result<Vec<(String, Table)>> {
+        let mut hashed = Vec::new();
+        while let Some(table) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match tables::table(open, table) {
+                Ok(found) => hashed.push(((*table).clone(), of_manifest(&found.table))),
+                Err(Unread::Damaged(_) | Unread::NotProvable(_)) => {}
+                Err(Unread::Failed(error)) => {
+                    // The others need not go on.
+                    next.store(wanted.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(hashed)
+    };
+    let parts = std::thread::scope(|scope| {
+        let take = &take;
+        let others: Vec<_> = others
+            .iter_mut()
+            .map(|other| scope.spawn(move || take(other)))
+            .collect();
+        let mut parts = vec![take(open)];
+        let joined = others
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(rusqlite::Error::InvalidQuery)));
+        parts.extend(joined);
+        parts
+    });
+    let mut hashed = BTreeMap::new();
+    for part in parts {
+        hashed.extend(part?);
+    }
+    Ok(hashed)
 }
 
 /// What the file says of itself, as the statements that would set it.

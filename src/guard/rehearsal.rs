@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use chrono::Utc;
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::way_back::{in_postgres, in_sqlite};
@@ -85,14 +86,32 @@ async fn on_server(request: &Request<'_>, id: BackupId, job: &Job, connection: &
     };
     let ran = ran.await;
     (request.step)("dropping the copy");
-    let dropped = recover::drop_unfinished(&target, &client, &name).await;
+    let dropped = drop_copy(&target, &live, client, &name).await;
     drop(lock);
-    let mut report = ran?;
-    dropped.with_context(|| format!("dropping the copy {name:?}; the next restore or list will"))?;
+    let leftover = dropped.err().map(|error| {
+        format!("the copy {name} could not be dropped; the next list, restore or rehearsal does it: {error:#}")
+    });
+    let mut report = match (ran, leftover) {
+        (Ok(report), leftover) => Report { leftover, ..report },
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(leftover)) => {
+            (request.warn)(leftover);
+            return Err(error);
+        }
+    };
     if let Some(found) = &mut report.diff {
         without_database(found);
     }
     Ok(report)
+}
+
+/// Drops the copy, by a session of its own where the server ended that of `client`.
+async fn drop_copy(target: &Target, live: &str, client: Client, name: &str) -> Result<()> {
+    let client = match client.is_closed() {
+        true => target.outside(live).await?,
+        false => client,
+    };
+    recover::drop_unfinished(target, &client, name).await
 }
 
 /// A copy has properties of its own: its name, its comment, who may connect.
@@ -198,7 +217,12 @@ async fn on_copy(request: &Request<'_>, id: BackupId, job: &Job, live: &Location
     };
     let url = file_url(std::env::var("DATABASE_URL").ok().as_deref(), &path);
     let environment = [("DATABASE_URL".to_owned(), url)];
-    request.run_and_look(id, &copy, &environment, true).await
+    let mut report = request.run_and_look(id, &copy, &environment, true).await?;
+    let name = folder.path().display().to_string();
+    report.leftover = folder.close().err().map(|error| {
+        format!("the folder {name} of the copy could not be removed; the next rehearsal does it: {error}")
+    });
+    Ok(report)
 }
 
 /// The URL of a file, in the form that the application knows, where there is one.

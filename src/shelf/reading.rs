@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf as _, Bytes};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -20,13 +20,36 @@ use crate::store::{Missing, Store};
 /// The largest piece of a text that is read at once: far stores answer slowly, so nearly every manifest is one piece.
 const PIECE: u64 = 4 << 20;
 
-/// How many KiB of text are in memory at once. A disk answers at once, and each thread that reads from it keeps the memory of
-/// its largest text.
+/// The largest piece that is read of a folder. What is larger, the allocator takes from the system for each text anew at first, and
+/// then keeps for each thread: a history of large manifests would take as many of them as there are threads.
+const LOCAL_PIECE: u64 = 100 << 10;
+
+/// How many KiB of text are in memory at once. A disk answers at once.
 const TEXT_LIMIT: usize = 8 << 10;
 const LOCAL_TEXT_LIMIT: usize = 4 << 10;
 
 /// How many texts are read at once: far stores answer slowly, and most texts are small.
 const READERS: usize = 24;
+
+/// The room that texts have.
+struct Room {
+    limit: Semaphore,
+    /// Where texts of a folder were, for the next ones.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Room {
+    fn of(kib: usize) -> Room {
+        Room {
+            limit: Semaphore::new(kib),
+            spare: Mutex::default(),
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What was read before and never changes.
 #[derive(Debug, Default)]
@@ -48,7 +71,7 @@ impl Shelf {
             true => LOCAL_TEXT_LIMIT,
             false => TEXT_LIMIT,
         };
-        let limit = Arc::new(Semaphore::new(limit));
+        let room = Arc::new(Room::of(limit));
         let mut found = Inventory {
             failures: self.failures(names, failures).await?,
             claims: self.records(Part::Claim, &names.claims).await?,
@@ -63,11 +86,11 @@ impl Shelf {
         let manifests: Vec<_> = manifests.map(|(id, size)| (*id, *size, summaries.remove(id))).collect();
         let mut reading = stream::iter(manifests)
             .map(|(id, size, known)| {
-                let (shelf, limit) = (self.clone(), Arc::clone(&limit));
+                let (shelf, room) = (self.clone(), Arc::clone(&room));
                 async move {
                     match known {
                         Some(summary) => Ok(summary),
-                        None => shelf.summary(id, size, &limit).await,
+                        None => shelf.summary(id, size, &room).await,
                     }
                 }
             })
@@ -139,18 +162,21 @@ impl Shelf {
         let Some(&size) = names.manifests.get(&id) else {
             return Ok(None);
         };
-        match self.summary(id, size, &Semaphore::new(TEXT_LIMIT)).await {
+        match self.summary(id, size, &Room::of(TEXT_LIMIT)).await {
             Ok(summary) => Ok(Some(Backup::of(summary, None, names))),
             Err(error) if exit_of(&error) == Exit::Damaged || error.is::<Missing>() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn summary(&self, id: BackupId, size: u64, limit: &Semaphore) -> Result<Summary> {
+    async fn summary(&self, id: BackupId, size: u64, room: &Room) -> Result<Summary> {
         // The least is as much as a request takes besides.
-        let room = (size.min(PIECE) >> 10).max(64) as u32;
-        let _room = limit.acquire_many(room).await?;
-        let summary: Summary = self.parse(id, size).await?;
+        let wanted = (size.min(PIECE) >> 10).max(64) as u32;
+        let _held = room.limit.acquire_many(wanted).await?;
+        let summary = match self.store.is_local() && (LOCAL_PIECE..=PIECE).contains(&size) {
+            true => self.parse_in(room, id, size).await?,
+            false => self.parse(id, size).await?,
+        };
         self.check_summary(id, &summary)?;
         Ok(summary)
     }
@@ -218,6 +244,22 @@ impl Shelf {
             };
             spawn_blocking(parse).await??
         };
+        parsed.map_err(|error| self.senseless(id, &format!("cannot be understood: {error}")).into())
+    }
+
+    /// The summary of a manifest of `size` bytes in a folder, whose text goes where another was before.
+    async fn parse_in(&self, room: &Room, id: BackupId, size: u64) -> Result<Summary> {
+        let path = self.path(Part::Manifest, id);
+        let mut text = room.spare().pop().unwrap_or_default();
+        text.clear();
+        text.reserve_exact(usize::try_from(size)?);
+        for start in (0..size).step_by(LOCAL_PIECE as usize) {
+            let piece = self.store.read(&path, start..size.min(start + LOCAL_PIECE)).await?;
+            text.extend_from_slice(&piece);
+        }
+        let parse = move || (serde_json::from_slice(&text), text);
+        let (parsed, text) = spawn_blocking(parse).await?;
+        room.spare().push(text);
         parsed.map_err(|error| self.senseless(id, &format!("cannot be understood: {error}")).into())
     }
 

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use snapback::config::Config;
 use snapback::shelf::{Shelf, Stock};
+
+use crate::support::{Run, Server};
 
 /// Backups, and the tables of each: some 100 MB of manifests.
 const BACKUPS: usize = 80;
@@ -93,4 +96,98 @@ async fn the_memory_for_a_long_history_is_bounded_whatever_its_manifests_hold() 
         assert_eq!(copy.manifest.table_count(), copy.backup.summary.table_count());
     }
     assert!(peak_memory() - before < BOUND, "{} KiB more", peak_memory() - before);
+}
+
+/// Runs a program and tells the most memory that it had, in KiB.
+fn peak_of(folder: &std::path::Path, arguments: &[&str]) -> u64 {
+    const PROGRAM: &str = "import resource, subprocess, sys\n\
+        subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n\
+        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+    let mut python = std::process::Command::new("python3");
+    let run = Run::of(
+        python
+            .current_dir(folder)
+            .args(["-c", PROGRAM, env!("CARGO_BIN_EXE_snapback")])
+            .args(arguments),
+    )
+    .ok();
+    run.stdout.trim().parse().unwrap()
+}
+
+/// The sizes that were promised: each verb may take [`BOUND`] more than with a history of one.
+#[test]
+#[ignore = "writes 3 GB: tests/run --full"]
+fn two_thousand_backups_of_ten_thousand_tables_take_no_more_than_the_bound() {
+    let server = Server::start(18);
+    server.create_database("app");
+    for part in 0..5 {
+        let create = format!(
+            "DO $$ BEGIN FOR i IN {part} * 2000 + 1 .. {part} * 2000 + 2000 LOOP \
+                 EXECUTE format('CREATE TABLE a_table_with_a_name_%s (id int)', i); END LOOP; END $$"
+        );
+        server.psql("app", &create);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("snapback.toml"),
+        format!(
+            "[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"host={} user=postgres dbname=app\"\n\
+             [jobs.app.retention]\nkeep_last = 3000\n",
+            server.host()
+        ),
+    )
+    .unwrap();
+    let verbs: [&[&str]; 4] = [
+        &["list", "app"],
+        &["prune", "app", "--dry-run"],
+        &["status"],
+        &["backup", "app"],
+    ];
+    // The first one is what the others are copies of.
+    peak_of(folder.path(), &["backup", "app"]);
+    let alone = verbs.map(|verb| peak_of(folder.path(), verb));
+
+    let shelf = folder.path().join("backups/app");
+    let names = fs::read_dir(&shelf).unwrap().map(|entry| entry.unwrap().file_name());
+    let manifest = names
+        .map(|name| name.into_string().unwrap())
+        .find(|name| name.ends_with(".json"))
+        .unwrap();
+    let id = manifest
+        .strip_prefix("app_")
+        .and_then(|rest| rest.strip_suffix(".json"))
+        .unwrap();
+    let text = fs::read_to_string(shelf.join(&manifest)).unwrap();
+    let time = |key: &str| {
+        text.split(&format!("\"{key}\": \""))
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+    };
+    let begun: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
+    for hour in 0..2_000 {
+        let at = begun + TimeDelta::hours(hour);
+        let copy = at.format("%Y%m%dT%H%M%SZ").to_string();
+        let of_copy = text
+            .replace(id, &copy)
+            .replace(time("started"), &at.to_rfc3339())
+            .replace(time("finished"), &at.to_rfc3339());
+        fs::write(shelf.join(format!("app_{copy}.json")), of_copy).unwrap();
+        for end in ["dump", "globals.sql"] {
+            fs::hard_link(
+                shelf.join(format!("app_{id}.{end}")),
+                shelf.join(format!("app_{copy}.{end}")),
+            )
+            .unwrap();
+        }
+    }
+    for (verb, alone) in verbs.iter().zip(alone) {
+        let peak = peak_of(folder.path(), verb);
+        assert!(
+            peak < alone + BOUND,
+            "{verb:?}: {peak} KiB, {alone} KiB with a history of two"
+        );
+    }
 }

@@ -2,34 +2,41 @@
 
 use anyhow::Context as _;
 
-use super::request::{ranged, usage};
+use super::request::{compressed_in, ranged, usage};
+use crate::archive::Format;
 use crate::engine::postgres::connect::{self, Dsn};
 use crate::error::Result;
 use crate::seal::compression::{Algorithm, Compression};
 
-/// How a dump is compressed that is made under the name of pg_dump, whose option was `text`. Only for what its versions take
-/// differently the server is asked which it is.
+/// How a dump is compressed that is made under the name of pg_dump, whose option was `text`: the server is asked of which
+/// version it is. `wanted` is what newer versions make of it.
 ///
 /// # Errors
 /// pg_dump of the server's version refuses it; or the server cannot be reached.
-pub(super) async fn of_server(dsn: &Dsn, text: &str, wanted: Compression) -> Result<Compression> {
-    if matches!(text.as_bytes(), [b'0'..=b'9']) {
-        return Ok(wanted);
-    }
-    let session = connect::connect(dsn).await?;
+pub(super) async fn of_server(
+    dsn: &Dsn,
+    format: Format,
+    text: &str,
+    wanted: Result<Compression>,
+) -> Result<Compression> {
+    let session = match connect::connect(dsn).await {
+        Ok(session) => session,
+        // What the newest versions refuse is told without a server.
+        Err(error) => return wanted.and(Err(error)),
+    };
     let row = session.client().query_one("SHOW server_version_num", &[]).await?;
     let version: u32 = row.try_get::<_, &str>(0)?.parse().context("the server's version")?;
-    of_major(version / 10_000, text, wanted)
+    compressed_in(format, of_major(version / 10_000, text, wanted)?)
 }
 
-fn of_major(major: u32, text: &str, wanted: Compression) -> Result<Compression> {
+fn of_major(major: u32, text: &str, wanted: Result<Compression>) -> Result<Compression> {
     let level = match major {
         ..15 => match leading_number(text) {
             level @ 0..=9 => level,
             _ => return Err(usage("compression level must be in range 0..9").into()),
         },
         15 => ranged(text, "-Z/--compress", 0, 9)?,
-        _ => return Ok(wanted),
+        _ => return wanted,
     };
     Ok(match level {
         0 => Compression::NONE,
@@ -61,7 +68,8 @@ mod tests {
     #[test]
     fn old_versions_know_levels_only() {
         let level = |major, text: &str| {
-            let made = of_major(major, text, Compression::default());
+            let wanted = text.parse::<Compression>().map_err(anyhow::Error::from);
+            let made = of_major(major, text, wanted);
             made.map(|made| match made.algorithm {
                 Algorithm::None => Some(0),
                 _ => made.level,
@@ -75,6 +83,11 @@ mod tests {
             assert_eq!(level(14, text).unwrap_err(), "compression level must be in range 0..9");
             assert_eq!(level(15, text).unwrap_err(), "-Z/--compress must be in range 0..9");
         }
+        assert_eq!(level(15, ""), Ok(Some(0)));
+        assert_eq!(
+            level(16, "=3").unwrap_err(),
+            "unrecognized compression algorithm: \"=3\""
+        );
         for text in ["gzip:1", "none", "3x", "=3"] {
             let message = format!("invalid value \"{text}\" for option -Z/--compress");
             assert_eq!(level(15, text).unwrap_err(), message);

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::archive::Format;
-use crate::engine::postgres::connect::{self, Dsn};
+use crate::engine::postgres::connect::{self, Dsn, Refused};
 use crate::engine::postgres::dump::{Request, dump_to};
 use crate::engine::postgres::output::Target;
-use crate::error::{Exit, Fail, Result};
+use crate::error::{Exit, Fail, Result, is_classified};
 use crate::raw_text;
 use crate::secret::Secret;
 use crate::store::Local;
@@ -56,8 +56,9 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         globals::check(&args)?;
     }
     let mut dsn = args.dsn()?;
-    if let (true, Some(text)) = (args.linked, args.compress.as_deref()) {
-        request.compress = compress::of_server(&dsn, text, request.compress).await?;
+    if let Some(text) = args.compress_as_the_server() {
+        let wanted = args.compression(request.format);
+        request.compress = compress::of_server(&dsn, request.format, text, wanted).await?;
     }
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -120,6 +121,20 @@ fn prompt_password() -> Result<Secret> {
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Tells why a dump failed: what the server refused as pg_dump does, with the statement; what says itself what it is in its own
+/// words, and the statement after them.
+pub fn tell(error: &anyhow::Error) {
+    let refused = Refused::find(error).map(Refused::in_words_of_pg_dump);
+    let first = match &refused {
+        Some((first, _)) if !is_classified(error) => first.clone(),
+        _ => format!("error: {error:#}"),
+    };
+    say(&first);
+    for more in refused.into_iter().flat_map(|(_, more)| more) {
+        say(&more);
+    }
 }
 
 /// Says it on stderr: stdout may carry the dump.

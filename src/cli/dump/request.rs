@@ -40,7 +40,11 @@ impl Args {
                 "option --restrict-key can only be used with --format=plain or --format=tar"
             ));
         }
-        let compress = self.compression(format)?;
+        let compress = match self.compress_as_the_server() {
+            // Told when its version is known.
+            Some(_) => Compression::NONE,
+            None => self.compression(format)?,
+        };
         let parallel = asked_jobs.is_some_and(|jobs| jobs > 1);
         let jobs = self.jobs(asked_jobs, format, foreign_data)?;
         Ok(Request {
@@ -124,16 +128,20 @@ impl Args {
         })
     }
 
-    fn compression(&self, format: Format) -> Result<Compression> {
+    /// The value of `--compress` where it is the version of the server that says what it means: under the name of pg_dump,
+    /// unless all versions agree.
+    pub(super) fn compress_as_the_server(&self) -> Option<&str> {
+        let text = self.compress.as_deref().filter(|_| self.linked)?;
+        (!matches!(text.as_bytes(), [b'0'..=b'9'])).then_some(text)
+    }
+
+    pub(super) fn compression(&self, format: Format) -> Result<Compression> {
         let wanted: Option<Compression> = self.compress.as_deref().map(str::parse).transpose()?;
         if wanted.is_some_and(|wanted| wanted.workers) {
             say("warning: compression option \"workers\" is not currently supported by pg_dump");
         }
         Ok(match (format, wanted) {
-            (Format::Tar, Some(wanted)) if wanted != Compression::NONE => {
-                bail!(usage("compression is not supported by tar archive format"));
-            }
-            (_, Some(wanted)) => wanted,
+            (_, Some(wanted)) => compressed_in(format, wanted)?,
             (Format::Custom | Format::Directory, None) => Compression::default(),
             (Format::Tar | Format::Plain, None) => Compression::NONE,
         })
@@ -276,6 +284,16 @@ impl Args {
     }
 }
 
+/// `wanted`, unless the format takes none.
+pub(super) fn compressed_in(format: Format, wanted: Compression) -> Result<Compression> {
+    match format {
+        Format::Tar if wanted != Compression::NONE => {
+            Err(usage("compression is not supported by tar archive format").into())
+        }
+        _ => Ok(wanted),
+    }
+}
+
 pub(super) fn usage(message: impl Into<String>) -> Fail {
     Fail::new(Exit::Usage, message)
 }
@@ -285,7 +303,11 @@ fn together(one: &str, other: &str) -> Fail {
 }
 
 pub(super) fn ranged(text: &str, option: &str, least: i32, most: i32) -> Result<i32> {
-    let number: Result<i32, _> = text.trim().parse();
+    let number: Result<i32, _> = match text.trim() {
+        // As the C library reads it.
+        "" => Ok(0),
+        digits => digits.parse(),
+    };
     match number.map_err(|error| *error.kind()) {
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         Ok(_) | Err(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => {

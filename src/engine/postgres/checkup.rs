@@ -4,6 +4,7 @@ use crate::checkup::Finding;
 use crate::engine::postgres::answer::Row;
 use crate::engine::postgres::connect::session::{Query, Session};
 use crate::engine::postgres::connect::{self, Dsn};
+use crate::engine::postgres::foreseen;
 use crate::error::{Result, hint_of};
 
 /// How many names a finding has.
@@ -53,6 +54,7 @@ async fn look(session: &Session) -> Result<Vec<Finding>> {
     let mut findings = vec![server(session).await?];
     findings.extend(rights(session).await?);
     findings.extend(sessions(session).await?);
+    findings.extend(restores(session).await?);
     Ok(findings)
 }
 
@@ -120,6 +122,13 @@ async fn rights(session: &Session) -> Result<Vec<Finding>> {
         ));
     }
     Ok(findings)
+}
+
+/// What a restore will need help with: now there is time for it.
+async fn restores(session: &Session) -> Result<Vec<Finding>> {
+    let foreseen = foreseen::read(session).await?;
+    let finding = |message| Finding::warning("restore", message, "each backup has this among its warnings as well");
+    Ok(foreseen.into_iter().map(finding).collect())
 }
 
 async fn sessions(session: &Session) -> Result<Vec<Finding>> {

@@ -1,6 +1,7 @@
 //! What a restore of a database will need help with, found when it is backed up: then somebody has the time to mend it.
 
 use super::connect::session::{Query, Session};
+use super::members;
 use crate::error::Result;
 
 /// Materialized views whose owner may not read what they are made of, so that nobody can refresh them. A view in between
@@ -123,5 +124,6 @@ pub async fn read(session: &Session) -> Result<Vec<String>> {
             all.push(format!("{what}: {}", names.join(", ")));
         }
     }
+    all.extend(members::changed(session).await?);
     Ok(all)
 }

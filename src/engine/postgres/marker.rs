@@ -109,12 +109,13 @@ pub async fn list(client: &Client, of: &str) -> Result<Vec<Marked>> {
 /// # Errors
 /// The server does not answer.
 pub async fn all(client: &Client) -> Result<Vec<Marked>> {
+    // The comments of other databases may be in any encoding: only their bytes are compared.
     let rows = client
         .query(
             "SELECT datname::text, oid, \
              CASE WHEN pg_catalog.has_database_privilege(oid, 'CONNECT') THEN pg_catalog.pg_database_size(oid) END, \
              pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database \
-             WHERE pg_catalog.starts_with(pg_catalog.shobj_description(oid, 'pg_database'), '{')",
+             WHERE pg_catalog.shobj_description(oid, 'pg_database') COLLATE \"C\" BETWEEN '{' AND '{~'",
             &[],
         )
         .await?;

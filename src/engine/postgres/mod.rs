@@ -12,6 +12,7 @@ pub mod identity;
 pub mod job_lock;
 pub mod load;
 pub mod marker;
+pub mod members;
 pub mod options;
 pub mod order;
 pub mod output;

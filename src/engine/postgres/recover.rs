@@ -7,12 +7,17 @@ use std::fmt;
 
 use serde::Serialize;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::marker::{self, State};
 use super::restore_lock;
 use super::target::{AS_IT_WAS, READ_WRITE, Target, UNTIMED, quoted, run};
 use crate::engine::postgres::any_text::AnyText;
-use crate::error::Result;
+use crate::engine::postgres::connect::sql_state;
+use crate::error::{Exit, Fail, Result};
+
+/// How long the server may take to drop a database: most of it is the removal of files.
+const DROP_LIMIT: &str = "15min";
 
 /// One database that a killed restore or drill left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -174,8 +179,19 @@ async fn drop_it(client: &Client, name: &str) -> Result<()> {
     if client.query_opt(template, &[&name]).await?.is_some() {
         run(client, &format!("ALTER DATABASE {} IS_TEMPLATE false", quoted(name))).await?;
     }
+    // Since 15 the server waits until each of its processes has let go of the files. One that never answers, as a worker of an
+    // extension may be, would keep us for ever.
+    run(client, &format!("SET statement_timeout = '{DROP_LIMIT}'")).await?;
     let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
-    run(client, &drop).await
+    run(client, &drop).await.map_err(|error| match sql_state(&error) {
+        Some(code) if *code == SqlState::QUERY_CANCELED => {
+            let message = format!("the server did not end DROP DATABASE {} within {DROP_LIMIT}", quoted(name));
+            let hint = "where pg_stat_activity shows it waiting for ProcSignalBarrier, a process of the server never answers; \
+                        what is left goes with the next DROP DATABASE, after a restart of the server";
+            error.context(Fail::new(Exit::Failure, message).hint(hint))
+        }
+        _ => error,
+    })
 }
 
 /// Databases whose restore or drill was killed between their creation and their first comment.

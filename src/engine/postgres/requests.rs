@@ -79,8 +79,9 @@ impl Drop for Request<'_> {
 
 fn is_consequence(error: &anyhow::Error) -> bool {
     // A connection is closed when the server has said why to the request that it was at.
-    error
-        .downcast_ref::<tokio_postgres::Error>()
+    let mut causes = error.chain();
+    causes
+        .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())
         .is_some_and(|error| error.is_closed() || error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION))
 }
 

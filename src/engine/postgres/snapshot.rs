@@ -201,15 +201,11 @@ fn explain(error: anyhow::Error, options: &SessionOptions) -> anyhow::Error {
     let Some(snapshot) = &options.snapshot else {
         return error.context("cannot prepare the session of the dump");
     };
-    Fail::new(
-        Exit::Failure,
-        format!("cannot use the snapshot {snapshot:?}: {error:#}"),
-    )
-    .hint(
+    let fail = Fail::new(Exit::Failure, format!("cannot use the snapshot {snapshot:?}")).hint(
         "the session that exported it must still be in its transaction, on the same server; a connection pooler \
              in between must not hand sessions of one dump to different servers",
-    )
-    .into()
+    );
+    error.context(fail)
 }
 
 async fn read_server(session: &Session) -> Result<Server> {

@@ -17,7 +17,7 @@ pub mod put;
 pub mod put_tables;
 pub mod scratch;
 pub mod script;
-mod snapshot;
+pub mod snapshot;
 pub mod tables;
 pub mod unchanged;
 pub mod unpack;

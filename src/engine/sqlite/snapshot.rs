@@ -30,26 +30,9 @@ impl Snapshot {
     /// # Errors
     /// It cannot be read.
     pub fn begin(found: &Found, wait: Duration) -> Result<Snapshot> {
-        let pages = open::for_reading(found, wait)?;
-        begin(&pages, found)?;
-        let (rows, checks) = (open::for_reading(found, wait)?, open::for_reading(found, wait)?);
-        for open in [&pages, &rows, &checks] {
-            open.execute_batch("PRAGMA cache_size = -2048")?;
-        }
-        for _ in 0..ATTEMPTS {
-            let before = version(&rows, found)?;
-            pages.execute_batch("ROLLBACK")?;
-            for open in [&pages, &checks, &rows] {
-                begin(open, found)?;
-            }
-            if version(&rows, found)? == before {
-                let more = Some([rows, checks]);
-                return Ok(Snapshot { pages, more });
-            }
-            rows.execute_batch("ROLLBACK")?;
-            checks.execute_batch("ROLLBACK")?;
-        }
-        Ok(Snapshot { pages, more: None })
+        let (pages, more) = readers(found, wait, 2)?;
+        let more = <[Connection; 2]>::try_from(more).ok();
+        Ok(Snapshot { pages, more })
     }
 
     /// What ends all of them.
@@ -97,6 +80,38 @@ impl Snapshot {
             }
         })
     }
+}
+
+/// Connections to the database that was `found`, in transactions that see the same: one, and so many `more`, but none of these
+/// where others never left a moment for all to begin. Waits up to `wait` for the locks of others.
+///
+/// # Errors
+/// It cannot be read.
+pub fn readers(found: &Found, wait: Duration, more: usize) -> Result<(Connection, Vec<Connection>)> {
+    let first = open::for_reading(found, wait)?;
+    begin(&first, found)?;
+    let others = (0..more).map(|_| open::for_reading(found, wait));
+    let others = others.collect::<Result<Vec<Connection>>>()?;
+    let Some((last, between)) = others.split_last() else {
+        return Ok((first, others));
+    };
+    for open in others.iter().chain([&first]) {
+        open.execute_batch("PRAGMA cache_size = -2048")?;
+    }
+    for _ in 0..ATTEMPTS {
+        let before = version(last, found)?;
+        first.execute_batch("ROLLBACK")?;
+        for open in [&first].into_iter().chain(between).chain([last]) {
+            begin(open, found)?;
+        }
+        if version(last, found)? == before {
+            return Ok((first, others));
+        }
+        for open in &others {
+            open.execute_batch("ROLLBACK")?;
+        }
+    }
+    Ok((first, Vec::new()))
 }
 
 /// Ends the transaction. Nothing was written; and where damage was found, SQLite refuses to commit even that.

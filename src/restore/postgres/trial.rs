@@ -61,6 +61,13 @@ pub async fn refused(trial: &Trial<'_>) -> Result<Vec<Refused>> {
         return Ok(Vec::new());
     };
     let client = target.outside(database).await?;
+    if let Some(stuck) = never_drops(&client).await? {
+        // Nothing can be tried there, as what was made could not be dropped.
+        return Ok(match trial.needs.extensions.iter().any(|name| name == FAILOVER) {
+            true => vec![stuck],
+            false => Vec::new(),
+        });
+    }
     run(&client, UNTIMED).await?;
     run(&client, READ_WRITE).await?;
     let taken = live::names(&client).await?;
@@ -69,6 +76,22 @@ pub async fn refused(trial: &Trial<'_>) -> Result<Vec<Refused>> {
     drop_database(&client, &name).await?;
     let refused = tried?.into_iter();
     Ok(refused.map(|(extension, why)| Refused { extension, why }).collect())
+}
+
+/// An extension whose workers never answer when the server asks them to let go of the files of a database, as it does since 15.
+const FAILOVER: &str = "pgautofailover";
+
+/// Why no database is ever dropped on this server.
+async fn never_drops(client: &Client) -> Result<Option<Refused>> {
+    let workers = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE backend_type LIKE 'pg_auto_failover%' \
+        AND pg_catalog.current_setting('server_version_num')::int4 >= 150000 LIMIT 1";
+    let found = client.query_opt(workers, &[]).await?;
+    Ok(found.map(|_| Refused {
+        extension: FAILOVER.to_owned(),
+        why:
+            "its workers keep the server from ever ending a DROP DATABASE, which a restore into a new database may need"
+                .to_owned(),
+    }))
 }
 
 impl Trial<'_> {

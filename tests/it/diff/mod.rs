@@ -1,5 +1,6 @@
 //! `snapback diff`: nothing that changed is missed, and nothing is invented.
 
+mod live;
 mod stores;
 
 use std::collections::{BTreeMap, BTreeSet};

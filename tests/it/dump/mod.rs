@@ -5,6 +5,7 @@ mod inserts;
 mod login;
 mod meanwhile;
 mod options;
+mod refused;
 mod rows;
 mod subscriptions;
 mod trouble;

@@ -181,7 +181,7 @@ fn globals_are_pg_dumpalls() {
 }
 
 /// A link to the program by the name of pg_dump, in a folder that goes with it.
-fn link() -> (tempfile::TempDir, PathBuf) {
+pub fn link() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("pg_dump");
     std::os::unix::fs::symlink(snapback().get_program(), &link).unwrap();

@@ -1,6 +1,9 @@
 //! The server is killed while the command runs: what became of it is told, and the way back is there.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -84,11 +87,114 @@ fn half_after(project: &Project, id: &str, half: &mut dyn FnMut(&str) -> Value) 
     half("restore")
 }
 
+/// Starts a guard and waits until it has said something.
+fn started_until_said(project: &Project, arguments: &[&str], said: &str) -> Child {
+    let mut child = project.start(arguments);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut all = String::new();
+    while !all.contains(said) {
+        let read = stderr.read_line(&mut all).unwrap();
+        assert!(read > 0, "ended without saying {said:?}: {all}");
+    }
+    // It is read to its end, so that nothing waits for room in the pipe.
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    child
+}
+
+#[test]
+fn a_server_that_died_with_the_command_is_waited_for() {
+    let (mut server, project) = project(16);
+    let arguments = [
+        "--json",
+        "--server-wait",
+        "10m",
+        "--on-failure",
+        "restore",
+        "--",
+        "./fatal",
+    ];
+    let child = started_until_said(&project, &arguments, "waiting for it, for 600 s at most");
+    server.crash_and_restart();
+    let run = Run::from(child.wait_with_output().unwrap());
+    let report = json(&run);
+    assert_eq!(run.code, Some(4), "{report}");
+    assert_eq!(
+        (&report["action"], &report["diff"]["tables"][0]["rows_after"]),
+        (&"restored".into(), &1.into())
+    );
+    assert_eq!(ids(&server), BEFORE);
+    project.snapback(&["undo", "--yes"]).ok();
+    assert_eq!(ids(&server), "(1)");
+}
+
+#[test]
+fn a_server_that_dies_while_the_backup_is_put_back_is_waited_for_too() {
+    let (mut server, project) = project(15);
+    server.psql("app", "CREATE MATERIALIZED VIEW slow AS SELECT pg_sleep(3)");
+    let arguments = [
+        "--json",
+        "--on-failure",
+        "restore",
+        "--",
+        "sh",
+        "-c",
+        "psql -qXc 'DELETE FROM t' \"$URL\"; exit 5",
+    ];
+    let url = server.url("app");
+    let mut command = project.command(&arguments);
+    let child = command
+        .env("URL", &url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let refreshes = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'REFRESH%' AND state = 'active'";
+    let begun = Instant::now();
+    while server.psql("postgres", refreshes) == "0" {
+        assert!(begun.elapsed() < Duration::from_secs(120), "nothing is refreshed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.crash_and_restart();
+    let run = Run::from(child.wait_with_output().unwrap());
+    let report = json(&run);
+    assert_eq!((run.code, &report["action"]), (Some(5), &"restored".into()), "{report}");
+    assert_eq!(ids(&server), BEFORE);
+    // Nothing is left of the restore that was broken off.
+    let left = "SELECT count(*) FROM pg_database WHERE datname LIKE '%restoring%'";
+    assert_eq!(server.psql("postgres", left), "0");
+}
+
+#[test]
+fn a_copy_that_cannot_be_dropped_is_told_after_the_report() {
+    let server = Server::start_with(17, &["max_prepared_transactions=3"]);
+    let project = Project::on(&server, "app", "alembic");
+    server.psql("app", "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    project.script(
+        "stuck",
+        "psql -qX -c BEGIN -c 'INSERT INTO t VALUES (2)' -c \"PREPARE TRANSACTION 'stuck'\" && psql -qXc 'INSERT INTO t VALUES (3)'",
+    );
+    let run = project.guard(&["--dry-run", "--", "./stuck"]).ok();
+    for part in [
+        "rows of public.t: 1 row -> 2 rows",
+        "the live database was not touched; the copy app_rehearsal_",
+        "could not be dropped",
+    ] {
+        assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
+    }
+    let copies = "SELECT datname FROM pg_database WHERE datname LIKE 'app_rehearsal_%'";
+    let copy = server.psql("postgres", copies);
+    server.psql(&copy, "ROLLBACK PREPARED 'stuck'");
+    project.snapback(&["list"]).ok();
+    assert_eq!(server.psql("postgres", copies), "");
+}
+
 #[test]
 fn a_server_that_stays_away_is_told_of_with_the_way_back() {
     let (mut server, project) = project(15);
     for on_failure in ["restore", "keep"] {
-        let run = project.guard(&["--on-failure", on_failure, "--", "./fatal"]).code(4);
+        let arguments = ["--server-wait", "1s", "--on-failure", on_failure, "--", "./fatal"];
+        let run = project.guard(&arguments).code(4);
+        assert!(run.stderr.contains("did not come back in time"), "{}", run.stderr);
         assert!(run.stderr.contains("could not be compared"), "{}", run.stderr);
         assert!(run.stdout.contains("exit code 4"), "{}", run.stdout);
         let said = match on_failure {
@@ -114,9 +220,20 @@ fn a_server_that_stays_away_is_told_of_with_the_way_back() {
 #[test]
 fn the_copy_of_a_rehearsal_whose_server_is_killed_is_removed_later() {
     let (mut server, project) = project(18);
-    let run = project.guard(&["--dry-run", "--", "./fatal"]);
-    assert!(run.code.is_some_and(|code| code != 0));
-    assert!(run.stderr.contains("dropping the copy"), "{}", run.stderr);
+    let run = project
+        .guard(&["--server-wait", "1s", "--dry-run", "--json", "--", "./fatal"])
+        .code(4);
+    // What the rehearsal found out is told all the same.
+    let report = json(&run);
+    assert_eq!(
+        (&report["command_exit"], &report["rehearsal"]),
+        (&4.into(), &true.into())
+    );
+    let leftover = report["leftover"].as_str().unwrap();
+    assert!(
+        leftover.contains("app_rehearsal_") && leftover.contains("could not be dropped"),
+        "{leftover}"
+    );
     server.crash_and_restart();
     let copies = || {
         server.psql(

@@ -4,6 +4,7 @@
 mod crashes;
 mod examples;
 mod kills;
+mod tools;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -322,6 +323,37 @@ fn without_a_backup_or_a_command_nothing_is_run() {
     assert_ne!(run.code, Some(0));
     assert!(run.stderr.contains("the command was not run"), "{}", run.stderr);
     assert!(!project.site.path("ran").exists());
+}
+
+#[test]
+fn a_command_that_changed_nothing_is_not_taken_back() {
+    let server = Server::start(15);
+    let on_server = Project::on(&server, "app", "alembic");
+    server.psql("app", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let file = Project::new("sqlite:///app.db".to_owned(), "alembic");
+    file.site
+        .python("app.db", "CREATE TABLE t (a); INSERT INTO t VALUES (1)");
+    for project in [&on_server, &file] {
+        for on_failure in ["restore", "keep"] {
+            let failing = ["--json", "--on-failure", on_failure, "--", "sh", "-c", "exit 3"];
+            let report = json(&project.guard(&failing).code(3));
+            assert_eq!(report["action"], "unchanged", "{report}");
+            assert_eq!(report["diff"]["differ"], false, "{report}");
+        }
+        let false_check = ["--on-failure", "restore", "--check", "SELECT 1 = 2", "--", "true"];
+        let run = project.guard(&false_check).code(12);
+        assert!(run.stdout.contains("there is nothing to put back"), "{}", run.stdout);
+        // No restore was begun: it would have taken a safety snapshot.
+        let listed = Value::from(project.backups()).to_string();
+        assert!(!listed.contains("\"kind\":\"safety\""), "{listed}");
+    }
+    assert_eq!(
+        server.psql(
+            "postgres",
+            "SELECT count(*) FROM pg_database WHERE datname LIKE 'app_%'"
+        ),
+        "0"
+    );
 }
 
 #[test]

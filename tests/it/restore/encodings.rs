@@ -29,7 +29,7 @@ const SETUP: &str = r#"
     GRANT SELECT ("c~") ON "f~" TO "r~"; ALTER TABLE "h~" OWNER TO "r~"; SELECT lo_from_bytea(4711, 'x'); COMMENT ON LARGE OBJECT 4711 IS '~';
     CREATE FOREIGN DATA WRAPPER "fw~"; CREATE SERVER "sv~" FOREIGN DATA WRAPPER "fw~" OPTIONS ("o~" '~');
     CREATE FOREIGN TABLE "ft~" ("c~" int) SERVER "sv~"; COMMENT ON COLUMN "ft~"."c~" IS '~';
-    COMMENT ON DATABASE app IS 'of ~ in no encoding of others'; ALTER DATABASE app SET "app.name" TO 'n~';
+    COMMENT ON DATABASE app IS '~ is in no encoding of others'; ALTER DATABASE app SET "app.name" TO 'n~';
 "#;
 
 /// Runs statements in the encoding of the database; some may fail.

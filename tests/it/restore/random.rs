@@ -170,6 +170,8 @@ fn trial(server: &Arc<Server>, seed: u64) -> Result<(), String> {
         let run = site.run(args);
         match run.code {
             Some(0) => Ok(run.stdout.trim().to_owned()),
+            // What nobody can refresh is left out and listed, where pg_restore fails at it.
+            Some(10) if stock.is_none() => Ok(String::new()),
             code => Err(format!(
                 "seed {seed} in {encoding}: {args:?} ended with {code:?}: {}",
                 run.stderr
@@ -208,6 +210,15 @@ fn clean(server: &Server) {
         "SELECT datname FROM pg_database WHERE datname ~ '^(app|stock)'",
     );
     for name in names.lines() {
+        // The server drops no database that has subscriptions.
+        let subscriptions = server.psql(name, "SELECT quote_ident(subname) FROM pg_subscription, pg_database WHERE oid = subdbid AND datname = current_database()");
+        for subscription in subscriptions.lines() {
+            server.psql(
+                name,
+                &format!("ALTER SUBSCRIPTION {subscription} DISABLE; ALTER SUBSCRIPTION {subscription} SET (slot_name = NONE)"),
+            );
+            server.psql(name, &format!("DROP SUBSCRIPTION {subscription}"));
+        }
         server.psql("postgres", &format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_postgres::error::SqlState;
 
 use crate::engine::postgres::connect::session::{Query, Row, Session};
+use crate::engine::postgres::connect::sql_state;
 use crate::error::Result;
 
 /// How much of a divisible query each helper does, and the leader, which has all the others to answer too.
@@ -62,8 +63,6 @@ impl<'a> Sessions<'a> {
 
 /// Whether a helper did not get a lock, or had failed to before.
 fn gave_way(error: &anyhow::Error) -> bool {
-    let code = error
-        .downcast_ref::<tokio_postgres::Error>()
-        .and_then(tokio_postgres::Error::code);
+    let code = sql_state(error);
     code == Some(&SqlState::LOCK_NOT_AVAILABLE) || code == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
 }

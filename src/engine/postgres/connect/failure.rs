@@ -9,7 +9,8 @@ use super::dsn::{Dsn, Host};
 use crate::error::{Exit, Fail, is_classified};
 
 /// The server's error code, if the server said anything.
-pub(super) fn sql_state(error: &anyhow::Error) -> Option<&SqlState> {
+#[must_use]
+pub fn sql_state(error: &anyhow::Error) -> Option<&SqlState> {
     error
         .chain()
         .find_map(|cause| cause.downcast_ref::<tokio_postgres::Error>())

@@ -19,6 +19,7 @@ mod framework;
 mod greeting;
 mod params;
 mod pgpass;
+mod refused;
 mod service;
 pub mod session;
 mod stream;
@@ -27,9 +28,10 @@ mod uri;
 
 pub use brake::{Brake, Held};
 pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
-pub use failure::{BROKE, is_lock_timeout, is_lost, lost};
+pub use failure::{BROKE, is_lock_timeout, is_lost, lost, sql_state};
 pub use framework::Note;
 pub use params::{Params, params};
+pub use refused::Refused;
 
 use self::session::Session;
 use crate::error::{Exit, Fail, Result};
@@ -70,6 +72,28 @@ pub async fn connect(dsn: &Dsn) -> Result<Session> {
         }
     }
     Err(last.unwrap_or_else(|| Fail::new(Exit::Usage, "no host to connect to").into()))
+}
+
+/// Whether no server of `dsn` takes sessions: none is there, or it is starting or going down. One that refuses a login is there.
+pub async fn is_down(dsn: &Dsn) -> bool {
+    for host in &dsn.hosts {
+        let down = match connect_host(dsn, host).await {
+            Ok(_) => false,
+            Err(Failure::Absent(_)) => true,
+            Err(Failure::Refused(error)) => {
+                let coming_or_going = [
+                    SqlState::CANNOT_CONNECT_NOW,
+                    SqlState::ADMIN_SHUTDOWN,
+                    SqlState::CRASH_SHUTDOWN,
+                ];
+                failure::sql_state(&error).is_some_and(|code| coming_or_going.contains(code))
+            }
+        };
+        if !down {
+            return false;
+        }
+    }
+    true
 }
 
 /// Why one host gave no session.
@@ -158,7 +182,7 @@ async fn log_in(dsn: &Dsn, host: &Host, layer: Layer, asked: Asked) -> Result<(S
         None if error.is_closed() => Failure::Absent(error.into()),
         None => Failure::Refused(error.into()),
     })?;
-    check_version(connection.parameter("server_version")).map_err(Failure::Refused)?;
+    let major = check_version(connection.parameter("server_version")).map_err(Failure::Refused)?;
     let encoding = connection.parameter("server_encoding").unwrap_or_default().to_owned();
     tokio::spawn(async move {
         // Notices are for the log only; an error reaches whoever waits for an answer.
@@ -181,7 +205,7 @@ async fn log_in(dsn: &Dsn, host: &Host, layer: Layer, asked: Asked) -> Result<(S
         host: host.clone(),
         layer,
     };
-    Ok((Session::new(client, canceller, brake), encoding))
+    Ok((Session::new(client, canceller, brake, major), encoding))
 }
 
 fn driver_config(dsn: &Dsn, host: &Host) -> tokio_postgres::Config {
@@ -290,11 +314,11 @@ fn keep_alive(socket: &TcpStream, dsn: &Dsn) -> io::Result<()> {
 }
 
 /// Refuses servers whose dialect the engine does not know, by the version they report.
-fn check_version(version: Option<&str>) -> Result<()> {
+fn check_version(version: Option<&str>) -> Result<u32> {
     let version = version.unwrap_or("unknown");
     let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     match digits.parse() {
-        Ok(major) if SUPPORTED.contains(&major) => Ok(()),
+        Ok(major) if SUPPORTED.contains(&major) => Ok(major),
         _ => Err(Fail::new(Exit::Usage, format!("PostgreSQL {version} is not supported"))
             .hint(format!(
                 "Snapback works with PostgreSQL {} to {}",

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Brake, Canceller, Held};
+use super::{Brake, Canceller, Held, Refused};
 use crate::engine::postgres::answer::Answer;
 pub use crate::engine::postgres::answer::Row;
 use crate::engine::postgres::any_text::AnyText;
@@ -22,6 +22,7 @@ pub struct Session {
     canceller: Canceller,
     brake: Brake,
     requests: Requests,
+    major: u32,
 }
 
 /// A query with its parameters: `$1`, `$2` … in order.
@@ -115,14 +116,15 @@ impl Param {
 }
 
 impl Session {
-    /// Wraps a connected client; [`super::connect`] makes them.
+    /// Wraps a client that is connected to a server of the version `major`; [`super::connect`] makes them.
     #[must_use]
-    pub fn new(client: tokio_postgres::Client, canceller: Canceller, brake: Brake) -> Self {
+    pub fn new(client: tokio_postgres::Client, canceller: Canceller, brake: Brake, major: u32) -> Self {
         Session {
             client,
             canceller,
             brake,
             requests: Requests::default(),
+            major,
         }
     }
 
@@ -161,9 +163,11 @@ impl Session {
 
     async fn answer(&self, query: &Query) -> Result<Vec<Row>> {
         let params: Vec<_> = query.params.iter().map(Param::typed).collect();
-        let mut rows = std::pin::pin!(self.client.query_typed_raw(&query.sql, params).await?);
+        let refused = |error| self.refused(error, &query.sql);
+        let rows = self.client.query_typed_raw(&query.sql, params).await;
+        let mut rows = std::pin::pin!(rows.map_err(refused)?);
         let mut answer = Answer::default();
-        while let Some(row) = rows.try_next().await? {
+        while let Some(row) = rows.try_next().await.map_err(refused)? {
             answer.push(&row)?;
         }
         Ok(answer.rows())
@@ -176,7 +180,17 @@ impl Session {
     pub async fn run(&self, sql: &str) -> Result<()> {
         let request = self.requests.begin();
         let ran = self.client.batch_execute(sql).await;
-        request.tell(ran.map_err(Into::into)).await
+        request.tell(ran.map_err(|error| self.refused(error, sql))).await
+    }
+
+    /// An error of the server with the statement that it is the answer to.
+    pub fn refused(&self, error: tokio_postgres::Error, statement: &str) -> anyhow::Error {
+        Refused::because(error, statement, self.major)
+    }
+
+    /// An error of the server that came in the middle of the rows of `table`.
+    pub fn refused_rows(&self, error: tokio_postgres::Error, statement: &str, table: &str) -> anyhow::Error {
+        Refused::because_of_rows(error, statement, self.major, table)
     }
 }
 

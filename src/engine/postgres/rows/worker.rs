@@ -9,12 +9,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_postgres::Statement;
-use tokio_postgres::error::SqlState;
 
 use super::compress::{self, Form, Read};
 use super::gate::Gate;
 use super::unit::{Unit, Work};
 use crate::engine::postgres::catalog::table_data::Source;
+use crate::engine::postgres::connect::is_lock_timeout;
 use crate::engine::postgres::connect::session::{Query, Session};
 use crate::error::{Exit, Fail, Result};
 
@@ -96,7 +96,14 @@ struct Worker {
 struct Ready {
     unit: Unit,
     /// For rows: the table and its COPY.
-    copy: Option<(Arc<Source>, Statement)>,
+    copy: Option<Copy>,
+}
+
+/// The COPY of a table's rows, prepared.
+struct Copy {
+    source: Arc<Source>,
+    sql: String,
+    statement: Statement,
 }
 
 impl Worker {
@@ -134,16 +141,17 @@ impl Worker {
             Some((from, to)) => range(source, from, to),
         };
         let (lock, statement) = futures_util::join!(self.lock(source), self.session.client().prepare(&sql));
-        let prepared = lock.and_then(|()| Ok(statement?));
+        let prepared = lock.and_then(|()| statement.map_err(|error| self.session.refused(error, &sql)));
         let statement = prepared.with_context(|| dumping(source))?;
-        let copy = Some((Arc::clone(source), statement));
+        let source = Arc::clone(source);
+        let copy = Some(Copy { source, sql, statement });
         Ok(Some(Ready { unit, copy }))
     }
 
     async fn unit(&self, Ready { unit, copy }: Ready) -> Result<()> {
-        if let Some((source, statement)) = copy {
-            let rows = self.rows(unit, &statement).await;
-            rows.with_context(|| dumping(&source))?;
+        if let Some(copy) = copy {
+            let rows = self.rows(unit, &copy).await;
+            rows.with_context(|| dumping(&copy.source))?;
         } else if let Work::Objects(oids) = &unit.work {
             let oids = oids.clone();
             self.send(Read::Begin(unit)).await?;
@@ -152,15 +160,18 @@ impl Worker {
         self.send(Read::End).await
     }
 
-    async fn rows(&self, unit: Unit, copy: &Statement) -> Result<()> {
+    async fn rows(&self, unit: Unit, copy: &Copy) -> Result<()> {
         // COPY goes first: it must not wait until there is room for its rows.
-        let (stream, begun) = futures_util::join!(self.session.client().copy_out(copy), self.send(Read::Begin(unit)));
+        let (stream, begun) = futures_util::join!(
+            self.session.client().copy_out(&copy.statement),
+            self.send(Read::Begin(unit))
+        );
         begun?;
-        let mut stream = std::pin::pin!(stream?);
+        let mut stream = std::pin::pin!(stream.map_err(|error| self.session.refused(error, &copy.sql))?);
         let mut block = BytesMut::with_capacity(BLOCK);
         let mut rows = 0;
         while let Some(row) = stream.next().await {
-            let row = row?;
+            let row = row.map_err(|error| self.session.refused_rows(error, &copy.sql, &copy.source.name))?;
             if block.len() + row.len() > BLOCK && !block.is_empty() {
                 let full = std::mem::replace(&mut block, BytesMut::with_capacity(BLOCK));
                 self.send_rows(full.freeze(), rows).await?;
@@ -187,11 +198,7 @@ impl Worker {
         let Err(error) = self.session.run(&sql).await else {
             return Ok(());
         };
-        let taken = error
-            .downcast_ref::<tokio_postgres::Error>()
-            .and_then(tokio_postgres::Error::code)
-            == Some(&SqlState::LOCK_NOT_AVAILABLE);
-        if !taken {
+        if !is_lock_timeout(&error) {
             return Err(error);
         }
         Err(Fail::new(
