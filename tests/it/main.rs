@@ -36,6 +36,7 @@ mod retention_random;
 mod s3;
 mod scenarios;
 mod sealed;
+mod servers;
 mod sqlite;
 mod standby;
 mod store;
