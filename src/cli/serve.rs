@@ -44,6 +44,7 @@ pub async fn run(globals: &Globals, _args: Args) -> Result<ExitCode> {
         clock: Clock::system(),
         shutdown,
         reload,
+        heartbeat: None,
         load: Box::new(move || globals.load()),
     };
     daemon::run(config, surroundings).await?;

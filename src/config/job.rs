@@ -23,6 +23,7 @@ use crate::job::{Connection, Connections, Destination, Drills, Hooks, Job, Passw
 use crate::retention::Policy;
 use crate::schedule::{Schedule, Window};
 use crate::seal::Compression;
+use crate::store::Limited;
 
 /// More connections than this help no server.
 const MOST_CONNECTIONS: u32 = 64;
@@ -139,7 +140,7 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     if raw.attempts == 0 {
         mistakes.keep::<()>(Err(impossible(&key("attempts"), "must be at least 1")));
     }
-    let destinations = mistakes.keep(destinations(&raw.stores, around, &policy, &key("stores")));
+    let destinations = mistakes.keep(destinations(raw, around, &policy, &key("stores")));
     let mut dump = dump(&raw.dump, &key, mistakes);
     if let (Some(connections), Some(dump)) = (&connections, &mut dump) {
         connections.limit(dump);
@@ -246,7 +247,8 @@ fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> Str
 
 /// The stores that a job names. What is near is read first, so folders go before buckets, and each kind stays in the
 /// order that was written.
-fn destinations(names: &List, around: &Around<'_>, policy: &Policy, key: &str) -> Result<Vec<Destination>> {
+fn destinations(raw: &raw::Job, around: &Around<'_>, policy: &Policy, key: &str) -> Result<Vec<Destination>> {
+    let (names, rate) = (&raw.stores, raw.max_upload_rate.map(|rate| rate.0));
     let usage = |message: String| impossible(key, &message);
     if names.0.is_empty() {
         return Err(usage("a job needs a store for its backups".to_owned()));
@@ -265,7 +267,10 @@ fn destinations(names: &List, around: &Around<'_>, policy: &Policy, key: &str) -
         }
         found.push(Destination {
             name: name.clone(),
-            store: Arc::clone(&opened.store),
+            store: match rate {
+                None => Arc::clone(&opened.store),
+                rate => Arc::new(Limited::new(Arc::clone(&opened.store), rate, None)),
+            },
             policy: opened.policy.clone().unwrap_or_else(|| policy.clone()),
         });
     }

@@ -265,6 +265,8 @@ pub struct Job {
     pub run_missed: bool,
     /// How old the newest good backup may be: older is not fresh.
     pub max_age: Option<Span>,
+    /// The most that its runs write into each store in a second.
+    pub max_upload_rate: Option<Rate>,
     /// Cancels a run that takes longer.
     pub timeout: Option<Span>,
     /// Cancels a run in which no byte has moved for so long; 0 never does.
@@ -315,6 +317,7 @@ impl Default for Job {
             time_zone: "UTC".to_owned(),
             run_missed: true,
             max_age: None,
+            max_upload_rate: None,
             timeout: None,
             stall_timeout: Span::seconds(1800),
             attempts: 3,

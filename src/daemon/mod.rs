@@ -62,6 +62,8 @@ pub struct Surroundings {
     pub shutdown: CancellationToken,
     /// Asks it to reread the configuration.
     pub reload: mpsc::Receiver<()>,
+    /// How often it looks after everything; without it as systemd wants.
+    pub heartbeat: Option<Duration>,
     /// Reads the configuration.
     pub load: Box<dyn Fn() -> Result<Config> + Send + Sync>,
 }
@@ -82,7 +84,7 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
     daemon.look_at_servers();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving {}", daemon.status());
     systemd::ready(&daemon.status());
-    let mut heartbeat = tokio::time::interval(systemd::heartbeat());
+    let mut heartbeat = tokio::time::interval(surroundings.heartbeat.unwrap_or_else(systemd::heartbeat));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

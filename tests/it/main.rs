@@ -13,6 +13,7 @@ mod deploy;
 mod diff;
 mod drill;
 mod dump;
+mod endurance;
 mod equal;
 mod equal_encodings;
 mod equal_labels;

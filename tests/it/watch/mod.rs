@@ -4,8 +4,10 @@ mod doctor;
 mod history;
 mod http;
 mod notices;
+mod openapi;
 mod schedules;
 mod status;
+mod week;
 
 use std::fs;
 use std::process::Child;
