@@ -1,5 +1,6 @@
 //! What an operator sees and is told: history, status, page, metrics, notices, hooks.
 
+mod axe;
 mod doctor;
 mod history;
 mod http;
