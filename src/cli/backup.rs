@@ -17,7 +17,7 @@ use crate::watch::history::{Facts, Recorder, Verb};
 /// Options of `snapback backup`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job to run, all databases of a server's section, or an SQLite file; may be left out when there is only one job
+    /// Job, server section or SQLite file; may be left out when there is only one job
     #[arg(value_name = "JOB")]
     job: Option<String>,
     /// Run all jobs, one after the other

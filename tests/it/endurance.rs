@@ -30,12 +30,7 @@ fn the_memory_of_serve_stays_where_it_was_after_the_first_runs() {
     let runs = times("SNAPBACK_RUNS", 200);
     let names = ["a", "b", "c", "d"];
     let site = site(&names, "");
-    write(
-        &site,
-        &names,
-        "schedule = \"* * * * * *\"\nretention.keep_last = 2",
-        "[http]\nlisten = \"page\"",
-    );
+    write(&site, &names, "schedule = \"* * * * * *\"\nretention.keep_last = 2", "");
     let served = Served::start(&site);
     let pid = served.0.id();
     let done = || -> usize {

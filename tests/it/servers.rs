@@ -252,7 +252,7 @@ fn fifty_databases_of_every_size_are_saved_and_each_can_be_had_back() {
 fn the_daemon_finds_new_ones_and_tells_of_those_that_are_gone() {
     let fleet = Fleet::new(&["shop", "crm"]);
     fleet.configure(
-        "exclude = [\"postgres\"]\nschedule = \"*/2 * * * * *\"\nretention.keep_last = 2",
+        "exclude = [\"postgres\"]\nschedule = \"*/2 * * * * *\"\nmax_age = \"1d\"\nretention.keep_last = 2",
         "",
     );
     let served = Served::start(&fleet.site);
@@ -311,8 +311,7 @@ fn the_daemon_finds_new_ones_and_tells_of_those_that_are_gone() {
 #[test]
 fn a_server_that_does_not_answer_hides_nothing_that_is_known() {
     let fleet = Fleet::new(&["shop", "Odd Name"]);
-    let told =
-        "[notify.us]\ntype = \"command\"\ncommand = [\"sh\", \"-c\", \"cat >> told; echo >> told\"]\njobs = [\"main\"]";
+    let told = "[notify.us]\ntype = \"command\"\ncommand = [\"sh\", \"-c\", \"echo $SNAPBACK_TITLE $SNAPBACK_MESSAGE >> told\"]\njobs = [\"main\"]";
     fleet.configure("exclude = [\"postgres\"]", told);
     fleet.run(&["backup", "main"]).ok();
     let known = fleet.jobs();
