@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
@@ -283,6 +284,11 @@ impl Job {
                 ..self.clone()
             }),
         }
+    }
+
+    /// Waits until a question or two may be asked of its server, where connections are limited.
+    pub async fn may_ask(&self) -> Option<OwnedSemaphorePermit> {
+        self.connections.as_ref()?.few().await
     }
 
     /// The store of this job that is called `name`.

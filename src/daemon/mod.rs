@@ -290,7 +290,10 @@ impl Daemon {
     fn maintain(&self, name: &str) {
         if let Some(Scheduled { job, .. }) = self.jobs.get(name) {
             let (job, now) = (Arc::clone(job), self.clock.now());
-            tokio::spawn(async move { restore::clean_up_after_killed(&job, now).await });
+            tokio::spawn(async move {
+                let _connections = job.may_ask().await;
+                restore::clean_up_after_killed(&job, now).await;
+            });
         }
     }
 
@@ -392,6 +395,7 @@ impl Daemon {
             let outcome = backup::run(&request).await;
             teller.ended(recording.end(&outcome, Facts::of_backup));
             if outcome.is_ok() {
+                let _connections = job.may_ask().await;
                 restore::clean_up_after_killed(&job, clock.now()).await;
             }
             drop(permit);

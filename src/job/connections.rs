@@ -39,12 +39,16 @@ impl Connections {
     /// Waits until there are enough for a run that reads as `dump` says. All at once: runs that have some each and wait for more would
     /// wait for ever.
     pub async fn take(&self, dump: &Request) -> Option<OwnedSemaphorePermit> {
-        let wanted = u32::try_from(dump.jobs.max(1))
-            .unwrap_or(u32::MAX)
-            .saturating_add(BESIDE);
-        Arc::clone(&self.free)
-            .acquire_many_owned(wanted.min(self.most))
-            .await
-            .ok()
+        let wanted = u32::try_from(dump.jobs.max(1)).unwrap_or(u32::MAX);
+        self.some(wanted.saturating_add(BESIDE).min(self.most)).await
+    }
+
+    /// Waits until there are enough for a question or two.
+    pub async fn few(&self) -> Option<OwnedSemaphorePermit> {
+        self.some(BESIDE).await
+    }
+
+    async fn some(&self, wanted: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_many_owned(wanted).await.ok()
     }
 }

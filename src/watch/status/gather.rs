@@ -66,7 +66,10 @@ async fn look(job: &Job, asked: Asked<'_>) -> JobStatus {
     };
     let kept = async {
         match asked.servers && job.source.engine().is_postgres() {
-            true => replaced::kept(job).await.ok(),
+            true => {
+                let _connections = job.may_ask().await;
+                replaced::kept(job).await.ok()
+            }
             false => None,
         }
     };
