@@ -286,6 +286,9 @@ impl Config {
         environment: &Environment,
         now: DateTime<Utc>,
     ) -> Result<Cow<'_, Job>> {
+        if self.section_of(to).is_some() {
+            return Ok(Cow::Borrowed(self.job(Some(to))?));
+        }
         let file = Location::parse(to).context("--to")?;
         if file.is_none() && !to.contains(['=', ':']) {
             return Ok(Cow::Borrowed(self.job(Some(to))?));

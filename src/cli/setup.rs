@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::raw::Log;
 use crate::config::{Config, environment};
 use crate::error::Result;
-use crate::job::BETWEEN;
+use crate::job::ServerJobs;
 use crate::servers;
 use crate::watch::history::Recorder;
 
@@ -32,6 +32,16 @@ impl Globals {
     /// The configuration is wrong.
     pub async fn config_for(&self, named: &mut Option<String>) -> Result<Config> {
         self.config_of(named.as_mut().into_iter().collect()).await
+    }
+
+    /// The same where another job may be named by `to`.
+    ///
+    /// # Errors
+    /// As [`Globals::config_for`].
+    pub async fn config_to(&self, named: &mut Option<String>, to: Option<&str>) -> Result<Config> {
+        let mut to = to.map(str::to_owned);
+        self.config_of(named.as_mut().into_iter().chain(&mut to).collect())
+            .await
     }
 
     /// The same where several jobs may be `named`: the first may be a file.
@@ -88,7 +98,9 @@ impl Globals {
     fn load_for(&self, named: &mut Option<String>) -> Result<Config> {
         let (environment, now) = (environment(), chrono::Utc::now());
         let mut config = Config::load(self.config.as_deref(), &environment, now)?;
+        // `main.db` is a job of the section `main`, and no file.
         if let Some(name) = named
+            && config.section_of(name).is_none()
             && let Some(job) = config.adopt(name, &environment, now)?
         {
             *named = Some(job);
@@ -115,12 +127,12 @@ async fn look_at_servers(config: &mut Config, named: &[&str]) {
     if !named.is_empty() && named.iter().all(is_plain) {
         return;
     }
-    let of = |section: &str, name: &str| name == section || name.split(BETWEEN).next() == Some(section);
     // Any other word may be a backup's, of the only job that there is.
-    let names_one = |name: &&str| config.servers.iter().any(|(server, _)| of(server.name(), name));
-    let all = named.is_empty() || !named.iter().all(|name| is_plain(name) || names_one(name));
+    let of_section = |name: &str| config.section_of(name).map(ServerJobs::name);
+    let all = named.iter().any(|name| !is_plain(name) && of_section(name).is_none()) || named.is_empty();
     let asked = config.servers.iter().map(|(server, _)| server);
-    let asked = asked.filter(|server| server.asks() && (all || named.iter().any(|name| of(server.name(), name))));
+    let is_asked = |server: &&ServerJobs| all || named.iter().any(|name| of_section(name) == Some(server.name()));
+    let asked = asked.filter(|server| server.asks()).filter(is_asked);
     let looking = asked.map(async |server| (server.name().to_owned(), servers::look(server).await));
     for (section, known) in join_all(looking).await {
         if let Some(trouble) = &known.trouble {

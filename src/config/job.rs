@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 
 use super::mistakes::{Mistake, Mistakes};
 use super::store::Opened;
-use super::value::{List, Span};
+use super::value::Span;
 use super::{Environment, about, encryption, impossible, raw, server};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;

@@ -61,6 +61,12 @@ impl Config {
             .collect()
     }
 
+    /// The section that a name of a job, or of a section, is of.
+    #[must_use]
+    pub fn section_of(&self, name: &str) -> Option<&ServerJobs> {
+        self.server(name.split(BETWEEN).next().unwrap_or(name))
+    }
+
     /// The jobs of the databases of a section.
     pub fn jobs_of(&self, section: &str) -> impl Iterator<Item = &Job> {
         self.jobs

@@ -496,6 +496,7 @@ mod tests {
                 at: clock.now(),
                 sentence: String::new(),
                 fresh: true,
+                servers: Vec::new(),
                 jobs: Vec::new(),
             });
             worker
