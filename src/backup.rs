@@ -223,6 +223,28 @@ async fn interruption(request: &Request<'_>) -> anyhow::Error {
             let limit = timeout.unwrap_or_default().as_secs();
             Fail::new(Exit::Failure, format!("the run took longer than its timeout of {limit} s")).into()
         }
+        limit = stall(request) => {
+            let limit = limit.as_secs();
+            Fail::new(Exit::Failure, format!("the run stalled: no byte has moved for {limit} s (stall_timeout)"))
+                .hint("see what the server or the store waits for; stall_timeout = \"0s\" waits for ever")
+                .into()
+        }
+    }
+}
+
+/// Ends when nothing has moved for as long as the job allows.
+async fn stall(request: &Request<'_>) -> Duration {
+    let Some(limit) = request.job.stall_timeout else {
+        return std::future::pending().await;
+    };
+    // What was told before is another attempt's.
+    let begun = std::time::Instant::now();
+    loop {
+        let idle = request.watch.idle().min(begun.elapsed());
+        if idle >= limit {
+            return limit;
+        }
+        tokio::time::sleep(limit - idle).await;
     }
 }
 

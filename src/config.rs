@@ -12,11 +12,13 @@ mod outside;
 pub mod rate;
 pub mod raw;
 mod read;
+mod server;
 mod state;
 pub mod store;
 pub mod value;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,7 @@ use crate::engine::source;
 use crate::engine::source::SourceKind;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::job::{Job, SourceConfig, job_letter, name_of};
+use crate::job::{FEWEST, Job, KnownDatabases, ServerJobs, SourceConfig, job_letter, name_of};
 use crate::store::S3;
 use crate::watch::http::{Access, Listen};
 use crate::watch::notify::Channel;
@@ -63,6 +65,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// The jobs, by name.
     pub jobs: Vec<Job>,
+    /// The sections for whole servers, each with what is known of its databases: their jobs are among the others.
+    pub servers: Vec<(ServerJobs, KnownDatabases)>,
     /// The stores, by name.
     pub stores: BTreeMap<String, Opened>,
 }
@@ -167,6 +171,8 @@ impl Config {
             written: &self.raw.stores,
             environment,
             now,
+            most: self.raw.daemon.max_connections_per_server,
+            of_servers: RefCell::default(),
         };
         let mut mistakes = Mistakes::default();
         let job = job::job(name, raw, &around, &mut mistakes);
@@ -179,11 +185,12 @@ impl Config {
     /// There is no such job, or there are several and none was named.
     pub fn job(&self, name: Option<&str>) -> Result<&Job> {
         match (name, self.jobs.as_slice()) {
-            (_, []) => Err(Fail::new(Exit::Usage, "no job is configured")
+            (None, []) if !self.servers.is_empty() => Err(self.no_database().into()),
+            (_, []) if self.servers.is_empty() => Err(Fail::new(Exit::Usage, "no job is configured")
                 .hint("set DATABASE_URL, or write a snapback.toml (see config.example.toml)")
                 .into()),
             (Some(name), jobs) => jobs.iter().find(|job| job.name == name).ok_or_else(|| {
-                if let Some(error) = self.misplaced_url(name) {
+                if let Some(error) = self.misplaced_url(name).or_else(|| self.is_a_server(name)) {
                     return error.into();
                 }
                 Fail::new(Exit::NotFound, format!("there is no job {name:?}"))
@@ -197,15 +204,34 @@ impl Config {
         }
     }
 
-    /// The jobs called so; all of them where none is named.
+    /// Why there is no job although there are sections for whole servers.
+    fn no_database(&self) -> Fail {
+        let trouble = self.troubles().next().map(|(_, trouble)| trouble.clone());
+        trouble.unwrap_or_else(|| {
+            Fail::new(Exit::NotFound, "no database of any server is to be backed up")
+                .hint("see the keys databases and exclude")
+        })
+    }
+
+    /// The jobs called so; all of them where none is named. The name of a section for a whole server means all of its databases.
     ///
     /// # Errors
     /// There is no such job, or none at all.
     pub fn jobs_named(&self, names: &[String]) -> Result<Vec<&Job>> {
         match names {
-            [] if self.jobs.is_empty() => self.job(None).map(|job| vec![job]),
+            [] if self.jobs.is_empty() && self.servers.is_empty() => self.job(None).map(|job| vec![job]),
             [] => Ok(self.jobs.iter().collect()),
-            names => names.iter().map(|name| self.job(Some(name))).collect(),
+            names => {
+                let mut jobs = Vec::new();
+                for name in names {
+                    let of_server: Vec<&Job> = self.jobs_of(name).collect();
+                    match of_server.is_empty() {
+                        true => jobs.push(self.job(Some(name))?),
+                        false => jobs.extend(of_server),
+                    }
+                }
+                Ok(jobs)
+            }
         }
     }
 
@@ -260,6 +286,9 @@ impl Config {
         environment: &Environment,
         now: DateTime<Utc>,
     ) -> Result<Cow<'_, Job>> {
+        if self.section_of(to).is_some() {
+            return Ok(Cow::Borrowed(self.job(Some(to))?));
+        }
         let file = Location::parse(to).context("--to")?;
         if file.is_none() && !to.contains(['=', ':']) {
             return Ok(Cow::Borrowed(self.job(Some(to))?));
@@ -343,6 +372,10 @@ fn validate(
     if raw.daemon.max_concurrent_jobs == 0 {
         mistakes.add(Mistake::new("daemon.max_concurrent_jobs", "must be at least 1"));
     }
+    if raw.daemon.max_connections_per_server.is_some_and(|most| most < FEWEST) {
+        let why = format!("must be at least {FEWEST}: what one backup needs");
+        mistakes.add(Mistake::new("daemon.max_connections_per_server", why));
+    }
     if raw.daemon.notify.0.first().is_some_and(String::is_empty) {
         mistakes.add(Mistake::new("daemon.notify", "must begin with a program"));
     }
@@ -358,18 +391,33 @@ fn validate(
         }
     }
     let channels = notify::channels(&raw.notify, &raw.jobs, now, &mut mistakes);
-    let mut jobs = Vec::new();
-    for (name, job) in &raw.jobs {
+    let (mut jobs, mut servers) = (Vec::new(), Vec::new());
+    let around = Around {
+        stores: &stores,
+        written: &raw.stores,
+        environment,
+        now,
+        most: raw.daemon.max_connections_per_server,
+        of_servers: RefCell::default(),
+    };
+    for (name, written) in &raw.jobs {
         mistakes.keep(check_name("jobs", name));
-        let around = Around {
-            stores: &stores,
-            written: &raw.stores,
-            environment,
-            now,
+        let Some(made) = job::job(name, written, &around, &mut mistakes) else {
+            continue;
         };
-        let made = job::job(name, job, &around, &mut mistakes);
-        jobs.extend(made.map(|job| within(job, folder.as_deref())));
+        if written.server_url.is_none() {
+            jobs.push(within(made, folder.as_deref()));
+            continue;
+        }
+        let server = server::section(made, written);
+        let known = KnownDatabases {
+            databases: server.named().map(str::to_owned).collect(),
+            ..KnownDatabases::default()
+        };
+        jobs.extend(server.jobs(&known));
+        servers.push((server, known));
     }
+    jobs.sort_by(|one: &Job, other: &Job| one.name.cmp(&other.name));
     mistakes.end(Some(Config {
         http,
         channels,
@@ -377,6 +425,7 @@ fn validate(
         file,
         raw,
         jobs,
+        servers,
         stores,
     }))
 }

@@ -48,7 +48,7 @@ pub enum Exit {
 }
 
 /// A failure with a hint and an exit class.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fail {
     /// Exit class, for scripts.
     pub exit: Exit,

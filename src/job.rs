@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
@@ -22,9 +23,13 @@ use crate::schedule::Schedule;
 use crate::secret::Secret;
 use crate::store::Store;
 
+mod connections;
 mod encryption;
+mod server;
 
+pub use connections::{Connections, FEWEST};
 pub use encryption::{EncryptFor, Encryption, Keys};
+pub use server::{BETWEEN, KnownDatabases, ServerJobs, ambiguous, trouble};
 
 /// A job that makes sense.
 #[derive(Clone)]
@@ -33,6 +38,10 @@ pub struct Job {
     pub name: String,
     /// What it was called by older versions: its backups from then lie under that name.
     pub former: Option<String>,
+    /// The section for a whole server that it is of.
+    pub section: Option<String>,
+    /// Its database is not on that server any more.
+    pub gone: bool,
     /// The database.
     pub source: SourceConfig,
     /// Where restores go to, when that is another server than backups are taken from.
@@ -51,6 +60,8 @@ pub struct Job {
     pub hooks: Hooks,
     /// Cancels a run that takes longer.
     pub timeout: Option<Duration>,
+    /// Cancels a run in which no byte has moved for so long.
+    pub stall_timeout: Option<Duration>,
     /// How often a run is begun, when what fails is temporary: at least once.
     pub attempts: u32,
     /// Whether roles and tablespaces are stored as well.
@@ -61,6 +72,8 @@ pub struct Job {
     pub drill: Drills,
     /// How long a database that a restore replaced is kept.
     pub keep_replaced: TimeDelta,
+    /// How many connections all jobs on its server may have, where that is limited.
+    pub connections: Option<Connections>,
     /// How to dump.
     pub dump: Request,
     /// Whether the archive is compressed by zstd where pg_restore of the server's major reads that, whatever `dump` says.
@@ -271,6 +284,11 @@ impl Job {
                 ..self.clone()
             }),
         }
+    }
+
+    /// Waits until a question or two may be asked of its server, where connections are limited.
+    pub async fn may_ask(&self) -> Option<OwnedSemaphorePermit> {
+        self.connections.as_ref()?.few().await
     }
 
     /// The store of this job that is called `name`.

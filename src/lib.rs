@@ -41,6 +41,7 @@ pub mod row_hash;
 pub mod schedule;
 pub mod seal;
 pub mod secret;
+pub mod servers;
 pub mod shelf;
 pub mod sql;
 pub mod steps;

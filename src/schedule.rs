@@ -80,6 +80,21 @@ impl Schedule {
         }
     }
 
+    /// The same for another job: it has a jitter of its own.
+    #[must_use]
+    pub fn of(self, name: &str) -> Self {
+        Schedule {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
+    /// The same without jitter.
+    #[must_use]
+    pub fn even(&self) -> Self {
+        self.clone().spread(self.window, TimeDelta::zero(), "")
+    }
+
     /// The first instant after `time` at which a run starts. What is due outside of the window starts when it opens.
     #[must_use]
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
@@ -145,7 +160,7 @@ impl Schedule {
     #[must_use]
     pub fn interval(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         // Of the days that are looked at none may have all of the jitter.
-        let even = self.clone().spread(self.window, TimeDelta::zero(), "");
+        let even = self.even();
         let first = even.next_after(now)?;
         let (mut before, mut longest) = (first, None);
         for number in 0..MOST_FIRINGS {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -77,6 +77,7 @@ pub struct Watch<S> {
     report: Arc<dyn Fn(Event<S>) + Send + Sync>,
     pause_at: Option<S>,
     begun: Arc<Mutex<Vec<(S, Instant)>>>,
+    moved: Arc<Mutex<Instant>>,
 }
 
 impl<S: Copy> Clone for Watch<S> {
@@ -85,6 +86,7 @@ impl<S: Copy> Clone for Watch<S> {
             report: Arc::clone(&self.report),
             pause_at: self.pause_at,
             begun: Arc::clone(&self.begun),
+            moved: Arc::clone(&self.moved),
         }
     }
 }
@@ -96,6 +98,7 @@ impl<S: Copy + PartialEq + fmt::Display> Watch<S> {
             report: Arc::new(report),
             pause_at: None,
             begun: Arc::default(),
+            moved: Arc::new(Mutex::new(Instant::now())),
         }
     }
 
@@ -140,7 +143,14 @@ impl<S: Copy + PartialEq + fmt::Display> Watch<S> {
 
     /// Tells something.
     pub fn tell(&self, event: Event<S>) {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         (self.report)(event);
+    }
+
+    /// How long it has told nothing: no step began, and no byte moved.
+    #[must_use]
+    pub fn idle(&self) -> Duration {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Warns.

@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 use super::{Report, Request, hooks};
 use crate::engine::postgres::connect;
 use crate::engine::postgres::connect::session::Query;
-use crate::error::Result;
+use crate::error::{Exit, Fail, Result};
 
 /// How long is waited before the second attempt; before each later one three times as long as before the last.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -103,6 +103,15 @@ pub async fn run(request: &Request<'_>) -> Result<Report> {
 }
 
 async fn attempts(request: &Request<'_>) -> Result<Report> {
+    let _connections = match &request.job.connections {
+        None => None,
+        Some(connections) => tokio::select! {
+            taken = connections.take(&request.job.dump) => taken,
+            () = request.cancel.cancelled() => {
+                return Err(Fail::new(Exit::Interrupted, "the run was cancelled while it waited for connections").into());
+            }
+        },
+    };
     let attempts = request.job.attempts;
     let mut attempt = 1;
     loop {

@@ -17,7 +17,7 @@ use crate::watch::history::{Facts, Recorder, Verb};
 /// Options of `snapback backup`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Job to run, or an SQLite file; may be left out when there is only one job
+    /// Job, server section or SQLite file; may be left out when there is only one job
     #[arg(value_name = "JOB")]
     job: Option<String>,
     /// Run all jobs, one after the other
@@ -45,20 +45,29 @@ pub struct Args {
 /// # Errors
 /// A run failed: the first failure, after all jobs had their turn.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.job)?;
-    let jobs: Vec<&Job> = if args.all {
-        config.jobs.iter().collect()
-    } else {
-        vec![config.job(args.job.as_deref())?]
+    let config = globals.config_for(&mut args.job).await?;
+    let several = args.all || args.job.as_deref().is_some_and(|name| config.server(name).is_some());
+    let mut jobs: Vec<&Job> = match &args.job {
+        None if args.all => config.jobs.iter().collect(),
+        Some(name) => config.jobs_named(std::slice::from_ref(name))?,
+        None => vec![config.job(None)?],
     };
+    if several {
+        jobs.retain(|job| !job.gone);
+    }
     let cancel = cancelled_by_signals()?;
     let recorder = globals.recorder(&config);
     let mut reports = Vec::new();
-    let mut failed = None;
+    // What is not known of is not backed up.
+    let unknown = config
+        .troubles()
+        .find(|(server, _)| args.all || args.job.as_deref() == Some(server));
+    let mut failed =
+        unknown.map(|(server, trouble)| anyhow::Error::from(trouble.clone()).context(format!("job {server}")));
     for job in jobs {
         match one(job, &args, globals, &cancel, &recorder).await {
             Ok(report) => reports.push(report),
-            Err(error) if failed.is_none() && !args.all => return Err(error),
+            Err(error) if failed.is_none() && !several => return Err(error),
             Err(error) => {
                 tracing::error!(job = job.name, exit = exit_of(&error) as u8, "{error:#}");
                 failed.get_or_insert(error.context(format!("job {}", job.name)));

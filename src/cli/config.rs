@@ -45,8 +45,8 @@ struct CheckedJob {
 ///
 /// # Errors
 /// The configuration is wrong.
-pub fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn run(globals: &Globals, args: &Args) -> Result<ExitCode> {
+    let config = globals.config().await?;
     match args.verb {
         Verb::Show if globals.json => output::json(&config.raw)?,
         Verb::Show => output::lines(toml::to_string(&config.raw)?.trim_end())?,

@@ -27,7 +27,7 @@ pub struct Args {
 /// # Errors
 /// There is no such backup or store, no copy is whole, or a store fails.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_for(&mut args.which.job).await?;
     let (job, which) = args.which.find(&config)?;
     let progress = Progress::new(!globals.json);
     progress.step(&format!("copying to {}", args.to));

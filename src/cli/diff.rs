@@ -49,7 +49,7 @@ pub struct Args {
 /// One of the states is not there or cannot be read.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     let mut named = args.words.first().cloned();
-    let config = globals.config_for(&mut named)?;
+    let config = globals.config_for(&mut named).await?;
     let (job, states) = states(&config, named, &mut args.words)?;
     let (before, after) = sides(&config, job, args.from.as_deref(), &states)?;
     let progress = Progress::new(!globals.json);

@@ -8,7 +8,7 @@ use super::output;
 use crate::checkup::Severity;
 use crate::cli::Globals;
 use crate::error::{Exit, Result};
-use crate::watch::doctor::examine;
+use crate::watch::doctor::{examine, examine_server};
 use crate::watch::status::Asked;
 
 /// Options of `snapback doctor`.
@@ -24,15 +24,20 @@ pub struct Args {
 /// # Errors
 /// There is no such job.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for_all(&mut args.jobs)?;
+    let config = globals.config_for_all(&mut args.jobs).await?;
     let jobs = config.jobs_named(&args.jobs)?;
+    let sections = config.sections_named(&args.jobs);
     let recorder = globals.recorder(&config);
     let asked = Asked {
         history: recorder.history().map(AsRef::as_ref),
         now: Utc::now(),
         servers: false,
+        sections: &sections,
     };
-    let mut checkups = Vec::new();
+    let mut checkups: Vec<_> = sections
+        .iter()
+        .map(|(server, known)| examine_server(server, known))
+        .collect();
     for job in jobs {
         checkups.push(examine(job, asked).await);
     }

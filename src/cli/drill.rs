@@ -40,7 +40,7 @@ pub struct Args {
 /// # Errors
 /// There is no such backup, it cannot be restored here, or it does not pass.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_for(&mut args.which.job).await?;
     let (job, which) = args.which.find(&config)?;
     let mut job = job.clone();
     job.drill.checks.extend(args.check.iter().cloned());

@@ -92,7 +92,7 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         let message = "--format and --where-key are about the rows of a table";
         return Err(Fail::new(Exit::Usage, message).hint("name it with --table").into());
     }
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_for(&mut args.which.job).await?;
     let (job, which) = args.which.find(&config)?;
     let found = Found::find(job, which).await?;
     if args.part.list && globals.json {

@@ -87,7 +87,7 @@ enum How {
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
     // What the hints repeat: without a configuration a file is known by its path only.
     let asked = args.job.clone();
-    let config = globals.config_for(&mut args.job)?;
+    let config = globals.config_for(&mut args.job).await?;
     let job = config.job(args.job.as_deref())?;
     let asked = asked.as_deref().unwrap_or(&job.name);
     let signals = Signals::take()?;

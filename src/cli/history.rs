@@ -35,8 +35,8 @@ const SHOWN: u32 = 50;
 ///
 /// # Errors
 /// The configuration is wrong, or there is no history.
-pub fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.job)?;
+pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
+    let config = globals.config_for(&mut args.job).await?;
     let Some(file) = config.history.as_deref() else {
         return Err(Fail::new(Exit::NotFound, "no history is kept")
             .hint("name a folder for it: state in the section [daemon]")

@@ -156,10 +156,11 @@ fn best_proof(copies: &[(&Shelf, &Backup)]) -> Option<Proven> {
 /// # Errors
 /// The job does not exist or none of its stores can be read.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.job)?;
+    let config = globals.config_for(&mut args.job).await?;
     let jobs: Vec<&Job> = match (&args.job, config.jobs.len()) {
         (None, 2..) => config.jobs.iter().collect(),
-        (name, _) => vec![config.job(name.as_deref())?],
+        (Some(name), _) => config.jobs_named(std::slice::from_ref(name))?,
+        (None, _) => vec![config.job(None)?],
     };
     let mut found = Vec::new();
     let progress = Progress::new(false);

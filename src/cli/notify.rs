@@ -22,7 +22,7 @@ pub struct Args {
 /// # Errors
 /// There is no such channel, or nobody was reached.
 pub async fn run(globals: &Globals, args: Args) -> Result<ExitCode> {
-    let config = globals.config()?;
+    let config = globals.config().await?;
     let Some(channel) = config.channels.iter().find(|channel| channel.name == args.test) else {
         let names: Vec<&str> = config.channels.iter().map(|channel| channel.name.as_str()).collect();
         let names = match names.is_empty() {

@@ -48,7 +48,7 @@ struct Report<'a> {
 /// # Errors
 /// There is no such backup, or a store fails.
 pub async fn pin(globals: &Globals, mut args: PinArgs) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_for(&mut args.which.job).await?;
     let (job, copies) = find(&config, &args.which).await?;
     let mut in_force = None;
     for copy in &copies {
@@ -74,7 +74,7 @@ pub async fn pin(globals: &Globals, mut args: PinArgs) -> Result<ExitCode> {
 /// # Errors
 /// There is no such backup, or a store fails.
 pub async fn unpin(globals: &Globals, mut args: UnpinArgs) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_for(&mut args.which.job).await?;
     let (job, copies) = find(&config, &args.which).await?;
     for copy in &copies {
         copy.shelf.unpin(copy.manifest.id).await?;

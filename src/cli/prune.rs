@@ -50,10 +50,10 @@ struct Report<'a> {
 /// # Errors
 /// It was not confirmed, or a store fails: the first failure, after all stores had their turn.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.job)?;
+    let config = globals.config_for(&mut args.job).await?;
     let jobs: Vec<&Job> = match &args.job {
         None => config.jobs.iter().collect(),
-        Some(name) => vec![config.job(Some(name))?],
+        Some(name) => config.jobs_named(std::slice::from_ref(name))?,
     };
     let wishes = Wishes {
         dry_run: args.dry_run,

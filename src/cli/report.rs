@@ -29,13 +29,15 @@ pub struct Args {
 /// # Errors
 /// There is no such job, or the file cannot be written.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for_all(&mut args.jobs)?;
+    let config = globals.config_for_all(&mut args.jobs).await?;
     let jobs = config.jobs_named(&args.jobs)?;
+    let sections = config.sections_named(&args.jobs);
     let recorder = globals.recorder(&config);
     let asked = Asked {
         history: recorder.history().map(AsRef::as_ref),
         now: Utc::now(),
         servers: true,
+        sections: &sections,
     };
     let status = status(&jobs, asked).await;
     fs::write(&args.html, page::report(&status))

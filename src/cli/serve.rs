@@ -21,11 +21,9 @@ pub struct Args {}
 /// The configuration is wrong, or no job has a schedule.
 pub async fn run(globals: &Globals, _args: Args) -> Result<ExitCode> {
     let config = globals.daemon_config()?;
-    if config
-        .jobs
-        .iter()
-        .all(|job| job.schedule.is_none() && job.drill.schedule.is_none())
-    {
+    let templates = config.servers.iter().map(|(server, _)| &server.template);
+    let mut all = config.jobs.iter().chain(templates);
+    if all.all(|job| job.schedule.is_none() && job.drill.schedule.is_none()) {
         return Err(
             Fail::new(Exit::Usage, "no job has a schedule, so there is nothing to serve")
                 .hint("set jobs.NAME.schedule; `snapback backup` runs a job by hand")
@@ -46,6 +44,7 @@ pub async fn run(globals: &Globals, _args: Args) -> Result<ExitCode> {
         clock: Clock::system(),
         shutdown,
         reload,
+        heartbeat: None,
         load: Box::new(move || globals.load()),
     };
     daemon::run(config, surroundings).await?;

@@ -55,7 +55,7 @@ struct InStore<'a> {
 /// # Errors
 /// There is no such backup.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_for(&mut args.which.job).await?;
     let (job, which) = args.which.find(&config)?;
     if args.list {
         return list_entries(job, which).await;

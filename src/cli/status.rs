@@ -29,14 +29,16 @@ pub struct Args {
 /// # Errors
 /// There is no such job, or the configuration is wrong.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for_all(&mut args.jobs)?;
+    let config = globals.config_for_all(&mut args.jobs).await?;
     let jobs = config.jobs_named(&args.jobs)?;
+    let sections = config.sections_named(&args.jobs);
     let recorder = globals.recorder(&config);
     let now = Utc::now();
     let asked = Asked {
         history: recorder.history().map(AsRef::as_ref),
         now,
         servers: args.servers,
+        sections: &sections,
     };
     let status = status(&jobs, asked).await;
     if globals.json {
@@ -45,6 +47,11 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         output::line(&status.sentence)?;
         if !status.jobs.is_empty() {
             output::lines(&table(&status.jobs, now))?;
+        }
+        for server in &status.servers {
+            for problem in &server.problems {
+                output::line(&format!("{}: {problem}", server.server))?;
+            }
         }
         for job in &status.jobs {
             for problem in &job.problems {
@@ -83,7 +90,10 @@ fn table(jobs: &[JobStatus], now: DateTime<Utc>) -> String {
             newest.map(|newest| output::bytes(newest.bytes)).unwrap_or_default(),
             newest.map(|newest| output::count(newest.rows)).unwrap_or_default(),
             newest.map(|newest| output::seconds(newest.seconds)).unwrap_or_default(),
-            job.next_run.map(|next| local(next, &job.zone)).unwrap_or_default(),
+            match job.next_run {
+                None if job.gone => "none: gone".to_owned(),
+                next => next.map(|next| local(next, &job.zone)).unwrap_or_default(),
+            },
             job.running.iter().map(going).collect::<Vec<_>>().join(", "),
         ]);
     }
@@ -137,10 +147,10 @@ struct Due<'a> {
 ///
 /// # Errors
 /// There is no such job, or none has a schedule.
-pub fn next(globals: &Globals, args: &NextArgs) -> Result<ExitCode> {
-    let config = globals.config()?;
+pub async fn next(globals: &Globals, args: &NextArgs) -> Result<ExitCode> {
+    let config = globals.config().await?;
     let jobs: Vec<&Job> = match &args.job {
-        Some(name) => vec![config.job(Some(name))?],
+        Some(name) => config.jobs_named(std::slice::from_ref(name))?,
         None => config.jobs.iter().collect(),
     };
     let now = Utc::now();

@@ -61,7 +61,7 @@ pub struct Args {
 /// # Errors
 /// There is nothing to take back, it was not confirmed, or the swap failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.job)?;
+    let config = globals.config_to(&mut args.job, args.to.as_deref()).await?;
     let named = args.job.as_deref();
     let job = match &args.to {
         Some(to) => {

@@ -60,7 +60,7 @@ struct Looked<'a> {
 /// # Errors
 /// A backup is damaged, or cannot be read: after all that were asked for had their turn.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_for(&mut args.which.job).await?;
     let (job, _) = args.which.find(&config)?;
     let recording = globals
         .recorder(&config)

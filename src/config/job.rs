@@ -1,5 +1,6 @@
 //! `[jobs.NAME]`: from what was written to a job.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use chrono_tz::Tz;
 
 use super::mistakes::{Mistake, Mistakes};
 use super::store::Opened;
-use super::value::{List, Span};
-use super::{Environment, about, encryption, impossible, raw};
+use super::value::Span;
+use super::{Environment, about, encryption, impossible, raw, server};
 use crate::engine::postgres::connect::Dsn;
 use crate::engine::postgres::dump::Request;
 use crate::engine::postgres::options::DumpOptions;
@@ -18,10 +19,11 @@ use crate::engine::postgres::snapshot::{Encoding, SessionOptions};
 use crate::engine::source;
 use crate::engine::sqlite::location::Location;
 use crate::error::{Exit, Fail, Result};
-use crate::job::{Connection, Destination, Drills, Hooks, Job, Password, SourceConfig};
+use crate::job::{Connection, Connections, Destination, Drills, Hooks, Job, Password, SourceConfig};
 use crate::retention::Policy;
 use crate::schedule::{Schedule, Window};
 use crate::seal::Compression;
+use crate::store::Limited;
 
 /// More connections than this help no server.
 const MOST_CONNECTIONS: u32 = 64;
@@ -34,6 +36,49 @@ pub(super) struct Around<'a> {
     pub(super) written: &'a BTreeMap<String, raw::Store>,
     pub(super) environment: &'a Environment,
     pub(super) now: DateTime<Utc>,
+    /// How many connections there may be to one server.
+    pub(super) most: Option<u32>,
+    /// Those of each server that a job is on.
+    pub(super) of_servers: RefCell<BTreeMap<String, Connections>>,
+}
+
+impl Around<'_> {
+    /// The connections of the server that `source` is on, where they are limited.
+    fn connections(&self, source: &SourceConfig) -> Option<Connections> {
+        let SourceConfig::Postgres(connection) = source else {
+            return None;
+        };
+        let most = self.most?;
+        let places: Vec<String> = connection.url.hosts.iter().map(ToString::to_string).collect();
+        let mut of_servers = self.of_servers.borrow_mut();
+        let of_server = of_servers.entry(places.join(","));
+        Some(of_server.or_insert_with(|| Connections::new(most)).clone())
+    }
+}
+
+/// When something runs, as it was written.
+struct When<'a> {
+    /// Of the schedule, the window and the jitter.
+    keys: [&'a str; 3],
+    text: Option<&'a str>,
+    window: Option<&'a str>,
+    jitter: Span,
+    /// The job.
+    name: &'a str,
+}
+
+/// Makes sense of a schedule with its window and its jitter. `None`: some of it is wrong.
+fn when(written: &When<'_>, zone: Tz, now: DateTime<Utc>, mistakes: &mut Mistakes) -> Option<Option<Schedule>> {
+    let [schedule, window, jitter] = written.keys.map(|key| format!("jobs.{}.{key}", written.name));
+    let parsed = written.text.map(|text| Schedule::parse(text, zone, now)).transpose();
+    let parsed = mistakes.keep(parsed.map_err(|fail| about(&schedule)(fail).into()));
+    let within = written.window.map(str::parse::<Window>).transpose();
+    let within = mistakes.keep(within.map_err(|why| impossible(&window, &why)));
+    if written.jitter.delta() >= TimeDelta::days(1) {
+        mistakes.keep::<()>(Err(impossible(&jitter, "must be less than a day")));
+    }
+    let spread = |it: Schedule| it.spread(within.flatten(), written.jitter.delta(), written.name);
+    Some(parsed?.map(spread))
 }
 
 /// Variables with which libpq finds a database that no URL names.
@@ -47,36 +92,44 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
         impossible(&key("time_zone"), &why)
     });
     let zone = mistakes.keep(zone);
-    let schedule = raw
-        .schedule
-        .as_deref()
-        .map(|text| Schedule::parse(text, zone.unwrap_or(Tz::UTC), around.now));
-    let schedule = mistakes.keep(
-        schedule
-            .transpose()
-            .map_err(|fail| about(&key("schedule"))(fail).into()),
+    let zone_or_utc = zone.unwrap_or(Tz::UTC);
+    let schedule = when(
+        &When {
+            keys: ["schedule", "window", "jitter"],
+            text: raw.schedule.as_deref(),
+            window: raw.window.as_deref(),
+            jitter: raw.jitter,
+            name,
+        },
+        zone_or_utc,
+        around.now,
+        mistakes,
     );
-    let window = raw.window.as_deref().map(str::parse::<Window>).transpose();
-    let window = mistakes.keep(window.map_err(|why| impossible(&key("window"), &why)));
-    if raw.jitter.delta() >= TimeDelta::days(1) {
-        mistakes.keep::<()>(Err(impossible(&key("jitter"), "must be less than a day")));
-    }
-    let schedule =
-        schedule.map(|schedule| schedule.map(|schedule| schedule.spread(window.flatten(), raw.jitter.delta(), name)));
-    let drill_schedule = raw
-        .drill_schedule
-        .as_deref()
-        .map(|text| Schedule::parse(text, zone.unwrap_or(Tz::UTC), around.now));
-    let drill_schedule = mistakes.keep(
-        drill_schedule
-            .transpose()
-            .map_err(|fail| about(&key("drill_schedule"))(fail).into()),
+    let drill_schedule = when(
+        &When {
+            keys: ["drill_schedule", "drill_window", "drill_jitter"],
+            text: raw.drill_schedule.as_deref(),
+            window: raw.drill_window.as_deref(),
+            jitter: raw.drill_jitter,
+            name,
+        },
+        zone_or_utc,
+        around.now,
+        mistakes,
     );
     let policy = raw.retention.as_ref().map_or_else(Policy::default, policy);
     mistakes.keep(policy.check().map_err(|fail| about(&key("retention"))(fail).into()));
     let password = mistakes.keep(password(raw, around.environment, &key));
     let source_of = |url: &str| source(url, around.environment, password.clone());
-    let source = mistakes.keep_about(&key("url"), source_of(raw.url.expose()));
+    let (url_key, url) = match &raw.server_url {
+        Some(server) => ("server_url", server.expose()),
+        None => ("url", raw.url.expose()),
+    };
+    if raw.server_url.is_some() {
+        server::check(raw, &key, mistakes);
+    }
+    let source = mistakes.keep_about(&key(url_key), source_of(url));
+    let connections = source.as_ref().and_then(|source| around.connections(source));
     let restore_source = raw.restore_url.as_ref().map(|url| source_of(url.expose()));
     let restore_source = mistakes.keep_about(&key("restore_url"), restore_source.transpose());
     let drill_source = raw.drill_url.as_ref().map(|url| source_of(url.expose()));
@@ -87,16 +140,23 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     if raw.attempts == 0 {
         mistakes.keep::<()>(Err(impossible(&key("attempts"), "must be at least 1")));
     }
-    let destinations = mistakes.keep(destinations(&raw.stores, around, &policy, &key("stores")));
-    let dump = dump(&raw.dump, &key, mistakes);
+    let destinations = mistakes.keep(destinations(raw, around, &policy, &key("stores")));
+    let mut dump = dump(&raw.dump, &key, mistakes);
+    if let (Some(connections), Some(dump)) = (&connections, &mut dump) {
+        connections.limit(dump);
+    }
     let encryption = raw.encryption.as_ref();
     let encrypted = encryption.map(|raw| encryption::encryption(raw, &|name| key(&format!("encryption.{name}"))));
     let encrypted = mistakes.keep(encrypted.transpose());
     Some(Job {
         name: name.to_owned(),
         former: None,
+        section: None,
+        gone: false,
         restore_source: restore_source?,
         source: source?,
+        connections,
+        stall_timeout: Some(raw.stall_timeout.duration()).filter(|limit| !limit.is_zero()),
         attempts: raw.attempts,
         destinations: destinations?,
         schedule: schedule?,
@@ -187,7 +247,8 @@ fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> Str
 
 /// The stores that a job names. What is near is read first, so folders go before buckets, and each kind stays in the
 /// order that was written.
-fn destinations(names: &List, around: &Around<'_>, policy: &Policy, key: &str) -> Result<Vec<Destination>> {
+fn destinations(raw: &raw::Job, around: &Around<'_>, policy: &Policy, key: &str) -> Result<Vec<Destination>> {
+    let (names, rate) = (&raw.stores, raw.max_upload_rate.map(|rate| rate.0));
     let usage = |message: String| impossible(key, &message);
     if names.0.is_empty() {
         return Err(usage("a job needs a store for its backups".to_owned()));
@@ -206,7 +267,10 @@ fn destinations(names: &List, around: &Around<'_>, policy: &Policy, key: &str) -
         }
         found.push(Destination {
             name: name.clone(),
-            store: Arc::clone(&opened.store),
+            store: match rate {
+                None => Arc::clone(&opened.store),
+                rate => Arc::new(Limited::new(Arc::clone(&opened.store), rate, None)),
+            },
             policy: opened.policy.clone().unwrap_or_else(|| policy.clone()),
         });
     }

@@ -10,6 +10,7 @@ use super::mistakes::Mistakes;
 use super::value::Span;
 use super::{check_name, impossible, raw};
 use crate::error::Result;
+use crate::job::BETWEEN;
 use crate::schedule::Schedule;
 use crate::secret::Secret;
 use crate::watch::notify::channel::{Channel, Hidden, Mail, Preset, Way, Webhook, kinds, preset};
@@ -46,7 +47,9 @@ fn channel(name: &str, raw: &raw::Notify, jobs: &BTreeMap<String, raw::Job>, now
         (Some(_), _) => drop(on.insert(News::Digest)),
         (None, false) => {}
     }
-    if let Some(job) = raw.jobs.0.iter().find(|job| !jobs.contains_key(*job)) {
+    // The jobs of a section for a whole server have its name before theirs.
+    let is_one = |job: &str| jobs.contains_key(job.split(BETWEEN).next().unwrap_or(job));
+    if let Some(job) = raw.jobs.0.iter().find(|job| !is_one(job)) {
         return Err(wrong("jobs", &format!("there is no job {job:?}")));
     }
     Ok(Channel {

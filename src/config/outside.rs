@@ -16,7 +16,7 @@ impl Config {
     /// There is no job, a folder cannot be made, or a file with recipients cannot be read: all that is found.
     pub fn check_outside(&self) -> Result<()> {
         let mut mistakes = Mistakes::default();
-        if self.jobs.is_empty() {
+        if self.jobs.is_empty() && self.servers.is_empty() {
             let hint = "write a section [jobs.NAME] with its url, or set DATABASE_URL";
             mistakes.add(Mistake::new("jobs", "there is none, so nothing is backed up").hint(Some(hint.to_owned())));
         }

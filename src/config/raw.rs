@@ -68,6 +68,8 @@ pub enum LogFormat {
 pub struct Daemon {
     /// How many jobs may run at once.
     pub max_concurrent_jobs: u32,
+    /// How many connections the runs of all jobs may have to one server.
+    pub max_connections_per_server: Option<u32>,
     /// How long runs may go on after SIGTERM before they are cancelled.
     pub shutdown_timeout: Span,
     /// Folder for the history; `none` keeps none.
@@ -97,6 +99,7 @@ impl Default for Daemon {
     fn default() -> Self {
         Daemon {
             max_concurrent_jobs: 2,
+            max_connections_per_server: None,
             shutdown_timeout: Span::seconds(90),
             state: None,
             keep_history: Span::seconds(365 * 86_400),
@@ -233,6 +236,12 @@ pub struct Store {
 pub struct Job {
     /// URI or keyword string; what it leaves open comes from libpq's environment and `~/.pgpass`.
     pub url: ConnectionString,
+    /// Instead of one database a whole server: each of its databases is a job.
+    pub server_url: Option<ConnectionString>,
+    /// Which databases of that server: names, and patterns with `*` and `?`.
+    pub databases: List,
+    /// Which of these are left out.
+    pub exclude: List,
     /// Where restores go to, when backups are taken from a standby: the primary. URI or keyword string.
     pub restore_url: Option<ConnectionString>,
     /// Password of the database role.
@@ -256,8 +265,12 @@ pub struct Job {
     pub run_missed: bool,
     /// How old the newest good backup may be: older is not fresh.
     pub max_age: Option<Span>,
+    /// The most that its runs write into each store in a second.
+    pub max_upload_rate: Option<Rate>,
     /// Cancels a run that takes longer.
     pub timeout: Option<Span>,
+    /// Cancels a run in which no byte has moved for so long; 0 never does.
+    pub stall_timeout: Span,
     /// How often a run is begun, when what fails is temporary.
     pub attempts: u32,
     /// Whether roles and tablespaces are stored beside the archive.
@@ -266,6 +279,10 @@ pub struct Job {
     pub prune: bool,
     /// Cron expression: when the newest backup is restored into a scratch database, to prove that it can be.
     pub drill_schedule: Option<String>,
+    /// How much later drills may start.
+    pub drill_jitter: Span,
+    /// Times of day in which scheduled drills may start.
+    pub drill_window: Option<String>,
     /// SQL that must give true in what a drill restored.
     pub drill_checks: Statements,
     /// The server that drills restore to; the job's own without.
@@ -286,6 +303,9 @@ impl Default for Job {
     fn default() -> Self {
         Job {
             url: ConnectionString::new(""),
+            server_url: None,
+            databases: List(vec!["*".to_owned()]),
+            exclude: List::default(),
             restore_url: None,
             password: None,
             password_file: None,
@@ -297,11 +317,15 @@ impl Default for Job {
             time_zone: "UTC".to_owned(),
             run_missed: true,
             max_age: None,
+            max_upload_rate: None,
             timeout: None,
+            stall_timeout: Span::seconds(1800),
             attempts: 3,
             globals: true,
             prune: true,
             drill_schedule: None,
+            drill_jitter: Span::seconds(0),
+            drill_window: None,
             drill_checks: Statements::default(),
             drill_url: None,
             retention: None,
@@ -411,7 +435,7 @@ impl Default for Dump {
             role: None,
             encoding: None,
             lock_wait_timeout: Span::seconds(60),
-            max_lock_wait: Span::seconds(0),
+            max_lock_wait: Span::seconds(30),
         }
     }
 }

@@ -103,6 +103,10 @@ impl Daemon {
                 () = closing.cancelled() => return None,
                 permit = permits.acquire_owned() => permit,
             };
+            let _connections = match &job.connections {
+                Some(connections) if job.drill.source.is_none() => connections.take(&job.dump).await,
+                _ => None,
+            };
             tracing::debug!(job = job.name, "drill begins");
             let recording = recorder.begin(&job.name, Verb::Drill, Facts::default());
             let watched = job.name.clone();

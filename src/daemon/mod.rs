@@ -5,9 +5,11 @@
 
 mod drills;
 mod history;
+mod log;
 mod missed;
 mod notify;
 mod page;
+mod servers;
 mod systemd;
 mod timer;
 
@@ -26,7 +28,7 @@ use crate::backup::{self, Event, Report, Request, Step, Watch};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::raw::NotifyOn;
-use crate::error::{Exit, Result, exit_of, hint_of};
+use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::Kind;
 use crate::restore;
@@ -34,8 +36,10 @@ use crate::watch::history::{Facts, Recorder, Verb};
 use crate::watch::http::{Access, Listen, View};
 use crate::watch::notify::Notifier;
 use drills::Drills;
+use log::log;
 use notify::{News, Notice};
 use page::Page;
+use servers::Servers;
 use timer::{Firing, Timer};
 
 /// How long a cancelled run may take to clear away what it began.
@@ -58,6 +62,8 @@ pub struct Surroundings {
     pub shutdown: CancellationToken,
     /// Asks it to reread the configuration.
     pub reload: mpsc::Receiver<()>,
+    /// How often it looks after everything; without it as systemd wants.
+    pub heartbeat: Option<Duration>,
     /// Reads the configuration.
     pub load: Box<dyn Fn() -> Result<Config> + Send + Sync>,
 }
@@ -71,12 +77,14 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
     let (missed, mut found_missed) = mpsc::unbounded_channel();
     let page = config.http.clone();
     let mut daemon = Daemon::new(config, surroundings.clock.clone(), timer);
+    daemon.missed = Some(missed);
     daemon.show(page).await;
     daemon.schedule_all();
-    daemon.make_up(&missed);
+    daemon.make_up();
+    daemon.look_at_servers();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving {}", daemon.status());
     systemd::ready(&daemon.status());
-    let mut heartbeat = tokio::time::interval(systemd::heartbeat());
+    let mut heartbeat = tokio::time::interval(surroundings.heartbeat.unwrap_or_else(systemd::heartbeat));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -86,6 +94,7 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
             Some(ended) = daemon.runs.join_next_with_id() => daemon.ended(ended),
             Some(ended) = daemon.drills.runs.join_next_with_id() => daemon.drill_ended(ended),
             Some(_) = daemon.notices.join_next() => {}
+            Some(looked) = daemon.servers.looks.join_next() => daemon.looked_at_server(looked),
             Some(()) = surroundings.reload.recv() => daemon.reload(&*surroundings.load).await,
             _ = heartbeat.tick() => {
                 systemd::alive();
@@ -94,6 +103,7 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
                 daemon.fire_overdue();
                 daemon.follow_clock();
                 daemon.look_after_drills();
+                daemon.look_after_servers();
             }
         }
     }
@@ -119,6 +129,9 @@ struct Daemon {
     jobs: BTreeMap<String, Scheduled>,
     runs: JoinSet<Outcome>,
     drills: Drills,
+    servers: Servers,
+    /// Hears of jobs that have missed a run.
+    missed: Option<mpsc::UnboundedSender<String>>,
     /// Whose run each task is: a task that panicked cannot say it itself.
     running: BTreeMap<Id, String>,
     permits: Arc<Semaphore>,
@@ -151,6 +164,8 @@ impl Daemon {
             jobs: BTreeMap::new(),
             runs: JoinSet::new(),
             drills: Drills::default(),
+            servers: Servers::default(),
+            missed: None,
             running: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(0)),
             lines: None,
@@ -178,21 +193,29 @@ impl Daemon {
         self.recorder = Recorder::open(config.history.as_deref(), settings.keep_history.delta(), &self.clock);
         self.notify = (settings.notify.0.clone(), settings.notify_on);
         self.shutdown_timeout = settings.shutdown_timeout.duration();
+        let mut config = config;
+        self.servers.adopt(&mut config);
+        self.put(std::mem::take(&mut config.jobs));
+        self.tells = !config.channels.is_empty();
+        self.notifier.adopt(config.channels, self.recorder.clone());
+    }
+
+    /// From now on these are the jobs; what is known of those that stay is kept.
+    fn put(&mut self, jobs: Vec<Job>) {
         let mut old = std::mem::take(&mut self.jobs);
-        for job in config.jobs {
+        for job in jobs {
             let old = old.remove(&job.name);
             let scheduled = Scheduled {
                 running: old.as_ref().is_some_and(|job| job.running),
-                troubled: old.is_some_and(|job| job.troubled),
+                troubled: old.as_ref().is_some_and(|job| job.troubled),
+                next: old.and_then(|job| job.next),
                 job: Arc::new(job),
-                next: None,
             };
             self.jobs.insert(scheduled.job.name.clone(), scheduled);
         }
         let jobs = self.jobs.values().map(|scheduled| Arc::clone(&scheduled.job));
-        self.view.adopt(jobs.collect(), self.recorder.clone());
-        self.tells = !config.channels.is_empty();
-        self.notifier.adopt(config.channels, self.recorder.clone());
+        self.view
+            .adopt(jobs.collect(), self.servers.sections(), self.recorder.clone());
     }
 
     /// Looks on the side how all jobs are, for those who want to be told.
@@ -232,33 +255,45 @@ impl Daemon {
             self.schedule(&name);
             self.schedule_drill(&name);
         }
+        self.schedule_servers();
     }
 
-    /// Looks on the side what restores have left that were killed, and which runs were missed while nobody was there: `missed`
-    /// hears of the jobs. Stores may be slow or away, and no backup waits for another job's.
-    fn make_up(&self, missed: &mpsc::UnboundedSender<String>) {
-        for (name, scheduled) in &self.jobs {
-            self.maintain(name);
-            let (job, clock, closing) = (Arc::clone(&scheduled.job), self.clock.clone(), self.closing.clone());
-            let missed = missed.clone();
-            tokio::spawn(async move {
-                let has_missed = tokio::select! {
-                    has_missed = missed::has_missed_a_run(&job, &clock) => has_missed,
-                    () = closing.cancelled() => false,
-                };
-                if has_missed {
-                    // Nobody listens any more when the daemon ends.
-                    let _ = missed.send(job.name.clone());
-                }
-            });
+    /// Makes up for what was missed while nobody was there, of all jobs.
+    fn make_up(&self) {
+        self.jobs.keys().for_each(|name| self.make_up_of(name));
+    }
+
+    /// Looks on the side what restores have left that were killed, and whether a run was missed while nobody was there. Stores may be
+    /// slow or away, and no backup waits for another job's.
+    fn make_up_of(&self, name: &str) {
+        let (Some(scheduled), Some(missed)) = (self.jobs.get(name), self.missed.clone()) else {
+            return;
+        };
+        if scheduled.job.gone {
+            return;
         }
+        self.maintain(name);
+        let (job, clock, closing) = (Arc::clone(&scheduled.job), self.clock.clone(), self.closing.clone());
+        tokio::spawn(async move {
+            let has_missed = tokio::select! {
+                has_missed = missed::has_missed_a_run(&job, &clock) => has_missed,
+                () = closing.cancelled() => false,
+            };
+            if has_missed {
+                // Nobody listens any more when the daemon ends.
+                let _ = missed.send(job.name.clone());
+            }
+        });
     }
 
     /// Looks on the side what a restore of the job may have left when it was killed.
     fn maintain(&self, name: &str) {
         if let Some(Scheduled { job, .. }) = self.jobs.get(name) {
             let (job, now) = (Arc::clone(job), self.clock.now());
-            tokio::spawn(async move { restore::clean_up_after_killed(&job, now).await });
+            tokio::spawn(async move {
+                let _connections = job.may_ask().await;
+                restore::clean_up_after_killed(&job, now).await;
+            });
         }
     }
 
@@ -278,7 +313,7 @@ impl Daemon {
 
     /// A timer fired: runs the job if its time has really come.
     fn fire(&mut self, firing: &Firing) {
-        if self.fire_drill(firing) {
+        if self.fire_drill(firing) || self.fire_server(firing) {
             return;
         }
         let now = self.clock.now();
@@ -286,7 +321,7 @@ impl Daemon {
             // The job is gone, or is due at another time since the configuration was reread.
             return;
         }
-        if now >= firing.due {
+        if now >= firing.due && !self.waits_for_server(firing) {
             self.begin(&firing.job);
         }
         self.schedule(&firing.job);
@@ -360,6 +395,7 @@ impl Daemon {
             let outcome = backup::run(&request).await;
             teller.ended(recording.end(&outcome, Facts::of_backup));
             if outcome.is_ok() {
+                let _connections = job.may_ask().await;
                 restore::clean_up_after_killed(&job, clock.now()).await;
             }
             drop(permit);
@@ -428,6 +464,7 @@ impl Daemon {
                 self.adopt(config);
                 self.show(page).await;
                 self.schedule_all();
+                self.look_at_servers();
                 tracing::info!("the configuration was reread: {}", self.status());
             }
             Err(error) => {
@@ -478,43 +515,6 @@ impl Daemon {
         self.notifier.end(NOTICE_GRACE).await;
         self.timer.stop().await;
         tracing::info!("ended");
-    }
-}
-
-/// The line that sums up a run.
-fn log(job: &str, outcome: &Result<Report>) {
-    let report = match outcome {
-        Ok(report) => report,
-        Err(error) if exit_of(error) == Exit::Busy => {
-            tracing::warn!(job, "skipped: {error:#}");
-            return;
-        }
-        Err(error) => {
-            tracing::error!(
-                job,
-                exit = exit_of(error) as u8,
-                hint = hint_of(error),
-                "failed: {error:#}"
-            );
-            return;
-        }
-    };
-    tracing::info!(
-        job,
-        id = %report.manifest.id,
-        tables = report.manifest.tables.len(),
-        rows = report.manifest.rows(),
-        bytes = report.manifest.archive.bytes,
-        seconds = (report.seconds * 10.0).round() / 10.0,
-        pruned = report.deleted(),
-        "backed up"
-    );
-    for (store, why) in report.lacking() {
-        let hint = format!(
-            "`snapback copy {job} {} --to {store}` fills the gap",
-            report.manifest.id
-        );
-        tracing::error!(job, store, hint, "there is no copy in {store}: {why}");
     }
 }
 

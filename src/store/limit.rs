@@ -106,6 +106,10 @@ impl Store for Limited {
         self.inner.list(prefix).await
     }
 
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        self.inner.folders(prefix).await
+    }
+
     async fn delete(&self, path: &str) -> Result<()> {
         self.inner.delete(path).await
     }

@@ -69,6 +69,14 @@ pub trait Store: fmt::Display + Send + Sync {
     }
     /// All objects whose path starts with `prefix`, sorted by path.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>>;
+    /// The folders at the top whose names start with `prefix`, sorted.
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let listed = self.list(prefix).await?;
+        let folder = |meta: ObjectMeta| meta.path.split_once('/').map(|(folder, _)| folder.to_owned());
+        let mut folders: Vec<String> = listed.into_iter().filter_map(folder).collect();
+        folders.dedup();
+        Ok(folders)
+    }
     /// Removes an object; it is gone durably when this returns.
     async fn delete(&self, path: &str) -> Result<()>;
     /// Gives an object another name, in one step that takes no room; `false` where the store has no such step.

@@ -11,7 +11,7 @@ use crate::checkup::{Finding, Severity};
 use crate::engine::postgres::checkup;
 use crate::engine::sqlite::open;
 use crate::error::{Result, hint_of};
-use crate::job::{Destination, Job, SourceConfig};
+use crate::job::{Destination, Job, KnownDatabases, ServerJobs, SourceConfig};
 use crate::store;
 
 /// What was found of a job.
@@ -31,7 +31,17 @@ const CLOCKS: TimeDelta = TimeDelta::minutes(2);
 /// Looks at everything that the next run of `job` needs.
 pub async fn examine(job: &Job, asked: Asked<'_>) -> Checkup {
     let status = status(&[job], asked).await;
-    let mut findings = database(job).await;
+    let mut findings = match job.gone {
+        true => vec![Finding::warning(
+            "database",
+            "it is not on its server any more; its backups stay, and none is added",
+            format!(
+                "`snapback prune {}` applies retention; a folder is deleted by hand",
+                job.name
+            ),
+        )],
+        false => database(job, asked.now).await,
+    };
     for destination in &job.destinations {
         findings.extend(try_store(job, destination, asked.now).await);
     }
@@ -47,14 +57,47 @@ pub async fn examine(job: &Job, asked: Asked<'_>) -> Checkup {
     }
 }
 
+/// What is found of a section for a whole server: whether the server tells which databases it has.
+#[must_use]
+pub fn examine_server(server: &ServerJobs, known: &KnownDatabases) -> Checkup {
+    let finding = match &known.trouble {
+        Some(trouble) => Finding::error(
+            "databases",
+            format!("the server did not tell which databases it has: {trouble}"),
+            trouble
+                .hint
+                .as_deref()
+                .unwrap_or("new databases are not backed up until it does"),
+        ),
+        None if known.databases.is_empty() => Finding::warning(
+            "databases",
+            "the server has none that is to be backed up",
+            "see the keys databases and exclude",
+        ),
+        None => Finding::fine(
+            "databases",
+            format!(
+                "{} are backed up: {}",
+                known.databases.len(),
+                known.databases.join(", ")
+            ),
+        ),
+    };
+    Checkup {
+        job: server.name().to_owned(),
+        severity: finding.severity,
+        findings: vec![finding],
+    }
+}
+
 fn failed(about: &str, error: &anyhow::Error, hint: &str) -> Finding {
     Finding::error(about, format!("{error:#}"), hint_of(error).unwrap_or(hint))
 }
 
-async fn database(job: &Job) -> Vec<Finding> {
+async fn database(job: &Job, now: DateTime<Utc>) -> Vec<Finding> {
     match &job.source {
         SourceConfig::Postgres(_) => match job.source.dsn() {
-            Ok(dsn) => checkup::checkup(&dsn).await,
+            Ok(dsn) => checkup::checkup(&dsn, now).await,
             Err(error) => vec![failed("connection", &error, "see the job's password keys")],
         },
         SourceConfig::Sqlite(location) => {
@@ -147,6 +190,7 @@ fn of_status(job: &JobStatus) -> Vec<Finding> {
                 next.format("%Y-%m-%d %H:%M UTC")
             ),
         )),
+        _ if job.gone => {}
         _ => findings.push(Finding::warning(
             "schedule",
             "the job runs by hand only",

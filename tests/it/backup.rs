@@ -14,6 +14,7 @@ use crate::support::{Run, Server, snapback};
 mod bad_input;
 mod full_disk;
 pub mod killed;
+mod limits;
 mod pooled;
 mod verified;
 

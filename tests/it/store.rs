@@ -17,6 +17,7 @@ pub async fn contract(store: &dyn Store) {
     reads_ranges_and_refuses_what_is_not_there(store).await;
     never_overwrites(store).await;
     lists_by_prefix_in_order(store).await;
+    knows_its_folders(store).await;
     deletes_again_and_again(store).await;
     renames_in_one_step_or_not_at_all(store).await;
     refuses_paths_that_leave_it(store).await;
@@ -47,6 +48,18 @@ async fn appears_only_when_finished(store: &dyn Store) {
             upload.abort().await.unwrap();
         }
         assert_eq!(store.stat("one/given-up").await.unwrap(), None);
+    }
+}
+
+async fn knows_its_folders(store: &dyn Store) {
+    let paths = ["main.shop/a", "main.shop/b", "main.crm/a", "mainly/a", "main.file"];
+    for path in paths {
+        put(store, path, Bytes::from_static(b"x")).await.unwrap();
+    }
+    assert_eq!(store.folders("main.").await.unwrap(), ["main.crm", "main.shop"]);
+    assert!(store.folders("other.").await.unwrap().is_empty());
+    for path in paths {
+        store.delete(path).await.unwrap();
     }
 }
 

@@ -130,7 +130,7 @@ struct Report<'a> {
 /// # Errors
 /// The restore cannot be done, was not confirmed, or failed.
 pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
-    let config = globals.config_for(&mut args.which.job)?;
+    let config = globals.config_to(&mut args.which.job, args.to.as_deref()).await?;
     let recorder = match args.dry_run {
         true => Recorder::default(),
         false => globals.recorder(&config),

@@ -1,5 +1,7 @@
 //! A checkup of a database before a backup needs it: whether the role may read everything, and what is in the way right now.
 
+use chrono::{DateTime, Utc};
+
 use crate::checkup::Finding;
 use crate::engine::postgres::answer::Row;
 use crate::engine::postgres::connect::session::{Query, Session};
@@ -23,6 +25,18 @@ const RELATIONS: &str = "
     WHERE c.relkind IN ('r', 'p', 'm', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     ORDER BY 1";
 
+/// How many days before its end a certificate is told of.
+const CERTIFICATE_DAYS: i64 = 14;
+
+/// Large objects that a session of this role cannot open.
+const LARGE_OBJECTS: &str = "
+    SELECT m.oid::pg_catalog.text AS name
+    FROM pg_catalog.pg_largeobject_metadata m JOIN pg_catalog.pg_roles r ON r.rolname = CURRENT_USER
+    WHERE NOT r.rolsuper AND NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE')
+      AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
+          AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))
+    ORDER BY m.oid";
+
 /// Sessions of this database that keep something from others, or have been at it for long.
 const SESSIONS: &str = "
     SELECT a.pid::pg_catalog.text AS pid, coalesce(a.application_name, '') AS program,
@@ -33,14 +47,17 @@ const SESSIONS: &str = "
     WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.xact_start IS NOT NULL";
 
 /// What a checkup of the database finds. That it cannot be reached is the only finding then.
-pub async fn checkup(dsn: &Dsn) -> Vec<Finding> {
+pub async fn checkup(dsn: &Dsn, now: DateTime<Utc>) -> Vec<Finding> {
     match connect::connect(dsn).await {
         Err(error) => {
             let hint = hint_of(&error).unwrap_or("backups need a login that works").to_owned();
             vec![Finding::error("connection", format!("{error:#}"), hint)]
         }
         Ok(session) => match look(&session).await {
-            Ok(findings) => findings,
+            Ok(mut findings) => {
+                findings.extend(certificate(dsn, now).await);
+                findings
+            }
             Err(error) => vec![Finding::error(
                 "connection",
                 format!("{error:#}"),
@@ -53,8 +70,10 @@ pub async fn checkup(dsn: &Dsn) -> Vec<Finding> {
 async fn look(session: &Session) -> Result<Vec<Finding>> {
     let mut findings = vec![server(session).await?];
     findings.extend(rights(session).await?);
-    findings.extend(sessions(session).await?);
+    findings.extend(large_objects(session).await?);
+    findings.extend(roles(session).await?);
     findings.extend(restores(session).await?);
+    findings.extend(sessions(session).await?);
     Ok(findings)
 }
 
@@ -124,11 +143,66 @@ async fn rights(session: &Session) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What a restore will need help with: now there is time for it.
+/// How long the server's certificate is still good.
+async fn certificate(dsn: &Dsn, now: DateTime<Utc>) -> Option<Finding> {
+    let about = "certificate";
+    let end = match connect::certificate_ends(dsn).await {
+        Ok(end) => end?,
+        Err(error) => {
+            let hint = "the server was reached otherwise just now";
+            return Some(Finding::warning(about, format!("it cannot be seen: {error:#}"), hint));
+        }
+    };
+    let (days, date) = ((end - now).num_days(), end.format("%Y-%m-%d %H:%M UTC"));
+    let hint = "renew it; with sslmode=verify-ca or verify-full no backup is taken after that";
+    Some(match days {
+        _ if end <= now => Finding::error(about, format!("that of the server has ended at {date}"), hint),
+        days if days < CERTIFICATE_DAYS => Finding::warning(
+            about,
+            format!("that of the server ends in {days} days, at {date}"),
+            hint,
+        ),
+        days => Finding::fine(about, format!("that of the server ends in {days} days")),
+    })
+}
+
+/// Large objects that the role may not read: pg_read_all_data does not cover them.
+async fn large_objects(session: &Session) -> Result<Option<Finding>> {
+    let rows = session.rows(&Query::new(LARGE_OBJECTS)).await?;
+    let mut names = Vec::new();
+    for row in &rows {
+        names.push(row.text("name")?);
+    }
+    Ok((!names.is_empty()).then(|| {
+        Finding::error(
+            "rights",
+            format!("the role may not read the large objects {}", some(&names)),
+            "GRANT SELECT ON LARGE OBJECT … TO it, or dump.large_objects = false",
+        )
+    }))
+}
+
+/// Whether passwords of roles are in what is stored of roles and tablespaces.
+async fn roles(session: &Session) -> Result<Option<Finding>> {
+    let query = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT') AS readable";
+    let rows = session.rows(&Query::new(query)).await?;
+    let readable = rows.first().map_or(Ok(true), |row| row.bool("readable"))?;
+    Ok((!readable).then(|| {
+        Finding::fine(
+            "roles",
+            "they are stored without passwords, which only a superuser may read (pg_authid)",
+        )
+    }))
+}
+
+/// What a restore of the database would need help with.
 async fn restores(session: &Session) -> Result<Vec<Finding>> {
+    let hint = "docs/restore.md says what a restore can and cannot make again";
     let foreseen = foreseen::read(session).await?;
-    let finding = |message| Finding::warning("restore", message, "each backup has this among its warnings as well");
-    Ok(foreseen.into_iter().map(finding).collect())
+    Ok(foreseen
+        .into_iter()
+        .map(|text| Finding::warning("restores", text, hint))
+        .collect())
 }
 
 async fn sessions(session: &Session) -> Result<Vec<Finding>> {

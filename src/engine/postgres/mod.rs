@@ -5,6 +5,7 @@ pub mod any_text;
 pub mod catalog;
 pub mod checkup;
 pub mod connect;
+pub mod databases;
 pub mod dump;
 pub mod foreseen;
 pub mod globals;

@@ -299,6 +299,28 @@ impl Store for S3 {
         Ok(found)
     }
 
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut pages = self
+            .client()
+            .await?
+            .list_objects_v2()
+            .bucket(&self.options.bucket)
+            .prefix(self.key(prefix))
+            .delimiter("/")
+            .set_request_payer(self.options.payer())
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.explain(error, &format!("listing {self}")))?;
+            let keys = page.common_prefixes().iter().filter_map(|it| it.prefix());
+            let folders = keys.filter_map(|key| self.path(key)?.strip_suffix('/').map(str::to_owned));
+            found.extend(folders.filter(|folder| check_path(folder).is_ok()));
+        }
+        found.sort();
+        Ok(found)
+    }
+
     async fn delete(&self, path: &str) -> Result<()> {
         check_path(path)?;
         let answer = self

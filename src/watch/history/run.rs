@@ -32,6 +32,8 @@ pub enum Verb {
     Guard,
     /// The configuration was reread.
     Reload,
+    /// A server was asked which databases it has.
+    Discover,
 }
 
 impl Verb {
@@ -48,6 +50,7 @@ impl Verb {
             Verb::Drill => "drill",
             Verb::Guard => "guard",
             Verb::Reload => "reload",
+            Verb::Discover => "discover",
         }
     }
 }

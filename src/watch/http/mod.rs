@@ -28,6 +28,9 @@ pub use view::View;
 /// How long an answer may take to be found: stores may be away.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What `/api/v1` answers. A test holds it against real answers.
+const OPENAPI: &str = include_str!("openapi.json");
+
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -43,6 +46,10 @@ fn router(view: Arc<View>) -> Router {
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
+        .route(
+            "/api/v1/openapi.json",
+            get(async || answer(StatusCode::OK, JSON, OPENAPI)),
+        )
         .route("/api/v1/status", get(all))
         .route("/api/v1/status/{job}", get(one))
         .fallback(async || answer(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n"))

@@ -9,7 +9,7 @@ use chrono::Utc;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::clock::Clock;
-use crate::job::Job;
+use crate::job::{Job, KnownDatabases, ServerJobs};
 use crate::replaced::Kept;
 use crate::watch::history::Recorder;
 use crate::watch::status::{Asked, Status, status};
@@ -27,6 +27,7 @@ const LONGEST_BEAT: i64 = 300;
 #[derive(Clone, Default)]
 struct Subject {
     jobs: Vec<Arc<Job>>,
+    sections: Vec<(ServerJobs, KnownDatabases)>,
     recorder: Recorder,
     /// Grows whenever something may look different.
     version: u64,
@@ -62,10 +63,11 @@ impl View {
     }
 
     /// From now on it is about these jobs.
-    pub fn adopt(&self, jobs: Vec<Arc<Job>>, recorder: Recorder) {
+    pub fn adopt(&self, jobs: Vec<Arc<Job>>, sections: Vec<(ServerJobs, KnownDatabases)>, recorder: Recorder) {
         let mut subject = self.subject.lock().unwrap_or_else(PoisonError::into_inner);
         *subject = Subject {
             jobs,
+            sections,
             recorder,
             version: subject.version + 1,
         };
@@ -120,6 +122,7 @@ impl View {
             history: subject.recorder.history().map(AsRef::as_ref),
             now: self.clock.now(),
             servers,
+            sections: &subject.sections,
         };
         let mut found = status(&jobs, asked).await;
         if servers {

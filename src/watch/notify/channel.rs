@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::news::{News, Notice};
 use crate::error::Result;
+use crate::job::BETWEEN;
 use crate::schedule::Schedule;
 use crate::secret::Secret;
 
@@ -174,10 +175,17 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// Whether it tells of `job`, or of the section that this is of.
+    #[must_use]
+    pub fn is_of(&self, job: &str) -> bool {
+        let section = job.split(BETWEEN).next().unwrap_or(job);
+        self.jobs.is_empty() || self.jobs.contains(job) || self.jobs.contains(section)
+    }
+
     /// Whether it tells of `notice`, where the job has failed `failures` times in a row.
     #[must_use]
     pub fn wants(&self, notice: &Notice, failures: u32) -> bool {
-        let job = self.jobs.is_empty() || notice.job.is_empty() || self.jobs.contains(&notice.job);
+        let job = notice.job.is_empty() || self.is_of(&notice.job);
         let often = notice.news != News::Failed || failures >= self.after_failures || notice.job.is_empty();
         let kind = match self.way {
             // A monitor must hear of all that is well, or it would raise its alarm.

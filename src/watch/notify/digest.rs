@@ -16,9 +16,9 @@ pub(super) fn is_due(schedule: &Schedule, last: DateTime<Utc>, now: DateTime<Utc
 
 /// The summary for `channel`; `last` is when the one before was, or since when the channel is there.
 pub(super) fn digest(channel: &Channel, status: &Status, last: DateTime<Utc>) -> Notice {
-    let told = |job: &&JobStatus| channel.jobs.is_empty() || channel.jobs.contains(&job.job);
+    let told = |job: &&JobStatus| channel.is_of(&job.job);
     let mut jobs: Vec<JobStatus> = status.jobs.iter().filter(told).cloned().collect();
-    let sentence = sentence(&jobs, status.at);
+    let sentence = sentence(&jobs, &status.servers, status.at);
     // Services cut long messages: what is wrong comes first.
     jobs.sort_by_key(|job| (job.fresh, job.problems.is_empty()));
     let lines = jobs.iter().map(|job| line(job, last));

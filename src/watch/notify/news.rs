@@ -161,6 +161,16 @@ impl Notice {
         let (news, title, message) = match (run.verb, run.outcome) {
             (_, Outcome::Running | Outcome::Skipped | Outcome::Interrupted) => return None,
             (Verb::Reload, _) => (News::Failed, "the configuration is refused".to_owned(), error),
+            (Verb::Discover, Outcome::Ok) if troubled => (
+                News::Recovered,
+                format!("{job}: the server answers again"),
+                "the server tells again which databases it has".to_owned(),
+            ),
+            (Verb::Discover, Outcome::Failed) => (
+                News::Failed,
+                format!("{job}: the server does not tell which databases it has"),
+                error,
+            ),
             (Verb::Drill, Outcome::Failed | Outcome::Killed) => {
                 (News::DrillFailed, format!("{job}: a drill failed"), error)
             }

@@ -234,13 +234,13 @@ impl Worker {
         let Some(notice) = Notice::of_run(run, before.troubled) else {
             return;
         };
-        if run.verb == Verb::Backup {
+        if matches!(run.verb, Verb::Backup | Verb::Discover) {
             let bad = matches!(run.outcome, Outcome::Failed | Outcome::Killed);
             before.failures = if bad { before.failures + 1 } else { 0 };
             before.troubled = bad || run.outcome == Outcome::Incomplete;
         }
         let failures = match run.verb {
-            Verb::Backup => before.failures,
+            Verb::Backup | Verb::Discover => before.failures,
             _ => u32::MAX,
         };
         self.tell(&notice, failures);
@@ -496,6 +496,7 @@ mod tests {
                 at: clock.now(),
                 sentence: String::new(),
                 fresh: true,
+                servers: Vec::new(),
                 jobs: Vec::new(),
             });
             worker

@@ -148,8 +148,8 @@ pub fn section(job: &JobStatus, now: DateTime<Utc>, links: Links) -> String {
         None => "<p class=\"dim\">Runs by hand only</p>".to_owned(),
     };
     format!(
-        "<div class=\"head\"><h1>{}</h1>{}</div><p class=\"dim\">{}</p>{}{}{}<h3>The last 30 days</h3>{}{}<h3>Stores</h3>{}\
-         <h3>Backups that can be restored now</h3>{}{}<h3>What was run</h3>{}",
+        "<div class=\"head\"><h1>{}</h1>{}</div><p class=\"dim\">{}</p>{}{}{}<h2>The last 30 days</h2>{}{}<h2>Stores</h2>{}\
+         <h2>Backups that can be restored now</h2>{}{}<h2>What was run</h2>{}",
         escape(&job.job),
         mark(job),
         escape(&job.database),
@@ -275,7 +275,7 @@ fn kept(job: &JobStatus) -> String {
         })
         .collect();
     format!(
-        "<h3>Databases that restores replaced</h3>{}",
+        "<h2>Databases that restores replaced</h2>{}",
         table(&["Database", "Replaced", ">Size"], &rows)
     )
 }
@@ -333,10 +333,10 @@ pub fn run(run: &Run) -> String {
     }
     html.push_str("</dl>");
     if let Some(error) = &facts.error {
-        let _ = write!(html, "<h3>Why it failed</h3><pre>{}</pre>", escape(error));
+        let _ = write!(html, "<h2>Why it failed</h2><pre>{}</pre>", escape(error));
     }
     if let Some(hint) = &facts.hint {
-        let _ = write!(html, "<h3>What to do</h3><pre>{}</pre>", escape(hint));
+        let _ = write!(html, "<h2>What to do</h2><pre>{}</pre>", escape(hint));
     }
     let lacking = facts
         .lacking
@@ -348,7 +348,7 @@ pub fn run(run: &Run) -> String {
         .collect();
     if !notes.is_empty() {
         let items: String = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
-        let _ = write!(html, "<h3>What it said</h3><ul>{items}</ul>");
+        let _ = write!(html, "<h2>What it said</h2><ul>{items}</ul>");
     }
     html + &format!("<p><a href=\"/jobs/{0}\">All of {0}</a></p>", escape(&run.job))
 }

@@ -9,9 +9,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use super::judge::{Found, judge};
+use super::servers::servers;
 use super::{FORMAT, JobStatus, SHOWN_DAYS, Status, sentence};
 use crate::error::Result;
-use crate::job::Job;
+use crate::job::{Job, KnownDatabases, ServerJobs};
 use crate::replaced::{self, Kept};
 use crate::shelf::{Inventory, Known, Shelf, Stock};
 use crate::watch::history::{History, Query, Run};
@@ -28,6 +29,8 @@ pub struct Asked<'a> {
     pub now: DateTime<Utc>,
     /// Whether servers are asked for the databases that restores have replaced: that takes connections.
     pub servers: bool,
+    /// The sections for whole servers that it is about, with what is known of their databases.
+    pub sections: &'a [(ServerJobs, KnownDatabases)],
 }
 
 /// The status of `jobs`.
@@ -35,12 +38,14 @@ pub async fn status(jobs: &[&Job], asked: Asked<'_>) -> Status {
     let looking: Vec<_> = jobs.iter().map(|job| look(job, asked).boxed()).collect();
     let mut jobs: Vec<JobStatus> = stream::iter(looking).buffer_unordered(AT_ONCE).collect().await;
     jobs.sort_by(|one, other| one.job.cmp(&other.job));
+    let servers = servers(asked.sections, &jobs);
     Status {
         format: FORMAT,
         at: asked.now,
-        sentence: sentence(&jobs, asked.now),
-        fresh: jobs.iter().all(|job| job.fresh),
+        sentence: sentence(&jobs, &servers, asked.now),
+        fresh: jobs.iter().all(|job| job.fresh) && servers.iter().all(|server| server.error.is_none()),
         jobs,
+        servers,
     }
 }
 
@@ -61,7 +66,10 @@ async fn look(job: &Job, asked: Asked<'_>) -> JobStatus {
     };
     let kept = async {
         match asked.servers && job.source.engine().is_postgres() {
-            true => replaced::kept(job).await.ok(),
+            true => {
+                let _connections = job.may_ask().await;
+                replaced::kept(job).await.ok()
+            }
             false => None,
         }
     };

@@ -90,6 +90,8 @@ pub(super) fn judge(job: &Job, found: Found, now: DateTime<Utc>) -> JobStatus {
     let fresh = newest.as_ref().is_some_and(|newest| young(newest.at));
     let mut status = JobStatus {
         job: job.name.clone(),
+        server: job.section.clone(),
+        gone: job.gone,
         database: job.source.identity().to_string(),
         engine: job.source.engine(),
         fresh,
@@ -438,6 +440,10 @@ pub fn span(seconds: f64) -> String {
 
 fn problems(status: &JobStatus, stock: Option<&Stock>) -> Vec<String> {
     let mut problems: Vec<String> = status.why.iter().cloned().collect();
+    if status.gone {
+        let gone = "the database is not on its server any more; its backups stay, and none is added";
+        problems.push(gone.to_owned());
+    }
     for store in &status.stores {
         match (&store.error, store.fresh) {
             (Some(error), _) => problems.push(format!("the store {} cannot be read: {error}", store.store)),

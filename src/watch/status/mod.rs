@@ -5,6 +5,7 @@ mod days;
 mod gather;
 mod judge;
 mod sentence;
+mod servers;
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,23 @@ pub struct Status {
     pub fresh: bool,
     /// The jobs, in the order of their names.
     pub jobs: Vec<JobStatus>,
+    /// The sections for whole servers.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A section for a whole server.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerStatus {
+    /// Its name.
+    pub server: String,
+    /// Its jobs whose databases are there, as far as is known.
+    pub databases: u64,
+    /// The jobs whose databases are not on the server any more.
+    pub gone: Vec<String>,
+    /// Why the server did not tell which databases it has.
+    pub error: Option<String>,
+    /// What somebody should look at.
+    pub problems: Vec<String>,
 }
 
 /// The status of a job.
@@ -45,6 +63,10 @@ pub struct Status {
 pub struct JobStatus {
     /// Its name.
     pub job: String,
+    /// The section for a whole server that it is of.
+    pub server: Option<String>,
+    /// Whether its database is not on that server any more: then no younger backup is expected.
+    pub gone: bool,
     /// Its database, as far as the configuration tells.
     pub database: String,
     /// What kind of database that is.

@@ -3,14 +3,43 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-use super::JobStatus;
+use super::{JobStatus, ServerStatus};
 
 /// How many jobs are named.
 const NAMED: usize = 5;
 
-/// What there is to say of `jobs` at `now`.
+/// What there is to say of `jobs` and of `servers` at `now`.
 #[must_use]
-pub fn sentence(jobs: &[JobStatus], now: DateTime<Utc>) -> String {
+pub fn sentence(jobs: &[JobStatus], servers: &[ServerStatus], now: DateTime<Utc>) -> String {
+    let silent: Vec<&str> = servers
+        .iter()
+        .filter(|it| it.error.is_some())
+        .map(|it| it.server.as_str())
+        .collect();
+    let told = match (jobs.is_empty(), silent.is_empty()) {
+        (true, false) => {
+            return format!(
+                "it is not known which databases {} has, and none has a backup",
+                silent.join(", ")
+            );
+        }
+        (true, true) if !servers.is_empty() => return "no server has a database that is to be backed up".to_owned(),
+        _ => of_jobs(jobs, now),
+    };
+    let mut parts = vec![told];
+    if !silent.is_empty() {
+        parts.push(format!("{} did not tell which databases it has", silent.join(", ")));
+    }
+    let gone: Vec<&str> = servers.iter().flat_map(|it| &it.gone).map(String::as_str).collect();
+    match gone.as_slice() {
+        [] => {}
+        [only] => parts.push(format!("{only} is gone from its server")),
+        gone => parts.push(format!("{} are gone from their server", gone.len())),
+    }
+    parts.join("; ")
+}
+
+fn of_jobs(jobs: &[JobStatus], now: DateTime<Utc>) -> String {
     let stale: Vec<&JobStatus> = jobs.iter().filter(|job| !job.fresh).collect();
     let fresh = jobs.len() - stale.len();
     let head = match (jobs, stale.is_empty()) {

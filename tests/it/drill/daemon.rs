@@ -90,3 +90,37 @@ fn drills_run_by_their_schedule_and_a_failing_one_is_told() {
     let listed = house.json(&["list"]);
     assert_eq!(listed[0]["backups"][0]["drill"]["passed"], true);
 }
+
+#[test]
+fn drills_wait_for_their_window() {
+    let house = House::new();
+    let hour = |hours: i64| {
+        (chrono::Utc::now() + chrono::TimeDelta::hours(hours))
+            .format("%H:%M")
+            .to_string()
+    };
+    let configure = |from: i64, to: i64| {
+        house.configure(&format!(
+            "retention.keep_last = 3\nschedule = \"* * * * * *\"\ndrill_schedule = \"* * * * * *\"\n\
+             drill_window = \"{}-{}\"\n[daemon]\nhistory = \"history\"\n",
+            hour(from),
+            hour(to)
+        ));
+    };
+    let drills = |lines: &[String]| lines.iter().filter(|line| line.contains("\"drill\":true")).count();
+    configure(2, 4);
+    let daemon = serve(&house);
+    let before = lines(&house, "history", |lines| lines.len() >= 3);
+    assert_eq!(drills(&before), 0, "{before:?}");
+    configure(-2, 2);
+    Run::of(Command::new("kill").args(["-HUP", &daemon.0.id().to_string()])).ok();
+    lines(&house, "history", |lines| drills(lines) > 0);
+
+    house.configure("drill_schedule = \"@daily\"\ndrill_window = \"1 to 5\"\ndrill_jitter = \"1d\"");
+    let run = house.run(&["config", "check"]).code(2);
+    assert!(
+        run.stderr.contains("jobs.app.drill_window") && run.stderr.contains("jobs.app.drill_jitter"),
+        "{}",
+        run.stderr
+    );
+}

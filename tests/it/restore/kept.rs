@@ -125,6 +125,7 @@ async fn the_daemon_drops_replaced_databases_and_then_their_snapshots() {
         clock,
         shutdown: tokio_util::sync::CancellationToken::new(),
         reload,
+        heartbeat: None,
         load: Box::new(|| anyhow::bail!("nobody asks for that")),
     };
     let shutdown = surroundings.shutdown.clone();

@@ -1,11 +1,15 @@
 //! `snapback doctor`: what would go wrong, before it does.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::{json, site};
 use crate::backup::House;
+use crate::support::program::openssl;
+use crate::support::{Run, Server};
 
 /// What was found about this, as "severity message".
 fn found(checkup: &Value, about: &str) -> Vec<String> {
@@ -48,12 +52,76 @@ fn a_store_and_a_file_are_tried_and_nothing_is_left() {
 }
 
 #[test]
+fn a_certificate_that_ends_soon_is_told() {
+    let files = tempfile::Builder::new().prefix("sbcert").tempdir_in("/tmp").unwrap();
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let certify = |days: u32| {
+        openssl(&format!(
+            "req -x509 -newkey rsa:2048 -nodes -days {days} -subj /CN=db.test -keyout {} -out {}",
+            path("key"),
+            path("crt")
+        ));
+        fs::set_permissions(path("key"), fs::Permissions::from_mode(0o600)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            Run::of(
+                Command::new("chown")
+                    .args(["-R", "postgres:postgres"])
+                    .arg(files.path()),
+            )
+            .ok();
+        }
+    };
+    fs::write(path("hba"), "local all all trust\nhostssl all all 127.0.0.0/8 trust\n").unwrap();
+    certify(6);
+    // An address that no other test has.
+    let unique = std::process::id();
+    let address = format!("127.{}.{}.7", 210 + unique % 40, (unique / 40) % 250);
+    let server = Server::start_with(
+        16,
+        &[
+            &format!("listen_addresses={address}"),
+            "ssl=on",
+            &format!("ssl_cert_file={}", path("crt")),
+            &format!("ssl_key_file={}", path("key")),
+            &format!("hba_file={}", path("hba")),
+        ],
+    );
+    let site = crate::sqlite::Site::new();
+    let configure = |mode: &str| {
+        let text = format!(
+            "[daemon]\nstate = \"state\"\n[stores.default]\npath = \"backups\"\n[jobs.app]\n\
+             url = \"postgresql://postgres@{address}/postgres?sslmode={mode}\"\n"
+        );
+        fs::write(site.path("snapback.toml"), text).unwrap();
+    };
+    configure("require");
+    let said = || found(&json(&site, &["doctor"]).1, "certificate").join("");
+    assert!(
+        said().starts_with("warning that of the server ends in 5 days, at "),
+        "{}",
+        said()
+    );
+    certify(60);
+    server.psql("postgres", "SELECT pg_reload_conf()");
+    super::wait_for("the new certificate", || {
+        (said() == "fine that of the server ends in 59 days").then_some(())
+    });
+    // Through a socket there is none.
+    let url = format!("host={} user=postgres", server.host());
+    let text = format!("[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"{url}\"\n");
+    fs::write(site.path("snapback.toml"), text).unwrap();
+    assert_eq!(said(), "");
+}
+
+#[test]
 fn rights_and_locks_that_a_backup_would_fail_for_are_named() {
     let house = House::new();
     house.server.psql(
         "app",
         "CREATE ROLE reader LOGIN; GRANT SELECT ON customer TO reader; CREATE TABLE secret (id int);
-         CREATE TABLE own (id int); ALTER TABLE own ENABLE ROW LEVEL SECURITY; GRANT SELECT ON own TO reader",
+         CREATE TABLE own (id int); ALTER TABLE own ENABLE ROW LEVEL SECURITY; GRANT SELECT ON own TO reader;
+         SELECT lo_create(4711); SELECT lo_create(4712); GRANT SELECT ON LARGE OBJECT 4712 TO reader;
+         CREATE EXTENSION pageinspect; ALTER DATABASE app OWNER TO reader",
     );
     let text = format!(
         "[daemon]\nstate = \"state\"\n[stores.default]\npath = \"backups\"\n[jobs.app]\nurl = \"{}\"\n",
@@ -72,6 +140,16 @@ fn rights_and_locks_that_a_backup_would_fail_for_are_named() {
         "{rights}"
     );
     assert!(!rights.contains("customer"), "{rights}");
+    assert!(
+        rights.contains("the role may not read the large objects 4711") && !rights.contains("4712"),
+        "{rights}"
+    );
+    let restores = found(&checkup, "restores").join("\n");
+    assert!(
+        restores.contains("extensions that only superusers can: pageinspect"),
+        "{restores}"
+    );
+    assert!(found(&checkup, "roles")[0].contains("without passwords"), "{checkup:#}");
     assert!(found(&checkup, "connection")[0].contains("as reader"), "{checkup:#}");
 
     house.configure("");

@@ -15,7 +15,7 @@ use crate::support::Run;
 use crate::support::server::cache_dir;
 
 /// An answer: its status, its headers in small letters, its body.
-type Answer = (u16, String, String);
+pub type Answer = (u16, String, String);
 
 fn parse(answer: &str) -> Option<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -40,7 +40,7 @@ fn ask(port: u16, method: &str, path: &str, more: &str) -> Option<Answer> {
     )
 }
 
-fn get(port: u16, path: &str) -> Answer {
+pub fn get(port: u16, path: &str) -> Answer {
     ask(port, "GET", path, "").unwrap_or_else(|| panic!("no answer to {path}"))
 }
 
@@ -49,7 +49,7 @@ fn free_port() -> u16 {
 }
 
 /// A daemon with a page, and its port. Its jobs run once a year.
-fn served(site: &Site, names: &[&str], more: &str) -> (Served, u16) {
+pub fn served(site: &Site, names: &[&str], more: &str) -> (Served, u16) {
     let port = free_port();
     let http = format!("[http]\nlisten = \"127.0.0.1:{port}\"\n{more}");
     write(site, names, "schedule = \"0 0 1 1 *\"\nmax_age = \"1d\"", &http);

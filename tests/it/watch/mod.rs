@@ -1,11 +1,14 @@
 //! What an operator sees and is told: history, status, page, metrics, notices, hooks.
 
+mod axe;
 mod doctor;
 mod history;
 mod http;
 mod notices;
+mod openapi;
 mod schedules;
 mod status;
+mod week;
 
 use std::fs;
 use std::process::Child;

@@ -12,6 +12,7 @@ use tokio_postgres::tls::{MakeTlsConnect, TlsConnect as _};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 mod brake;
+mod certificate;
 mod drivers;
 mod dsn;
 mod failure;
@@ -27,6 +28,7 @@ mod tls;
 mod uri;
 
 pub use brake::{Brake, Held};
+pub use certificate::certificate_ends;
 pub use dsn::{ChannelBinding, Dsn, Host, SslMode, TargetSession};
 pub use failure::{BROKE, is_lock_timeout, is_lost, lost, sql_state};
 pub use framework::Note;
@@ -36,6 +38,7 @@ pub use refused::Refused;
 use self::session::Session;
 use crate::error::{Exit, Fail, Result};
 use crate::raw_text;
+use certificate::Seen;
 use greeting::Asked;
 use stream::{Carrier, Ready, Socket, Stream};
 
@@ -230,6 +233,11 @@ fn driver_config(dsn: &Dsn, host: &Host) -> tokio_postgres::Config {
 
 /// A connected socket with the wanted layer on it.
 async fn carrier(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Carrier> {
+    carrier_noting(dsn, host, layer, &Seen::default()).await
+}
+
+/// The same; the server's certificate is noted.
+async fn carrier_noting(dsn: &Dsn, host: &Host, layer: Layer, seen: &Seen) -> Result<Carrier> {
     let mut socket = socket(dsn, host).await?;
     if matches!(layer, Layer::Plain) || host.is_socket() {
         return Ok(Box::new(socket));
@@ -240,7 +248,7 @@ async fn carrier(dsn: &Dsn, host: &Host, layer: Layer) -> Result<Carrier> {
             _ => Err(Handshake("server does not support TLS, but it was required".to_owned()).into()),
         };
     }
-    let config = tls::client_config(&dsn.tls)?;
+    let config = tls::client_config(&dsn.tls, seen)?;
     let Ok(connector) = <MakeRustlsConnect as MakeTlsConnect<Socket>>::make_tls_connect(
         &mut MakeRustlsConnect::new(config),
         &host.name,

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::certificate::Seen;
 use super::dsn::{SslMode, Tls, home};
 use crate::error::{Exit, Fail, Result};
 
@@ -19,7 +20,7 @@ use crate::error::{Exit, Fail, Result};
 ///
 /// # Errors
 /// A file that was named is missing, unreadable or no certificate.
-pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig> {
+pub(super) fn client_config(tls: &Tls, seen: &Seen) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let versions: &[_] = if tls.only_tls13 {
         &[&rustls::version::TLS13]
@@ -29,7 +30,7 @@ pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier(tls, provider)?));
+        .with_custom_certificate_verifier(Arc::new(verifier(tls, provider, seen)?));
     let mut config = match client_certificate(tls)? {
         Some((chain, key)) => builder
             .with_client_auth_cert(chain, key)
@@ -52,9 +53,11 @@ struct Verifier {
     roots: Vec<CertificateDer<'static>>,
     check_name: bool,
     provider: Arc<CryptoProvider>,
+    /// Where the certificate is noted.
+    seen: Seen,
 }
 
-fn verifier(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Verifier> {
+fn verifier(tls: &Tls, provider: Arc<CryptoProvider>, seen: &Seen) -> Result<Verifier> {
     let roots = match (&tls.rootcert, tls.mode) {
         (Some(name), SslMode::VerifyFull) if name == "system" => system_roots()?,
         (Some(name), SslMode::VerifyCa | SslMode::VerifyFull) => certificates(Path::new(name))?,
@@ -86,6 +89,7 @@ fn verifier(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Verifier> {
         roots,
         check_name: tls.mode == SslMode::VerifyFull,
         provider,
+        seen: seen.clone(),
     })
 }
 
@@ -98,6 +102,7 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.seen.note(end_entity);
         let Some(chain) = &self.chain else {
             return Ok(ServerCertVerified::assertion());
         };
