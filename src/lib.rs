@@ -29,6 +29,7 @@ pub mod local_time;
 pub mod manifest;
 pub mod names;
 pub mod nearest;
+pub mod owner;
 pub mod printable;
 pub mod prune;
 pub mod raw_text;

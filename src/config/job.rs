@@ -231,7 +231,8 @@ fn password(raw: &raw::Job, environment: &Environment, key: &dyn Fn(&str) -> Str
         let folder = environment.get("CREDENTIALS_DIRECTORY").ok_or_else(|| {
             impossible(
                 &key("password_credential"),
-                "there are no systemd credentials here (CREDENTIALS_DIRECTORY is not set)",
+                "there are no systemd credentials here: CREDENTIALS_DIRECTORY is not set; beside the running service it is \
+                 /run/credentials/snapback.service",
             )
         })?;
         Ok::<_, anyhow::Error>(Password::File(PathBuf::from(folder).join(name)))

@@ -82,15 +82,16 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
     daemon.schedule_all();
     daemon.make_up();
     daemon.look_at_servers();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving {}", daemon.status());
-    systemd::ready(&daemon.status());
+    let mut told = daemon.status();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving {told}");
+    systemd::ready(&told);
     let mut heartbeat = tokio::time::interval(surroundings.heartbeat.unwrap_or_else(systemd::heartbeat));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = surroundings.shutdown.cancelled() => break,
             Some(firing) = fired.recv() => daemon.fire(&firing),
-            Some(job) = found_missed.recv() => daemon.begin(&job),
+            Some(job) = found_missed.recv() => daemon.begin(&job, None),
             Some(ended) = daemon.runs.join_next_with_id() => daemon.ended(ended),
             Some(ended) = daemon.drills.runs.join_next_with_id() => daemon.drill_ended(ended),
             Some(_) = daemon.notices.join_next() => {}
@@ -106,6 +107,11 @@ pub async fn run(config: Config, mut surroundings: Surroundings) -> Result<()> {
                 daemon.look_after_servers();
             }
         }
+        let status = daemon.status();
+        if status != told {
+            systemd::status(&status);
+            told = status;
+        }
     }
     daemon.stop(heartbeat).await;
     Ok(())
@@ -120,7 +126,7 @@ struct Scheduled {
     troubled: bool,
 }
 
-/// What became of a run; `None`: it waited for its turn when the daemon ended, and was not begun.
+/// What became of a run; `None`: it was not begun.
 type Outcome = Option<Result<Report>>;
 
 struct Daemon {
@@ -322,7 +328,7 @@ impl Daemon {
             return;
         }
         if now >= firing.due && !self.waits_for_server(firing) {
-            self.begin(&firing.job);
+            self.begin(&firing.job, Some(firing.due));
         }
         self.schedule(&firing.job);
     }
@@ -356,8 +362,8 @@ impl Daemon {
         }
     }
 
-    /// Begins a run as soon as there is room for it.
-    fn begin(&mut self, name: &str) {
+    /// Begins a run as soon as there is room for it, unless another daemon has made the one that was `due`.
+    fn begin(&mut self, name: &str, due: Option<DateTime<Utc>>) {
         let Some(scheduled) = self.jobs.get_mut(name) else {
             return;
         };
@@ -372,9 +378,18 @@ impl Daemon {
         let run = self.runs.spawn(async move {
             let permit = tokio::select! {
                 biased;
-                () = closing.cancelled() => return None,
+                () = closing.cancelled() => {
+                    tracing::info!(job = job.name, "not begun: the daemon ends");
+                    return None;
+                }
                 permit = permits.acquire_owned() => permit,
             };
+            if let Some(due) = due
+                && missed::is_made(&job, due, clock.now()).await
+            {
+                tracing::info!(job = job.name, "skipped: another daemon has made this backup");
+                return None;
+            }
             let watched = job.name.clone();
             let recording = recorder.begin(&job.name, Verb::Backup, Facts::of_kind(Kind::Scheduled));
             teller.begun(recording.run());
@@ -417,10 +432,7 @@ impl Daemon {
         if let Some(scheduled) = self.jobs.get_mut(&job) {
             scheduled.running = false;
         }
-        let Some(outcome) = outcome else {
-            tracing::info!(job, "not begun: the daemon ends");
-            return;
-        };
+        let Some(outcome) = outcome else { return };
         log(&job, &outcome);
         for warning in outcome.iter().flat_map(|report| &report.manifest.warnings) {
             tracing::warn!(job, "{warning}");

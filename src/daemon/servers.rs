@@ -248,7 +248,7 @@ impl Daemon {
         }
         for job in waiting.iter().filter(|job| !new.contains(job)) {
             if self.jobs.get(job).is_some_and(|scheduled| !scheduled.job.gone) {
-                self.begin(job);
+                self.begin(job, due);
             }
         }
     }
@@ -259,7 +259,7 @@ impl Daemon {
         let schedule = self.jobs.get(job).and_then(|it| it.job.schedule.as_ref());
         let first = due.and_then(|due| schedule?.next_after(due - TimeDelta::seconds(1)));
         match first {
-            Some(first) if first <= now => self.begin(job),
+            Some(first) if first <= now => self.begin(job, Some(first)),
             _ => self.make_up_of(job),
         }
     }

@@ -16,6 +16,11 @@ pub fn ready(status: &str) {
     send(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// The state of the service is another one now.
+pub fn status(status: &str) {
+    send(&[NotifyState::Status(status)]);
+}
+
 /// The configuration is being read again; [`ready`] follows.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {

@@ -23,6 +23,7 @@ use tokio::sync::RwLock;
 use super::path::is_part;
 use super::{Missing, ObjectMeta, Store, Taken, Upload, check_path};
 use crate::error::{Exit, Fail, Result};
+use crate::owner;
 
 /// What the hidden names of unfinished objects end in.
 const PARTIAL: &str = ".partial";
@@ -207,6 +208,7 @@ impl Local {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error).with_context(|| self.explain(&format!("creating {path}"))),
             };
+            owner::of_its_folder(&file, &partial).with_context(|| format!("giving {} away", partial.display()))?;
             file.lock().with_context(|| format!("locking {}", partial.display()))?;
             // A cleaner may have come between the creation and the lock.
             if file.metadata()?.nlink() == 0 {
@@ -418,7 +420,10 @@ fn create_folder(folder: &Path) -> std::io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => File::open(parent_of(folder))?.sync_all(),
+        Ok(()) => {
+            owner::of_the_folder_above(folder)?;
+            File::open(parent_of(folder))?.sync_all()
+        }
     }
 }
 

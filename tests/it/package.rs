@@ -9,7 +9,7 @@ use crate::restore::project;
 use crate::support::{Run, snapback};
 
 /// The built program without its debug symbols, as nobody packs those.
-fn binary(folder: &Path) -> PathBuf {
+pub fn binary(folder: &Path) -> PathBuf {
     let binary = folder.join("snapback");
     let mut strip = Command::new("strip");
     Run::of(strip.arg("-o").arg(&binary).arg(env!("CARGO_BIN_EXE_snapback"))).ok();
@@ -18,7 +18,7 @@ fn binary(folder: &Path) -> PathBuf {
 
 /// A package, packed quickly.
 #[track_caller]
-fn package(binary: &Path, folder: &Path) -> PathBuf {
+pub fn package(binary: &Path, folder: &Path) -> PathBuf {
     fs::create_dir_all(folder).unwrap();
     let mut make = Command::new(project("deploy/package"));
     make.arg(binary).arg(folder).env("SOURCE_DATE_EPOCH", "1764400000");

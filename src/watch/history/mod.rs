@@ -6,7 +6,7 @@ mod recorder;
 mod run;
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use crate::error::Result;
+use crate::owner;
 use crate::redact;
 use crate::shelf::{is_dead, this_process};
 
@@ -272,7 +273,7 @@ fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Run>> {
     }))
 }
 
-/// Makes the file, readable for its owner only. Who runs a verb as root must not keep the service from its own folder.
+/// Makes the file, readable for its owner only.
 fn make(file: &Path) -> Result<()> {
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -281,11 +282,8 @@ fn make(file: &Path) -> Result<()> {
             .create_new(true)
             .mode(0o600)
             .open(file);
-        if made.is_ok()
-            && let Ok(folder) = folder.metadata()
-        {
-            // Only root may give it away, and for all others it is theirs already.
-            let _ = std::os::unix::fs::chown(file, Some(folder.uid()), Some(folder.gid()));
+        if let Ok(made) = made {
+            owner::of_its_folder(&made, file)?;
         }
     }
     Ok(())
