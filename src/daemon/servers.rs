@@ -65,7 +65,7 @@ impl Servers {
                 server,
                 known,
                 asked: None,
-                looking: before.as_ref().is_some_and(|before| before.looking),
+                looking: false,
                 due: before.as_ref().and_then(|before| before.due),
                 waiting: before.map(|before| before.waiting).unwrap_or_default(),
                 next: None,
@@ -199,7 +199,7 @@ impl Daemon {
 
     /// A server has answered, or not: its jobs are those of its databases.
     pub(super) fn looked_at_server(&mut self, looked: Result<(String, KnownDatabases), JoinError>) {
-        let (name, known) = match looked {
+        let (name, mut known) = match looked {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!("a server was not asked for its databases: {error}");
@@ -215,6 +215,9 @@ impl Daemon {
             return;
         };
         section.looking = false;
+        // It may have been asked for before the configuration was reread.
+        known.databases.retain(|database| section.server.wants(database));
+        known.gone.retain(|database| section.server.wants(database));
         let first = section.asked.is_none();
         section.asked = Some(now);
         let due = section.due.take();

@@ -25,7 +25,8 @@ fn steady(text: &str, house: &House) -> String {
             (false, false) => steady.push(character),
         }
     }
-    steady
+    // On a busy machine a backup is some seconds old by then.
+    steady.replace("# s ago", "just now")
 }
 
 /// The verbs that the help of the program names.

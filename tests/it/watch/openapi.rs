@@ -46,7 +46,7 @@ fn wrong(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut 
         "null" => value.is_null(),
         other => panic!("{other}"),
     };
-    if !types.iter().any(|one| is(&one)) {
+    if !types.iter().any(is) {
         return found.push(format!("{at} is {value}, and no {types:?}"));
     }
     match value {
