@@ -130,7 +130,7 @@ fn a_server_that_died_with_the_command_is_waited_for() {
 #[test]
 fn a_server_that_dies_while_the_backup_is_put_back_is_waited_for_too() {
     let (mut server, project) = project(15);
-    server.psql("app", "CREATE MATERIALIZED VIEW slow AS SELECT pg_sleep(3)");
+    server.psql("app", "CREATE MATERIALIZED VIEW slow AS SELECT 1 AS a FROM pg_sleep(3)");
     let arguments = [
         "--json",
         "--on-failure",
