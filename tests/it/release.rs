@@ -122,7 +122,8 @@ fn rpm_has_the_same_as_the_package(folder: &Path) {
             .ok()
             .stdout;
         let wanted = |path: &&str| {
-            !path.contains("/rpm/")
+            // The database of installed packages lies elsewhere where rpm is Debian's.
+            !path.contains("rpm")
                 && !path.contains("/doc/")
                 && !path.contains("/licenses/")
                 && !path.contains("/lintian/")

@@ -88,9 +88,11 @@ fn the_image_works_without_root_and_with_a_read_only_root() {
         config.join("config.toml"),
         "[stores.default]\npath = '/backups'\n\
          [jobs.app]\nurl = 'postgresql://postgres@/app?host=/run/server&port=5432'\nschedule = '* * * * *'\n\
-         [jobs.file]\nurl = 'sqlite:///backups/app.db'\nschedule = '0 2 * * *'\n",
+         [jobs.file]\nurl = 'sqlite:////backups/app.db'\nschedule = '0 2 * * *'\n",
     )
     .unwrap();
+    // Docker makes the places of mounts itself.
+    fs::create_dir(root.join("etc/snapback")).unwrap();
     // What Docker copies out of the image into a new volume, with its owner.
     let folders: Vec<_> = volumes
         .iter()

@@ -2,12 +2,30 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::debian;
 use crate::release::stand_in;
 use crate::restore::project;
 use crate::support::Run;
+
+/// `/proc` in a root, which the tools of systemd want to see, and which dnf and rpm-ostree mount there too.
+struct Proc(PathBuf);
+
+impl Proc {
+    fn mount(root: &Path) -> Proc {
+        let proc = Proc(root.join("proc"));
+        Run::of(Command::new("mount").args(["-t", "proc", "proc"]).arg(&proc.0)).ok();
+        proc
+    }
+}
+
+impl Drop for Proc {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
 
 #[test]
 #[ignore = "makes a root file system: tests/run --full"]
@@ -25,6 +43,7 @@ fn the_rpm_makes_its_user_and_leaves_what_is_not_its_own() {
         rpm.arg(format!("--root={}", root.display())).args(words);
         Run::of(&mut rpm).ok()
     };
+    let _proc = Proc::mount(&root);
     rpm(&["--initdb"]);
     rpm(&["--install", "--nodeps", package.trim()]);
     let users = fs::read_to_string(root.join("etc/passwd")).unwrap();
