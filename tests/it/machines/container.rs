@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::process::Command;
 
 use super::{debian, nspawn};
@@ -32,7 +31,7 @@ fn the_image_works_without_root_and_with_a_read_only_root() {
     let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/var/tmp").unwrap();
     let root = debian(dir.path());
     let (mut user, mut volumes, mut entry, mut started) = (String::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut health = Vec::new();
+    let (mut health, mut environment) = (Vec::new(), Vec::new());
     for (instruction, rest) in instructions() {
         match instruction.as_str() {
             "RUN" => {
@@ -62,6 +61,7 @@ fn the_image_works_without_root_and_with_a_read_only_root() {
                 .ok();
             }
             "USER" => user = rest,
+            "ENV" => environment.push(rest),
             "VOLUME" => volumes = words(&rest),
             "HEALTHCHECK" => health = words(rest.split_once("CMD ").unwrap().1),
             "ENTRYPOINT" => entry = words(&rest),
@@ -120,6 +120,7 @@ fn the_image_works_without_root_and_with_a_read_only_root() {
     let container = |words: &[String]| {
         let mut run = nspawn(&root);
         run.args(["--read-only", "--pipe", "--as-pid2", "--user", &user]);
+        run.args(environment.iter().map(|variable| format!("--setenv={variable}")));
         run.arg(format!("--bind-ro={}:/etc/snapback", config.display()));
         run.arg(format!("--bind={}:/run/server", server.host()));
         for (volume, folder) in &folders {
@@ -133,10 +134,8 @@ fn the_image_works_without_root_and_with_a_read_only_root() {
     run("backup app --config /etc/snapback/config.toml").ok();
     // Without this, SQLite is not compiled as backups need it.
     run("backup file --config /etc/snapback/config.toml").ok();
-    assert!(
-        Path::new(&folders[1].1.join(".local")).exists(),
-        "the history is nowhere"
-    );
+    let history = folders[1].1.join("history.db");
+    assert!(history.exists(), "the history is nowhere");
     let healthy = container(&health[1..]).output().unwrap();
     assert!(healthy.status.success(), "{healthy:?}");
     for (_, folder) in &folders {
