@@ -211,7 +211,7 @@ fn clean(server: &Server) {
     );
     for name in names.lines() {
         // The server drops no database that has subscriptions.
-        let subscriptions = server.psql(name, "SELECT quote_ident(subname) FROM pg_subscription, pg_database WHERE oid = subdbid AND datname = current_database()");
+        let subscriptions = server.psql(name, "SELECT quote_ident(subname) FROM pg_subscription, pg_database d WHERE d.oid = subdbid AND datname = current_database()");
         for subscription in subscriptions.lines() {
             server.psql(
                 name,
