@@ -150,11 +150,10 @@ mod settings {
         let says =
             "character with byte sequence 0xe2 0x82 0xac in encoding \"UTF8\" has no equivalent in encoding \"LATIN1\"";
         assert!(
-            run.stderr.contains("table public.price") && run.stderr.contains(says),
+            run.stderr.contains("Dumping the contents of table \"price\" failed") && run.stderr.contains(says),
             "{}",
             run.stderr
         );
-        assert_eq!(run.stderr.lines().count(), 1);
     }
 }
 
