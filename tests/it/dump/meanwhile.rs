@@ -38,8 +38,14 @@ fn a_table_that_changes_before_its_lock_is_named_or_dumped_as_it_was() {
         ("TRUNCATE t", Some("truncated or rewritten")),
         ("VACUUM FULL t", Some("truncated or rewritten")),
         ("ALTER TABLE t ALTER a TYPE bigint", Some("truncated or rewritten")),
-        ("ALTER TABLE t DROP COLUMN a", Some("Query was: COPY public.t (a, b) TO stdout")),
-        ("ALTER TABLE t RENAME COLUMN a TO z", Some("Query was: COPY public.t (a, b) TO stdout")),
+        (
+            "ALTER TABLE t DROP COLUMN a",
+            Some("Query was: COPY public.t (a, b) TO stdout"),
+        ),
+        (
+            "ALTER TABLE t RENAME COLUMN a TO z",
+            Some("Query was: COPY public.t (a, b) TO stdout"),
+        ),
         ("ALTER TABLE t ADD COLUMN c int DEFAULT 7", None),
         ("ALTER TABLE t ALTER a SET NOT NULL", None),
         ("ALTER TABLE t ALTER b SET DEFAULT 'z'", None),
