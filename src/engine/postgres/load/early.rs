@@ -60,8 +60,9 @@ struct State {
 impl Early {
     /// Decides what is done early: nothing is read back where code of the database could change it afterwards.
     pub(super) async fn decide(loader: &Loader, wanted: Option<&Wanted>) -> Result<Early> {
+        let any_large = loader.archive.weights.values().any(|weight| *weight >= LARGE);
         let session = match wanted {
-            Some(wanted) if !side_effects::possible(loader.client()).await? => Some(wanted.session.clone()),
+            Some(wanted) if any_large && !side_effects::possible(loader.client()).await? => Some(wanted.session.clone()),
             _ => None,
         };
         Ok(Early {
