@@ -62,7 +62,9 @@ impl Early {
     pub(super) async fn decide(loader: &Loader, wanted: Option<&Wanted>) -> Result<Early> {
         let any_large = loader.archive.weights.values().any(|weight| *weight >= LARGE);
         let session = match wanted {
-            Some(wanted) if any_large && !side_effects::possible(loader.client()).await? => Some(wanted.session.clone()),
+            Some(wanted) if any_large && !side_effects::possible(loader.client()).await? => {
+                Some(wanted.session.clone())
+            }
             _ => None,
         };
         Ok(Early {
