@@ -73,7 +73,7 @@ fn changed_members_of_extensions_are_told_and_nothing_else() {
         let findings = examined[0]["findings"].as_array().unwrap();
         let warnings = findings
             .iter()
-            .filter(|it| it["about"] == "restore" && it["severity"] == "warning");
+            .filter(|it| it["about"] == "restores" && it["severity"] == "warning");
         assert_eq!(warnings.count(), 3, "{major}: {examined:#}");
 
         // A new version writes all anew: what was changed before may be gone or not.
