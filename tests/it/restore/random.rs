@@ -187,12 +187,9 @@ fn trial(server: &Arc<Server>, seed: u64) -> Result<(), String> {
     let id = run(&["backup", "app"])?;
     run(&["verify", "app", &id, "--full"])?;
     let in_place = ["restore", "app", &id, "--mode", "in-place", "--yes"];
-    let mut restores: Vec<&[&str]> = vec![
-        &in_place,
-        &["undo", "app", "--yes"],
-        &["restore", "app", &id, "--mode", "swap", "--yes"],
-        &["undo", "app", "--yes"],
-    ];
+    let swap = ["restore", "app", &id, "--mode", "swap", "--yes"];
+    let undo = ["undo", "app", "--yes"];
+    let mut restores: Vec<&[&str]> = vec![&in_place, &undo, &swap, &undo];
     if has_subscriptions(server) {
         // The server drops none inside a transaction.
         let refused = site.run(&in_place).code(1).stderr;
