@@ -242,7 +242,8 @@ fn read(
         },
         move |rows, checks| contents(rows, checks, facts),
     )?;
-    if let Some(hold) = hold {
+    // A damaged file is left as it was found.
+    if let Some(hold) = hold.filter(|_| !contents.facts.damaged) {
         hold.end(found);
     }
     Ok(contents)

@@ -14,16 +14,7 @@ for n in range(40):
 print("ready", flush=True)
 sys.stdin.read()
 "#;
-    let mut child = Command::new("python3")
-        .args(["-c", PROGRAM])
-        .arg(site.path("app.db"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = [0; 6];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
-    child
+    site.application(PROGRAM)
 }
 
 /// Frames in the log, and how many of them are written back, as the index beside it says.

@@ -130,8 +130,13 @@ while not select.select([sys.stdin], [], [], 0)[0]:
     time.sleep(0.001)
 print(int(longest * 1000), flush=True)
 "#;
+        self.application(PROGRAM)
+    }
+
+    /// A program in Python that has `app.db` open; it has said that it is ready.
+    pub fn application(&self, program: &str) -> Child {
         let mut child = Command::new("python3")
-            .args(["-c", PROGRAM])
+            .args(["-c", program])
             .arg(self.path("app.db"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
