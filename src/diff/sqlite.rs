@@ -13,8 +13,9 @@ use super::side::{Object, Side, Table, TableName};
 use crate::engine::sqlite::failure::explain;
 use crate::engine::sqlite::open::{self, Found};
 use crate::engine::sqlite::scratch::Scratch;
+use crate::engine::sqlite::snapshot::{self, Readers};
 use crate::engine::sqlite::tables::{self, MAIN, Unread};
-use crate::engine::sqlite::{facts, give_way, snapshot};
+use crate::engine::sqlite::{facts, give_way};
 use crate::error::Result;
 use crate::job::Job;
 use crate::manifest::{self, Manifest, SqliteFacts};
@@ -82,7 +83,11 @@ impl Sqlite {
             false => READERS.min(std::thread::available_parallelism().map_or(1, NonZero::get)) - 1,
         };
         let begin = || snapshot::readers(found, limit.unwrap_or(WAIT), more);
-        let (open, others) = tokio::task::block_in_place(begin)?;
+        let Readers {
+            first: open,
+            more: others,
+            ..
+        } = tokio::task::block_in_place(begin)?;
         let all = others.iter().chain([&open]);
         let stop: Vec<InterruptHandle> = all.map(Connection::get_interrupt_handle).collect();
         let (known, names) = (schema_only.then(Default::default), names.clone());

@@ -60,6 +60,9 @@ pub struct SqliteFacts {
     pub uid: u32,
     /// Number of its group.
     pub gid: u32,
+    /// Its label, where SELinux has given it one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Bytes of the write-ahead log when reading began, and when it ended.
     pub log_bytes: [u64; 2],
     /// The database was damaged before it was saved: the backup is as good as that, and no better.

@@ -39,6 +39,7 @@ impl Hold {
     pub(super) fn begin(found: &Found, wait: Duration) -> Result<Option<Hold>> {
         let failed = |error| explain(error, &found.path);
         let open = open::for_reading(found, wait)?;
+        open::despite_schema(&open).map_err(failed)?;
         open.execute_batch("PRAGMA cache_size = 0; BEGIN").map_err(failed)?;
         let mode: String = open
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))

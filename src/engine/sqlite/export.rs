@@ -19,7 +19,7 @@ use super::open::Found;
 use super::pages::{Coming, GivenUp, Pages};
 use super::snapshot::Snapshot;
 use super::tables::{self, Definitions, Hashed, Unread};
-use super::{facts, give_way, integrity};
+use super::{facts, give_way, integrity, rights};
 use crate::error::Result;
 use crate::manifest::{SqliteFacts, Table, Written};
 use crate::seal::{Codec, Compression, Digest, Frame, Joiner};
@@ -134,7 +134,7 @@ async fn run(
         waited = give_way::waited_too_long(found, request.max_lock_wait) => return Err(waited.into()),
     };
     drop(interrupt);
-    facts::add_rights(&mut contents.facts, &found.path);
+    rights::read(&mut contents.facts, &found.path);
     contents.facts.log_bytes = [log_before, found.log_size()];
     warnings.extend(told(found, &contents.facts));
     Ok(Exported {
@@ -228,7 +228,8 @@ fn read(
 ) -> Result<Contents> {
     let hold = Hold::begin(found, wait)?;
     let snapshot = Snapshot::begin(found, wait)?;
-    let facts = facts::read(&snapshot.pages)?;
+    let mut facts = facts::read(&snapshot.pages)?;
+    facts.damage.extend(snapshot.damage.clone());
     let size = facts.pages * u64::from(facts.page_size);
     progress.expect(size);
     // Nobody waits for it any more where the run was given up.

@@ -1,7 +1,6 @@
 //! What a database file says of itself.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use rusqlite::Connection;
@@ -53,13 +52,4 @@ fn journal_mode(header: &[u8]) -> String {
         _ => "delete",
     }
     .to_owned()
-}
-
-/// Adds what the file system says of the file at `path`.
-pub fn add_rights(facts: &mut SqliteFacts, path: &Path) {
-    if let Ok(metadata) = std::fs::metadata(path) {
-        facts.mode = metadata.mode() & 0o7777;
-        facts.uid = metadata.uid();
-        facts.gid = metadata.gid();
-    }
 }

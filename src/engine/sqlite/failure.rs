@@ -59,10 +59,15 @@ pub fn explain(error: rusqlite::Error, path: &Path) -> anyhow::Error {
         Some(ErrorCode::PermissionDenied) => fail(Exit::Permission, format!("permission denied on {name}")),
         Some(ErrorCode::CannotOpen) => cannot_open(path),
         Some(ErrorCode::OutOfMemory) => fail(Exit::Failure, format!("there is not enough memory to read {name}")),
+        // What the header says of its format makes no sense.
+        _ if error.to_string().contains("unsupported file format") => not_a_database(path),
         _ => return anyhow::Error::new(error).context(format!("database {name}")),
     }
     .into()
 }
+
+/// What to do about a database whose key only its application has.
+pub const ENCRYPTED: &str = "an encrypted database can only be exported by the application that has its key";
 
 /// Whether what a killed application left would have to be rolled back.
 fn is_rollback(error: &rusqlite::Error) -> bool {
@@ -79,7 +84,12 @@ fn not_a_database(path: &Path) -> Fail {
     let begun = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
     let message = match begun {
         Err(_) => format!("{name} is too short to be a database"),
-        Ok(()) if &start == MAGIC => format!("{name} is no database any more: its first page is damaged"),
+        Ok(()) if &start == MAGIC => {
+            let message = format!(
+                "{name} is no database any more: its first page is damaged, or encrypted but for its beginning (SQLCipher)"
+            );
+            return Fail::new(Exit::Damaged, message).hint(ENCRYPTED);
+        }
         Ok(()) if start.iter().all(|byte| *byte == 0) => format!("{name} is no SQLite database: it begins with zeros"),
         Ok(())
             if start
@@ -91,8 +101,7 @@ fn not_a_database(path: &Path) -> Fail {
         Ok(()) => {
             let message =
                 format!("{name} is no SQLite database that can be read: it is encrypted (SQLCipher), or no database");
-            return Fail::new(Exit::Usage, message)
-                .hint("an encrypted database can only be exported by the application that has its key");
+            return Fail::new(Exit::Usage, message).hint(ENCRYPTED);
         }
     };
     Fail::new(Exit::Damaged, message)

@@ -161,6 +161,14 @@ pub fn for_writing(path: &Path) -> Result<Connection> {
     Ok(open)
 }
 
+/// Lets `open` work on pages although definitions in the schema make no sense.
+///
+/// # Errors
+/// SQLite's.
+pub fn despite_schema(open: &Connection) -> rusqlite::Result<()> {
+    open.execute_batch("PRAGMA writable_schema = ON")
+}
+
 fn reader(open: &Connection, wait: Duration) -> rusqlite::Result<()> {
     open.busy_timeout(wait)?;
     // A schema may have what somebody put there to do harm: only functions that can do none are called.

@@ -1,5 +1,8 @@
-//! What was unpacked is put into the live file by SQLite's backup API: one transaction of SQLite's own. Whoever has the file
-//! open sees the old database until it is committed and the new one after it, and a kill at any instant leaves one of both.
+//! What was unpacked is put into the live file in one transaction of SQLite's own. Whoever has the file open sees the old
+//! database until it is committed and the new one after it, and a kill at any instant leaves one of both.
+//!
+//! Where the pages of both have the same layout, those that differ are written (`put_pages.rs`). All else is done by SQLite's
+//! backup API, which writes all of them: another size of pages, an empty or damaged file.
 //!
 //! The file stays the same: its owner, its mode, links to it, and what others have open.
 
@@ -12,7 +15,7 @@ use rusqlite::backup::{Backup, StepResult};
 use super::failure::explain;
 use super::locked::{AGAIN, by, is_locked, locked, patiently};
 use super::unchanged::State;
-use super::{open, users};
+use super::{open, put_pages, users};
 use crate::error::{Exit, Fail, Result};
 
 /// How many pages are copied at a time.
@@ -38,6 +41,7 @@ pub enum Put {
 pub fn into_live(from: &Path, to: &Path, state: Option<State>, wait: Duration, done: &dyn Fn(u64)) -> Result<Put> {
     let from = open::immutable(from)?;
     let mut live = open::for_writing(to)?;
+    open::despite_schema(&live).map_err(|error| explain(error, to))?;
     let until = Instant::now() + wait;
     let state = match (fits(&from, &live, to, until)?, state) {
         (Fit::Fits, state) => state,
@@ -52,12 +56,34 @@ pub fn into_live(from: &Path, to: &Path, state: Option<State>, wait: Duration, d
             }
         }
     };
-    let outcome = copy(&from, &mut live, to, state.as_ref(), until, done);
+    // With a rollback journal the lock keeps out who comes while it waits for readers to leave: nobody writes in between.
+    live.busy_timeout(PATIENCE.min(until.saturating_duration_since(Instant::now())))
+        .map_err(|error| explain(error, to))?;
+    let outcome = write(&from, &mut live, to, state.as_ref(), until, done);
     // What readers do not need any more goes from the log into the file; where they do, it goes later.
     if outcome.is_ok() {
         let _ = live.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
     outcome
+}
+
+fn write(
+    from: &Connection,
+    live: &mut Connection,
+    to: &Path,
+    state: Option<&State>,
+    until: Instant,
+    done: &dyn Fn(u64),
+) -> Result<Put> {
+    let put = match patiently(to, until, || put_pages::alike(from, live)) {
+        Ok(true) => put_pages::put(from, live, to, state, until, done)?,
+        // What is damaged is replaced as a whole.
+        Ok(false) | Err(_) => None,
+    };
+    match put {
+        Some(put) => Ok(put),
+        None => copy(from, live, to, state, until, done),
+    }
 }
 
 fn copy(
@@ -70,9 +96,6 @@ fn copy(
 ) -> Result<Put> {
     let page_size: i64 = from.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     let bytes = |pages: i32| u64::try_from(i64::from(pages) * page_size).unwrap_or_default();
-    // With a rollback journal the lock keeps out who comes while it waits for readers to leave: nobody writes in between.
-    live.busy_timeout(PATIENCE.min(until.saturating_duration_since(Instant::now())))
-        .map_err(|error| explain(error, to))?;
     let backup = Backup::new(from, live).map_err(|error| explain(error, to))?;
     let (mut begun, mut left) = (None, None);
     loop {

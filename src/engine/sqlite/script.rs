@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
+use super::failure::ENCRYPTED;
 use crate::error::{Exit, Fail, Result};
 
 /// Runs the text of the file `from` into the database `into`. Blocks: not for async tasks.
@@ -60,8 +61,12 @@ fn execute(open: &Connection, text: &[u8], name: &str, line: u64) -> Result<()> 
     let text = std::str::from_utf8(text).map_err(|_| {
         Fail::new(
             Exit::Usage,
-            format!("{name}, line {line}: it is no UTF-8 text, so no dump of SQLite"),
+            format!(
+                "{name}, line {line}: it is no UTF-8 text, so no dump of SQLite, and no database that can be read: it may be \
+                 encrypted (SQLCipher)"
+            ),
         )
+        .hint(ENCRYPTED)
     })?;
     // PRAGMA answers with a row, which such a batch passes over.
     open.execute_batch(text)

@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub pages: Connection,
     /// Read the rows, and check; `None` where others never left a moment for all to begin.
     more: Option<[Connection; 2]>,
+    /// What is wrong with the definitions, where they make no sense.
+    pub damage: Option<String>,
 }
 
 impl Snapshot {
@@ -30,9 +32,12 @@ impl Snapshot {
     /// # Errors
     /// It cannot be read.
     pub fn begin(found: &Found, wait: Duration) -> Result<Snapshot> {
-        let (pages, more) = readers(found, wait, 2)?;
-        let more = <[Connection; 2]>::try_from(more).ok();
-        Ok(Snapshot { pages, more })
+        let Readers { first, more, damage } = readers(found, wait, 2)?;
+        Ok(Snapshot {
+            pages: first,
+            more: <[Connection; 2]>::try_from(more).ok(),
+            damage,
+        })
     }
 
     /// What ends all of them.
@@ -52,7 +57,7 @@ impl Snapshot {
         read_pages: impl FnOnce(&Connection) -> Result<()>,
         read_rows: impl FnOnce(&Connection, Option<&mut Connection>) -> Result<T> + Send,
     ) -> Result<T> {
-        let Snapshot { pages, more } = self;
+        let Snapshot { pages, more, .. } = self;
         let Some([rows, mut checks]) = more else {
             read_pages(&pages)?;
             return end(&pages, read_rows(&pages, None));
@@ -82,36 +87,61 @@ impl Snapshot {
     }
 }
 
-/// Connections to the database that was `found`, in transactions that see the same: one, and so many `more`, but none of these
-/// where others never left a moment for all to begin. Waits up to `wait` for the locks of others.
+/// Connections in transactions that see the same.
+pub struct Readers {
+    /// One of them.
+    pub first: Connection,
+    /// The others; none where others never left a moment for all to begin.
+    pub more: Vec<Connection>,
+    /// What is wrong with the definitions, where they make no sense.
+    pub damage: Option<String>,
+}
+
+/// Connections to the database that was `found`: one, and so many `more`. Waits up to `wait` for the locks of others.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn readers(found: &Found, wait: Duration, more: usize) -> Result<(Connection, Vec<Connection>)> {
+pub fn readers(found: &Found, wait: Duration, more: usize) -> Result<Readers> {
     let first = open::for_reading(found, wait)?;
-    begin(&first, found)?;
+    let damage = begin(&first, found)?;
     let others = (0..more).map(|_| open::for_reading(found, wait));
     let others = others.collect::<Result<Vec<Connection>>>()?;
     let Some((last, between)) = others.split_last() else {
-        return Ok((first, others));
+        return Ok(Readers {
+            first,
+            more: others,
+            damage,
+        });
     };
-    for open in others.iter().chain([&first]) {
-        open.execute_batch("PRAGMA cache_size = -2048")?;
+    first.execute_batch("ROLLBACK; PRAGMA cache_size = -2048")?;
+    for open in &others {
+        // Where definitions make no sense, nothing can be asked before it has begun once.
+        begin(open, found)?;
+        open.execute_batch("ROLLBACK; PRAGMA cache_size = -2048")?;
     }
+    let all = || [&first].into_iter().chain(between).chain([last]);
     for _ in 0..ATTEMPTS {
         let before = version(last, found)?;
-        first.execute_batch("ROLLBACK")?;
-        for open in [&first].into_iter().chain(between).chain([last]) {
+        for open in all() {
             begin(open, found)?;
         }
         if version(last, found)? == before {
-            return Ok((first, others));
+            return Ok(Readers {
+                first,
+                more: others,
+                damage,
+            });
         }
-        for open in &others {
+        for open in all() {
             open.execute_batch("ROLLBACK")?;
         }
     }
-    Ok((first, Vec::new()))
+    begin(&first, found)?;
+    Ok(Readers {
+        first,
+        more: Vec::new(),
+        damage,
+    })
 }
 
 /// Ends the transaction. Nothing was written; and where damage was found, SQLite refuses to commit even that.
@@ -132,12 +162,12 @@ fn version(open: &Connection, found: &Found) -> Result<i64> {
     version.map_err(|error| explain(error, &found.path))
 }
 
-/// Begins the transaction that everything is read in.
-fn begin(open: &Connection, found: &Found) -> Result<()> {
+/// Begins the transaction that everything is read in; says what is wrong with the definitions where they make no sense.
+fn begin(open: &Connection, found: &Found) -> Result<Option<String>> {
     let first = "SELECT count(*) FROM sqlite_schema";
     open.execute_batch("BEGIN")?;
     let Err(error) = open.query_row(first, [], |_| Ok(())) else {
-        return Ok(());
+        return Ok(None);
     };
     if !is_damage(&error) || failure::code(&error) == Some(rusqlite::ErrorCode::NotADatabase) {
         return Err(explain(error, &found.path));
@@ -146,7 +176,10 @@ fn begin(open: &Connection, found: &Found) -> Result<()> {
         return Err(cut.into());
     }
     // Definitions that make no sense keep nobody from reading the pages.
-    open.execute_batch("ROLLBACK; PRAGMA writable_schema = ON; BEGIN")?;
+    open.execute_batch("ROLLBACK")?;
+    open::despite_schema(open)?;
+    open.execute_batch("BEGIN")?;
     open.query_row(first, [], |_| Ok(()))
-        .map_err(|error| explain(error, &found.path))
+        .map_err(|again| explain(again, &found.path))?;
+    Ok(Some(error.to_string()))
 }

@@ -37,6 +37,7 @@ impl State {
         let found = open::find(path)?;
         let open = open::for_reading(&found, wait)?;
         let failed = |error| explain(error, path);
+        open::despite_schema(&open).map_err(failed)?;
         // Within a transaction that reads: no writer is in the middle of a commit then.
         open.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
             .map_err(failed)?;

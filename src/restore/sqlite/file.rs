@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
 use crate::archive::source::Source;
+use crate::engine::sqlite::failure::ENCRYPTED;
 use crate::engine::sqlite::scratch::Scratch;
 use crate::engine::sqlite::unpack::unpack;
 use crate::engine::sqlite::{failure, open, script};
@@ -123,8 +124,11 @@ impl DumpFile {
             return Ok(scratch);
         }
         if start.contains(&0) {
-            let message = format!("{} is neither a database of SQLite nor SQL text", self.name());
-            return Err(Fail::new(Exit::Usage, message).into());
+            let message = format!(
+                "{} is neither a database of SQLite nor SQL text: it may be encrypted (SQLCipher)",
+                self.name()
+            );
+            return Err(Fail::new(Exit::Usage, message).hint(ENCRYPTED).into());
         }
         let (made, name) = (Scratch::create(folder, of)?, self.name());
         tokio::task::spawn_blocking(move || script::run(scratch.path(), made.path(), &name).map(|()| made)).await?

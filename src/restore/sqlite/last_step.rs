@@ -1,6 +1,5 @@
 //! The last step of a restore: a file becomes what was proven. It is the old one or the new one, whatever happens.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use crate::engine::sqlite::failure::folder;
 use crate::engine::sqlite::lock::JobLock;
 use crate::engine::sqlite::put::Put;
 use crate::engine::sqlite::put_tables::Tables;
+use crate::engine::sqlite::rights::{self, Rights};
 use crate::engine::sqlite::scratch::Scratch;
 use crate::engine::sqlite::unchanged::State;
 use crate::engine::sqlite::{open, put};
@@ -23,8 +23,8 @@ use crate::error::Result;
 pub(super) struct LastStep {
     /// The file.
     pub path: PathBuf,
-    /// Mode, owner and group of a new one.
-    pub rights: Option<(u32, u32, u32)>,
+    /// Those of a new one.
+    pub rights: Option<Rights>,
     /// When it is.
     pub at: DateTime<Utc>,
     /// It becomes a new file.
@@ -113,23 +113,8 @@ impl LastStep {
                 new
             }
         };
-        set_rights(&new, self.rights);
+        rights::give(new.file(), self.rights.as_ref());
         Ok(new)
-    }
-}
-
-/// Gives a new file the rights that the one had that was backed up, as far as this process may.
-fn set_rights(scratch: &Scratch, rights: Option<(u32, u32, u32)>) {
-    let (mode, owner) = match rights {
-        Some((mode, uid, gid)) => (mode, Some((uid, gid))),
-        None => (0o644, None),
-    };
-    if let Some((uid, gid)) = owner {
-        // Only root may give files away, and for others it is theirs.
-        let _ = std::os::unix::fs::fchown(scratch.file(), Some(uid), Some(gid));
-    }
-    if let Err(error) = scratch.file().set_permissions(std::fs::Permissions::from_mode(mode)) {
-        tracing::warn!("the new file is readable by nobody else: {error}");
     }
 }
 

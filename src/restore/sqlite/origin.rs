@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::file::DumpFile;
 use crate::engine::sqlite::export::Contents;
 use crate::engine::sqlite::proof;
+use crate::engine::sqlite::rights::Rights;
 use crate::engine::sqlite::scratch::Scratch;
 use crate::engine::sqlite::unpack::unpack;
 use crate::error::{Exit, Fail, Result, exit_of};
@@ -216,11 +217,11 @@ impl Content {
         }
     }
 
-    /// Mode, owner and group that its file had.
+    /// The rights that its file had.
     #[must_use]
-    pub fn rights(&self) -> Option<(u32, u32, u32)> {
+    pub fn rights(&self) -> Option<Rights> {
         match self {
-            Content::Backup { manifest, .. } => manifest.sqlite.as_ref().map(|it| (it.mode, it.uid, it.gid)),
+            Content::Backup { manifest, .. } => manifest.sqlite.as_ref().map(Rights::of),
             Content::File { .. } => None,
         }
     }

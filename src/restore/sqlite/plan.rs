@@ -350,14 +350,14 @@ fn count(path: &Path) -> rusqlite::Result<(u64, Option<u64>)> {
 /// Whether SQLite takes the file for a database at all: what the backup API needs to write to it.
 fn first_page(path: &Path) -> rusqlite::Result<()> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = match rusqlite::Connection::open_with_flags(path, flags) {
+    let file = match rusqlite::Connection::open_with_flags(path, flags) {
         Err(error) if is_damage(&error) => return Err(error),
         Err(_) => return Ok(()),
-        Ok(open) => open,
+        Ok(file) => file,
     };
     // Definitions that make no sense do not matter here: they are replaced.
-    open.execute_batch("PRAGMA writable_schema = ON")?;
-    match open.query_row("PRAGMA schema_version", [], |_| Ok(())) {
+    open::despite_schema(&file)?;
+    match file.query_row("PRAGMA schema_version", [], |_| Ok(())) {
         Err(error) if is_damage(&error) => Err(error),
         _ => Ok(()),
     }

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{ALL_KINDS, PAIRS, Site, end, shell};
+use super::{ALL_KINDS, PAIRS, Site, end, shell, wait_until_told};
+use crate::support::server::cache_dir;
 use crate::support::{Run, snapback};
 
 #[test]
@@ -177,16 +178,14 @@ fn locks_of_others_are_waited_for_and_our_own_makes_no_file() {
     .unwrap();
     let mut paused = snapback()
         .current_dir(site.dir.path())
-        .args(["backup", "app", "--pause-at", "dump"])
+        .args(["--log-level", "debug", "backup", "app", "--pause-at", "dump"])
+        .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    wait_until_told(&mut paused, "step=dump");
     // It has the job's lock until it is killed, and leaves no file for that.
-    let busy = (0..200).find_map(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        let run = site.snapback(&["backup", "app"]);
-        (run.code == Some(5)).then_some(run.stderr)
-    });
-    assert!(busy.unwrap().contains("is under way"));
+    let busy = site.snapback(&["backup", "app"]).code(5);
+    assert!(busy.stderr.contains("is under way"), "{}", busy.stderr);
     paused.kill().unwrap();
     paused.wait().unwrap();
     site.snapback(&["backup", "app"]).ok();
@@ -268,6 +267,48 @@ fn each_file_that_is_no_database_is_told_for_what_it_is() {
     let no_log = run(0o644).code(8);
     assert!(no_log.stderr.contains("uses a write-ahead log"), "{}", no_log.stderr);
     assert_eq!(site.files().iter().filter(|name| name.starts_with("app.db")).count(), 1);
+}
+
+/// Files that the real SQLCipher wrote: encrypted as a whole, and with a header that stays readable, as iOS wants it.
+#[test]
+fn an_encrypted_database_is_told_for_what_it_is_and_nothing_is_done_to_it() {
+    const PROGRAM: &str = "
+import sys
+from sqlcipher3 import dbapi2
+c = dbapi2.connect(sys.argv[1])
+c.execute(\"PRAGMA key = 'tr0ub4dor'\")
+c.executescript(sys.argv[2] + \"CREATE TABLE t (a); INSERT INTO t VALUES ('hidden')\")
+c.close()";
+    let site = Site::new();
+    for (name, setting) in [
+        ("sealed.db", ""),
+        (
+            "header.db",
+            "PRAGMA cipher_plaintext_header_size = 32; PRAGMA cipher_salt = \"x'0102030405060708090a0b0c0d0e0f10'\";",
+        ),
+    ] {
+        let mut program = Command::new("python3");
+        program
+            .args(["-c", PROGRAM])
+            .arg(site.path(name))
+            .arg(setting)
+            .env("PYTHONPATH", cache_dir().join("sqlcipher-0.6.0"));
+        Run::of(&mut program).ok();
+        let before = std::fs::read(site.path(name)).unwrap();
+        assert_eq!(before.starts_with(b"SQLite format 3\0"), name == "header.db");
+        for arguments in [&["backup", name] as &[&str], &["diff", name, "--from", name]] {
+            let run = site.snapback(arguments);
+            assert_ne!(run.code, Some(0), "{name}");
+            assert!(run.stderr.contains("SQLCipher"), "{name}: {}", run.stderr);
+            assert!(
+                run.stderr.contains("by the application that has its key"),
+                "{}",
+                run.stderr
+            );
+        }
+        assert!(std::fs::read(site.path(name)).unwrap() == before);
+    }
+    assert_eq!(site.files(), ["header.db", "sealed.db"]);
 }
 
 #[test]

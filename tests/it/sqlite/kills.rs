@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{PAIRS, Site, end, wait_until_paused};
+use super::{PAIRS, Site, end, wait_until_told};
 use crate::support::snapback;
 
 const ROWS: &str =
@@ -35,15 +35,12 @@ fn is_old_or_new(site: &Site) -> String {
 fn a_restore_that_is_killed_at_a_step_has_changed_nothing_and_leaves_nothing() {
     let site = site("WAL");
     for step in ["recover", "unpack", "prove", "safety", "put"] {
-        let mut child = snapback()
-            .current_dir(site.dir.path())
-            .args(["restore", "app.db", "latest", "-y", "--pause-at", step])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_until_paused(&mut child, step);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at(
+            &site,
+            &["restore", "app.db", "latest", "-y"],
+            step,
+            &format!("paused at {step}"),
+        );
         assert_eq!(is_old_or_new(&site), "1\n3000", "{step}");
         site.snapback(&["list", "app.db"]).ok();
         assert_eq!(site.files(), ["app.db"], "{step}");
@@ -51,6 +48,71 @@ fn a_restore_that_is_killed_at_a_step_has_changed_nothing_and_leaves_nothing() {
     let latest = site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
     assert!(latest.stdout.contains("is the backup"));
     assert_eq!(is_old_or_new(&site), "0\n0");
+}
+
+#[test]
+fn an_undo_that_is_killed_at_a_step_has_changed_nothing_and_leaves_nothing() {
+    let site = site("WAL");
+    site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
+    for step in ["recover", "unpack", "prove", "safety", "put"] {
+        kill_at(&site, &["undo", "app.db", "-y"], step, &format!("paused at {step}"));
+        assert_eq!(is_old_or_new(&site), "0\n0", "{step}");
+        site.snapback(&["list", "app.db"]).ok();
+        assert_eq!(site.files(), ["app.db"], "{step}");
+    }
+    site.snapback(&["undo", "app.db", "-y"]).ok();
+    assert_eq!(is_old_or_new(&site), "1\n3000");
+}
+
+#[test]
+fn a_backup_that_is_killed_at_a_step_is_whole_or_not_there_and_leaves_the_file_alone() {
+    for mode in ["WAL", "DELETE"] {
+        let site = site(mode);
+        let before = std::fs::read(site.path("app.db")).unwrap();
+        let mut whole = 1;
+        for step in [
+            "lock", "clean", "claim", "dump", "verify", "publish", "release", "prune",
+        ] {
+            // A backup says where it is in its log.
+            kill_at(
+                &site,
+                &["--log-level", "debug", "backup", "app.db"],
+                step,
+                &format!("step={step}"),
+            );
+            if ["release", "prune"].contains(&step) {
+                whole += 1;
+            }
+            let listed = site.snapback(&["list", "app.db", "--json"]).ok().stdout;
+            let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+            let backups = listed[0]["backups"].as_array().unwrap();
+            assert_eq!(backups.len(), whole, "{mode}, {step}: {listed}");
+            site.snapback(&["verify", "app.db", "--all"]).ok();
+            assert!(std::fs::read(site.path("app.db")).unwrap() == before, "{mode}, {step}");
+            assert_eq!(site.files(), ["app.db"], "{mode}, {step}");
+        }
+        site.snapback(&["backup", "app.db"]).ok();
+        let files = |ending| site.archives(ending).len();
+        assert_eq!(
+            (files(".db.gz"), files(".json"), files(".run")),
+            (whole + 1, whole + 1, 0),
+            "{mode}"
+        );
+    }
+}
+
+/// Starts a command that pauses at a step, and kills it there.
+fn kill_at(site: &Site, arguments: &[&str], step: &str, told: &str) {
+    let mut child = snapback()
+        .current_dir(site.dir.path())
+        .args(arguments)
+        .args(["--pause-at", step])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until_told(&mut child, told);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// How often a command is killed at a random moment: a handful, or as often as SNAPBACK_KILLS says.

@@ -5,6 +5,7 @@ mod denied;
 mod full_disk;
 mod kills;
 mod log;
+mod pages;
 mod restore;
 mod round_trip;
 mod scenario;
@@ -150,9 +151,14 @@ print(int(longest * 1000), flush=True)
 
 /// Waits until a command that pauses at `step` has come there.
 pub fn wait_until_paused(child: &mut Child, step: &str) {
-    let paused = format!("paused at {step}");
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line.contains(&paused)), "{step}");
+    wait_until_told(child, &format!("paused at {step}"));
+}
+
+/// Waits for a line of what a command tells.
+pub fn wait_until_told(child: &mut Child, told: &str) {
+    let stderr = child.stderr.as_mut().unwrap();
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains(told)), "{told}");
 }
 
 /// Ends a writer; what it printed last.

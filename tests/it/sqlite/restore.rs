@@ -82,6 +82,20 @@ fn readers_and_writers_go_on_and_see_the_old_or_the_new_state() {
     }
 }
 
+const LABEL: &str = "system_u:object_r:httpd_sys_rw_content_t:s0";
+
+/// The label of `real.db`, as Python reads it.
+fn label(site: &Site) -> String {
+    const PROGRAM: &str = "import os; print(os.getxattr('real.db', 'security.selinux').decode().rstrip('\\0'), end='')";
+    Run::of(
+        Command::new("python3")
+            .current_dir(site.dir.path())
+            .args(["-c", PROGRAM]),
+    )
+    .ok()
+    .stdout
+}
+
 #[test]
 fn the_file_stays_the_same_file_also_behind_a_link() {
     let site = Site::with(PAIRS);
@@ -89,10 +103,21 @@ fn the_file_stays_the_same_file_also_behind_a_link() {
     symlink("real.db", site.path("app.db")).unwrap();
     std::fs::set_permissions(site.path("real.db"), std::fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::chown(site.path("real.db"), Some(65534), Some(65534)).unwrap();
+    // The kernel keeps a label also where no SELinux reads it.
+    let give = format!("import os; os.setxattr('real.db', 'security.selinux', b'{LABEL}\\0')");
+    assert!(
+        Command::new("python3")
+            .current_dir(site.dir.path())
+            .args(["-c", &give])
+            .status()
+            .unwrap()
+            .success()
+    );
     site.snapback(&["backup", "app.db"]).ok();
     let before = std::fs::metadata(site.path("real.db")).unwrap();
     site.python("app.db", "INSERT INTO pair_a VALUES (1)");
     site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
+    assert_eq!(label(&site), LABEL);
     let after = std::fs::metadata(site.path("real.db")).unwrap();
     let rights = |it: &std::fs::Metadata| (it.ino(), it.mode(), it.uid(), it.gid());
     assert_eq!(rights(&before), rights(&after));
@@ -101,6 +126,7 @@ fn the_file_stays_the_same_file_also_behind_a_link() {
     // One that is gone is made again, with the rights that it had.
     std::fs::remove_file(site.path("real.db")).unwrap();
     site.snapback(&["restore", "app.db", "latest", "-y"]).ok();
+    assert_eq!(label(&site), LABEL);
     let made = std::fs::metadata(site.path("real.db")).unwrap();
     assert_eq!(
         (made.mode(), made.uid(), made.gid()),
