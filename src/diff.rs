@@ -4,6 +4,7 @@
 
 mod compare;
 mod copy_text;
+mod lines;
 mod postgres;
 pub mod report;
 mod rows;

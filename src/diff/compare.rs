@@ -2,14 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use similar::TextDiff;
-
+use super::lines::unified;
 use super::report::{Change, Contents, Diff, LargeObjectsChange, ObjectChange, TableChange, ValueChange};
 use super::side::{Object, Side, Table, TableName};
 use crate::names::Names;
-
-/// Lines around those that differ.
-const CONTEXT: usize = 3;
 
 /// All that can be told without reading a row. Tables whose hashes are not of the same columns have [`Contents::Unknown`].
 pub fn compare(before: &Side, after: &Side, names: &Names) -> Diff {
@@ -106,31 +102,6 @@ fn is_meant(object: &Object, names: &Names) -> bool {
         (None, Some(schema)) => names.has_schema(schema),
         (None, None) => object.kind == "SCHEMA" && names.has_schema(&object.name),
     }
-}
-
-/// The lines that differ, without the lines that say where.
-fn unified(before: &str, after: &str) -> String {
-    let (before, after) = (format!("{before}\n"), format!("{after}\n"));
-    let (before, after) = (before.trim_start_matches('\n'), after.trim_start_matches('\n'));
-    let diff = TextDiff::from_lines(before, after);
-    let mut text = String::new();
-    for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
-        if !text.is_empty() {
-            text.push_str("...\n");
-        }
-        for change in hunk.iter_changes() {
-            text.push(match change.tag() {
-                similar::ChangeTag::Delete => '-',
-                similar::ChangeTag::Insert => '+',
-                similar::ChangeTag::Equal => ' ',
-            });
-            text.push_str(change.value());
-            if !change.value().ends_with('\n') {
-                text.push('\n');
-            }
-        }
-    }
-    text
 }
 
 fn tables(before: &Side, after: &Side, names: &Names) -> Vec<TableChange> {
