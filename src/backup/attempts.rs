@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::{Report, Request, hooks};
+use super::{Report, Request, hooks, niced};
 use crate::engine::postgres::connect;
 use crate::engine::postgres::connect::session::Query;
 use crate::error::{Exit, Fail, Result};
@@ -98,6 +98,14 @@ impl Temporary {
 /// # Errors
 /// Whatever keeps the backup from being whole. The failure is recorded in the stores, unless another run was merely in the way.
 pub async fn run(request: &Request<'_>) -> Result<Report> {
+    match request.job.nice {
+        0 => run_here(request).await,
+        nice => niced::run(request, nice).await,
+    }
+}
+
+/// Runs a job on the threads of the caller.
+pub(super) async fn run_here(request: &Request<'_>) -> Result<Report> {
     // A restore takes its safety snapshot deep inside of its own future: on the heap this one makes that no larger.
     Box::pin(hooks::around(request, Box::pin(attempts(request)))).await
 }

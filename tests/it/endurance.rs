@@ -1,5 +1,5 @@
 //! What only many runs show: memory that grows, and what kills leave behind. Short here; `SNAPBACK_RUNS=10000` and
-//! `SNAPBACK_SOAK=2000` make them long.
+//! `SNAPBACK_SOAK=2000` make them long, `SNAPBACK_PROGRAM` names another build of the program, as one that is optimised.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -7,6 +7,7 @@ mod http;
 mod notices;
 mod openapi;
 mod schedules;
+mod silent;
 mod status;
 mod week;
 
