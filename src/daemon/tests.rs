@@ -80,19 +80,20 @@ async fn a_drill_begins_within_its_jitter_and_each_job_has_a_moment_of_its_own()
     assert!(first.iter().any(|due| *due != first[0]), "all begin at once: {first:?}");
     // Another daemon, or this one after a restart, finds the same moments.
     assert_eq!(due(&daemon_of(&text).await.0), first);
-    // Nothing begins at the time in the schedule, and one drill at its own moment.
+    // Nothing begins at the time in the schedule, and the first drill at its own moment.
+    let (due_first, job) = first.iter().copied().zip(jobs).min().unwrap();
     let firing = Firing {
-        job: "drill app".into(),
-        due: first[0],
+        job: format!("drill {job}"),
+        due: due_first,
     };
-    *time.lock().unwrap() = first[0] - TimeDelta::seconds(1);
+    *time.lock().unwrap() = due_first - TimeDelta::seconds(1);
     daemon.fire(&firing);
     daemon.look_after_drills();
     assert_eq!((daemon.drills.runs.len(), due(&daemon)), (0, first));
-    *time.lock().unwrap() = first[0];
+    *time.lock().unwrap() = due_first;
     daemon.fire(&firing);
     assert_eq!(daemon.drills.runs.len(), 1);
-    let tomorrow = daemon.drills.due("app").unwrap();
+    let tomorrow = daemon.drills.due(job).unwrap();
     let day = TimeDelta::days(1);
     assert!((from + day..=to + day).contains(&tomorrow), "{tomorrow}");
 }

@@ -100,8 +100,8 @@ fn curves(job: &JobStatus) -> String {
     let sizes: Vec<_> = backups.iter().map(|it| (it.id.time(), it.bytes as f64)).collect();
     let times: Vec<_> = backups.iter().map(|it| (it.id.time(), it.seconds)).collect();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it was whole before
-    let size = curve("Size", &sizes, |bytes| HumanBytes(bytes as u64).to_string());
-    size + &curve("Duration", &times, took)
+    let size = curve("Size", &sizes, &job.zone, |bytes| HumanBytes(bytes as u64).to_string());
+    size + &curve("Duration", &times, &job.zone, took)
 }
 
 fn running(job: &JobStatus) -> String {

@@ -67,6 +67,14 @@ fn a_store_and_a_server_that_never_answer_hide_nothing() {
     assert!(html.contains("it has not answered for 7 s"), "{html}");
     served.end();
 
+    let doctor = site.snapback(&["doctor", "server", "far-0"]).code(1);
+    for told in [
+        "server: ERROR: connection: ",
+        "far-0: ERROR: store far: it has not answered for 20 s",
+    ] {
+        assert!(doctor.stdout.contains(told), "{told}: {}", doctor.stdout);
+    }
+
     // The same without a daemon.
     let (code, status) = json(&site, &["status"]);
     assert_eq!((code, &status["jobs"][0]["fresh"]), (Some(13), &true.into()));
