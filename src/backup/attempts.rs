@@ -98,14 +98,42 @@ impl Temporary {
 /// # Errors
 /// Whatever keeps the backup from being whole. The failure is recorded in the stores, unless another run was merely in the way.
 pub async fn run(request: &Request<'_>) -> Result<Report> {
-    match request.job.nice {
-        0 => run_here(request).await,
-        nice => niced::run(request, nice).await,
+    if request.job.nice == 0 {
+        return run_here(request).await;
     }
+    let Request {
+        kind,
+        label,
+        in_place,
+        pinned,
+        protect,
+        clock,
+        watch,
+        cancel,
+        job,
+    } = request;
+    let (job, kind, pinned) = ((*job).clone(), *kind, *pinned);
+    let (label, in_place, protect) = (label.clone(), in_place.clone(), protect.clone());
+    let (clock, watch, cancel) = (clock.clone(), watch.clone(), cancel.clone());
+    niced::run(job.nice, async move {
+        let request = Request {
+            job: &job,
+            kind,
+            label,
+            in_place,
+            pinned,
+            protect,
+            clock,
+            watch,
+            cancel,
+        };
+        run_here(&request).await
+    })
+    .await
 }
 
 /// Runs a job on the threads of the caller.
-pub(super) async fn run_here(request: &Request<'_>) -> Result<Report> {
+async fn run_here(request: &Request<'_>) -> Result<Report> {
     // A restore takes its safety snapshot deep inside of its own future: on the heap this one makes that no larger.
     Box::pin(hooks::around(request, Box::pin(attempts(request)))).await
 }

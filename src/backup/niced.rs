@@ -11,8 +11,6 @@ use rustix::process::{getpid, getpriority_process, setpriority_process};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attempts::run_here;
-use super::{Report, Request};
 use crate::error::Result;
 
 /// The runtimes by their `nice`.
@@ -21,31 +19,12 @@ static RUNTIMES: Mutex<BTreeMap<u8, Arc<Runtime>>> = Mutex::new(BTreeMap::new())
 /// The least urgent that a thread can be.
 const NICEST: i32 = 19;
 
-/// Runs a job on threads that are less urgent by `nice`.
+/// Does `work` on threads that are less urgent by `nice`. Dropped, it ends the work.
 ///
 /// # Errors
-/// As [`super::run`].
-pub async fn run(request: &Request<'_>, nice: u8) -> Result<Report> {
-    let runtime = runtime(nice)?;
-    let job = request.job.clone();
-    let (kind, pinned) = (request.kind, request.pinned);
-    let (label, in_place, protect) = (request.label.clone(), request.in_place.clone(), request.protect.clone());
-    let (clock, watch, cancel) = (request.clock.clone(), request.watch.clone(), request.cancel.clone());
-    let running = async move {
-        let request = Request {
-            job: &job,
-            kind,
-            label,
-            in_place,
-            pinned,
-            protect,
-            clock,
-            watch,
-            cancel,
-        };
-        run_here(&request).await
-    };
-    AbortOnDropHandle::new(runtime.spawn(running)).await?
+/// Those of the work, or there are no such threads.
+pub async fn run<T: Send + 'static>(nice: u8, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    AbortOnDropHandle::new(runtime(nice)?.spawn(work)).await?
 }
 
 fn runtime(nice: u8) -> Result<Arc<Runtime>> {

@@ -82,7 +82,8 @@ fn what_a_nice_job_computes_is_less_urgent() {
 
 /// A primary whose database takes some seconds to be read, and its standby.
 fn pair(keys: &str) -> (House, Server) {
-    let house = House::of(16);
+    // A standby of the packages for other majors cannot follow: they find the libpq of 15.
+    let house = House::of(15);
     house.server.psql(
         "app",
         "CREATE TABLE noise AS SELECT gen_random_uuid() AS id, gen_random_uuid() AS other FROM generate_series(1, 500000)",
@@ -96,8 +97,16 @@ fn pair(keys: &str) -> (House, Server) {
 
 /// The standby replays nothing more, and there is something to replay.
 fn fall_behind(house: &House, standby: &Server) {
-    standby.psql("postgres", "SELECT pg_wal_replay_pause()");
     let begun = Instant::now();
+    while house.server.psql(
+        "app",
+        "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'",
+    ) != "1"
+    {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the standby does not follow");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    standby.psql("postgres", "SELECT pg_wal_replay_pause()");
     while standby.psql("postgres", "SELECT pg_get_wal_replay_pause_state()") != "paused" {
         assert!(begun.elapsed() < Duration::from_secs(30));
         std::thread::sleep(Duration::from_millis(50));
@@ -157,10 +166,9 @@ fn a_backup_stands_still_while_a_replica_is_behind() {
 #[test]
 fn a_role_that_may_not_see_replicas_is_told_so_and_its_backup_is_made() {
     let (house, standby) = pair("max_replica_lag = \"1s\"");
-    house.server.psql(
-        "app",
-        "CREATE ROLE saver LOGIN IN ROLE pg_read_all_data; DROP TABLE noise",
-    );
+    house
+        .server
+        .psql("app", "CREATE ROLE saver LOGIN IN ROLE pg_read_all_data");
     fall_behind(&house, &standby);
     let file = house.dir.path().join("snapback.toml");
     let text = fs::read_to_string(&file).unwrap();
