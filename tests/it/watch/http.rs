@@ -173,7 +173,7 @@ fn page_api_and_metrics_say_what_status_says() {
 }
 
 /// What the page calls so many bytes.
-fn indicatif_bytes(bytes: u64) -> String {
+pub fn indicatif_bytes(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss)]
     match bytes {
         bytes if bytes < 1024 => format!("{bytes} B"),

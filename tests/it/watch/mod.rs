@@ -5,6 +5,7 @@ mod doctor;
 mod history;
 mod http;
 mod notices;
+mod numbers;
 mod openapi;
 mod schedules;
 mod silent;
