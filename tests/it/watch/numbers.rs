@@ -59,7 +59,7 @@ fn bytes(value: &Value) -> String {
 /// The rows of the table with this heading in its first column, as pieces of HTML.
 fn table<'a>(page: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
     let tables = between(page, "<table>", "</table>");
-    let is_it = |table: &&&str| between(table, "<th", "</th>")[0].ends_with(&format!(">{heading}"));
+    let is_it = |table: &&&str| between(table, "<th scope", "</th>")[0].ends_with(&format!(">{heading}"));
     let table = tables
         .iter()
         .find(is_it)
