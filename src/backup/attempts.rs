@@ -142,7 +142,7 @@ async fn attempts(request: &Request<'_>) -> Result<Report> {
     let _connections = match &request.job.connections {
         None => None,
         Some(connections) => tokio::select! {
-            taken = connections.take(&request.job.dump) => taken,
+            taken = connections.take(&request.job.dump, u32::from(request.job.max_replica_lag.is_some())) => taken,
             () = request.cancel.cancelled() => {
                 return Err(Fail::new(Exit::Interrupted, "the run was cancelled while it waited for connections").into());
             }

@@ -156,7 +156,7 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     let destinations = mistakes.keep(destinations(raw, around, &policy, &key("stores")));
     let mut dump = dump(&raw.dump, &key, mistakes);
     if let (Some(connections), Some(dump)) = (&connections, &mut dump) {
-        connections.limit(dump);
+        connections.limit(dump, u32::from(raw.max_replica_lag.is_some()));
     }
     let encryption = raw.encryption.as_ref();
     let encrypted = encryption.map(|raw| encryption::encryption(raw, &|name| key(&format!("encryption.{name}"))));

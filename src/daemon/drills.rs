@@ -112,7 +112,7 @@ impl Daemon {
                 permit = permits.acquire_owned() => permit,
             };
             let _connections = match &job.connections {
-                Some(connections) if job.drill.source.is_none() => connections.take(&job.dump).await,
+                Some(connections) if job.drill.source.is_none() => connections.take(&job.dump, 0).await,
                 _ => None,
             };
             tracing::debug!(job = job.name, "drill begins");
