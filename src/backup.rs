@@ -9,6 +9,8 @@ mod attempts;
 mod copies;
 mod database;
 mod hooks;
+mod niced;
+mod pause;
 mod seal;
 mod watch;
 
@@ -367,7 +369,10 @@ async fn export(
 ) -> Result<Exported> {
     let (upload, outcomes) = copies.upload(|shelf| shelf.path(seal.archive(request.job), id)).await?;
     let (upload, slip) = seal.upload(upload)?;
-    let dumped = database.export(request.job, upload, &request.watch).await;
+    let dumped = match request.job.max_replica_lag {
+        Some(limit) => pause::while_replicas_lag(request, limit, database, upload).await,
+        None => database.export(request.job, upload, &request.watch).await,
+    };
     copies.note(&outcomes)?;
     let mut dumped = dumped?;
     if let Some(sealed) = slip.take() {

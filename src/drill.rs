@@ -396,5 +396,7 @@ fn told<S>(event: steps::Event<S>, describe: fn(S) -> &'static str) -> Event {
         steps::Event::Total(bytes) => Event::Total(bytes),
         steps::Event::Done(bytes) => Event::Done(bytes),
         steps::Event::Warning(text) => Event::Warning(text),
+        // Only backups wait for replicas.
+        steps::Event::Paused(_) => Event::Done(0),
     }
 }

@@ -64,6 +64,10 @@ pub struct Job {
     pub stall_timeout: Option<Duration>,
     /// How often a run is begun, when what fails is temporary: at least once.
     pub attempts: u32,
+    /// How much less urgent than the rest of the process its backups are, as nice(1) counts.
+    pub nice: u8,
+    /// A backup reads no further while a replica of its server is more than this behind.
+    pub max_replica_lag: Option<Duration>,
     /// Whether roles and tablespaces are stored as well.
     pub globals: bool,
     /// Whether retention is applied after each successful run.

@@ -61,6 +61,8 @@ pub enum Event<S> {
     Done(u64),
     /// Something that a person should know and that does not stop the run.
     Warning(String),
+    /// It waits on purpose, or goes on.
+    Paused(bool),
 }
 
 /// How long a step took.

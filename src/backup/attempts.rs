@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-use super::{Report, Request, hooks};
+use super::{Report, Request, hooks, niced};
 use crate::engine::postgres::connect;
 use crate::engine::postgres::connect::session::Query;
 use crate::error::{Exit, Fail, Result};
@@ -98,6 +98,42 @@ impl Temporary {
 /// # Errors
 /// Whatever keeps the backup from being whole. The failure is recorded in the stores, unless another run was merely in the way.
 pub async fn run(request: &Request<'_>) -> Result<Report> {
+    if request.job.nice == 0 {
+        return run_here(request).await;
+    }
+    let Request {
+        kind,
+        label,
+        in_place,
+        pinned,
+        protect,
+        clock,
+        watch,
+        cancel,
+        job,
+    } = request;
+    let (job, kind, pinned) = ((*job).clone(), *kind, *pinned);
+    let (label, in_place, protect) = (label.clone(), in_place.clone(), protect.clone());
+    let (clock, watch, cancel) = (clock.clone(), watch.clone(), cancel.clone());
+    niced::run(job.nice, async move {
+        let request = Request {
+            job: &job,
+            kind,
+            label,
+            in_place,
+            pinned,
+            protect,
+            clock,
+            watch,
+            cancel,
+        };
+        run_here(&request).await
+    })
+    .await
+}
+
+/// Runs a job on the threads of the caller.
+async fn run_here(request: &Request<'_>) -> Result<Report> {
     // A restore takes its safety snapshot deep inside of its own future: on the heap this one makes that no larger.
     Box::pin(hooks::around(request, Box::pin(attempts(request)))).await
 }
@@ -106,7 +142,7 @@ async fn attempts(request: &Request<'_>) -> Result<Report> {
     let _connections = match &request.job.connections {
         None => None,
         Some(connections) => tokio::select! {
-            taken = connections.take(&request.job.dump) => taken,
+            taken = connections.take(&request.job.dump, u32::from(request.job.max_replica_lag.is_some())) => taken,
             () = request.cancel.cancelled() => {
                 return Err(Fail::new(Exit::Interrupted, "the run was cancelled while it waited for connections").into());
             }

@@ -112,6 +112,15 @@ impl Locked {
         &self.source
     }
 
+    /// How the server that it is on is reached, where that may have replicas.
+    #[must_use]
+    pub fn server(&self) -> Option<&Dsn> {
+        match &self.held {
+            Held::Postgres { dsn, .. } => Some(dsn),
+            Held::Sqlite { .. } => None,
+        }
+    }
+
     /// Exports it as `job` says.
     ///
     /// # Errors

@@ -102,6 +102,7 @@ async fn one(
             Event::Total(bytes) => shown.total(bytes),
             Event::Done(bytes) => shown.add(bytes),
             Event::Warning(text) => shown.warn(&text),
+            Event::Paused(_) => {}
         }
     });
     let request = Request {

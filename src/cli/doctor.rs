@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use chrono::Utc;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use super::output;
 use crate::checkup::Severity;
@@ -10,6 +11,9 @@ use crate::cli::Globals;
 use crate::error::{Exit, Result};
 use crate::watch::doctor::{examine, examine_server};
 use crate::watch::status::Asked;
+
+/// How many jobs are looked at at once.
+const AT_ONCE: usize = 8;
 
 /// Options of `snapback doctor`.
 #[derive(Debug, clap::Args)]
@@ -38,9 +42,12 @@ pub async fn run(globals: &Globals, mut args: Args) -> Result<ExitCode> {
         .iter()
         .map(|(server, known)| examine_server(server, known))
         .collect();
-    for job in jobs {
-        checkups.push(examine(job, asked).await);
-    }
+    // Servers and stores that do not answer are waited for side by side.
+    let examined = jobs
+        .into_iter()
+        .map(|job| examine(job, asked).boxed())
+        .collect::<Vec<_>>();
+    checkups.extend(stream::iter(examined).buffered(AT_ONCE).collect::<Vec<_>>().await);
     if globals.json {
         output::json(&checkups)?;
     } else {

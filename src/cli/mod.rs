@@ -12,6 +12,7 @@ use arguments::{Cli, Command};
 use crate::error::{Exit, Result, exit_of, hint_of};
 pub use arguments::Globals;
 
+mod arenas;
 mod arguments;
 pub mod backup;
 pub mod completions;
@@ -78,6 +79,9 @@ pub fn main() -> ExitCode {
         args.linked = linked;
         program = dump::PROGRAM;
         as_exit = dump::linked::exit;
+    }
+    if matches!(cli.command, Command::Serve(_)) {
+        arenas::limit(&args);
     }
     match run(cli) {
         Ok(code) => code,

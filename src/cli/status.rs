@@ -10,7 +10,7 @@ use super::output::{self, Table};
 use crate::cli::Globals;
 use crate::error::{Exit, Fail, Result};
 use crate::job::Job;
-use crate::watch::history::Run;
+use crate::watch::history::{Run, Verb};
 use crate::watch::status::{Asked, JobStatus, status};
 
 /// Options of `snapback status`.
@@ -131,6 +131,8 @@ pub struct NextArgs {
 #[derive(Serialize)]
 struct Due<'a> {
     job: &'a str,
+    /// `backup` or `drill`.
+    verb: &'static str,
     schedule: &'a str,
     window: Option<String>,
     jitter_seconds: f64,
@@ -156,22 +158,26 @@ pub async fn next(globals: &Globals, args: &NextArgs) -> Result<ExitCode> {
     let now = Utc::now();
     let mut due: Vec<Due<'_>> = Vec::new();
     for job in jobs {
-        let Some(schedule) = &job.schedule else { continue };
-        let times = std::iter::successors(schedule.next_after(now), |time| schedule.next_after(*time));
-        due.extend(times.take(usize::from(args.number)).map(|at| {
-            Due {
-                job: &job.name,
-                schedule: schedule.text(),
-                window: schedule.window().map(|window| window.to_string()),
-                jitter_seconds: schedule.jitter().as_seconds_f64(),
-                described: schedule.described(),
-                zone: job.zone.to_string(),
-                at,
-                local: at
-                    .with_timezone(&job.zone)
-                    .to_rfc3339_opts(chrono::SecondsFormat::Secs, false),
-            }
-        }));
+        let schedules = [(Verb::Backup, &job.schedule), (Verb::Drill, &job.drill.schedule)];
+        for (verb, schedule) in schedules {
+            let Some(schedule) = schedule else { continue };
+            let times = std::iter::successors(schedule.next_after(now), |time| schedule.next_after(*time));
+            due.extend(times.take(usize::from(args.number)).map(|at| {
+                Due {
+                    job: &job.name,
+                    verb: verb.name(),
+                    schedule: schedule.text(),
+                    window: schedule.window().map(|window| window.to_string()),
+                    jitter_seconds: schedule.jitter().as_seconds_f64(),
+                    described: schedule.described(),
+                    zone: job.zone.to_string(),
+                    at,
+                    local: at
+                        .with_timezone(&job.zone)
+                        .to_rfc3339_opts(chrono::SecondsFormat::Secs, false),
+                }
+            }));
+        }
     }
     due.sort_by_key(|due| due.at);
     if globals.json {
@@ -183,9 +189,14 @@ pub async fn next(globals: &Globals, args: &NextArgs) -> Result<ExitCode> {
             .hint("set jobs.NAME.schedule; `snapback backup` runs a job by hand")
             .into());
     }
-    let mut table = Table::new(&["NEXT RUN", "JOB", "SCHEDULE"]);
+    let mut table = Table::new(&["NEXT RUN", "JOB", "RUNS", "SCHEDULE"]);
     for due in &due {
-        table.row([local(due.at, &due.zone), due.job.to_owned(), due.described.clone()]);
+        table.row([
+            local(due.at, &due.zone),
+            due.job.to_owned(),
+            due.verb.to_owned(),
+            due.described.clone(),
+        ]);
     }
     output::lines(&table.render())?;
     Ok(ExitCode::SUCCESS)

@@ -140,10 +140,23 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
     if raw.attempts == 0 {
         mistakes.keep::<()>(Err(impossible(&key("attempts"), "must be at least 1")));
     }
+    if raw.nice > NICEST {
+        mistakes.keep::<()>(Err(impossible(
+            &key("nice"),
+            "must be from 0 (as the service) to 19 (only when nobody else computes)",
+        )));
+    }
+    let has_replicas = source.as_ref().is_none_or(|source| source.engine().is_postgres());
+    if raw.max_replica_lag.is_some() && !has_replicas {
+        mistakes.keep::<()>(Err(impossible(
+            &key("max_replica_lag"),
+            "a file of SQLite has no replicas",
+        )));
+    }
     let destinations = mistakes.keep(destinations(raw, around, &policy, &key("stores")));
     let mut dump = dump(&raw.dump, &key, mistakes);
     if let (Some(connections), Some(dump)) = (&connections, &mut dump) {
-        connections.limit(dump);
+        connections.limit(dump, u32::from(raw.max_replica_lag.is_some()));
     }
     let encryption = raw.encryption.as_ref();
     let encrypted = encryption.map(|raw| encryption::encryption(raw, &|name| key(&format!("encryption.{name}"))));
@@ -158,6 +171,8 @@ pub(super) fn job(name: &str, raw: &raw::Job, around: &Around<'_>, mistakes: &mu
         connections,
         stall_timeout: Some(raw.stall_timeout.duration()).filter(|limit| !limit.is_zero()),
         attempts: raw.attempts,
+        nice: raw.nice,
+        max_replica_lag: raw.max_replica_lag.map(Span::duration),
         destinations: destinations?,
         schedule: schedule?,
         zone: zone?,
@@ -295,6 +310,9 @@ pub(super) fn policy(raw: &raw::Retention) -> Policy {
         minimum: raw.minimum.unwrap_or(none.minimum),
     }
 }
+
+/// The least urgent that a thread can be.
+const NICEST: u8 = 19;
 
 /// `dump.compress` where nothing is configured.
 const AUTO: &str = "auto";

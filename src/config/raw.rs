@@ -267,6 +267,10 @@ pub struct Job {
     pub max_age: Option<Span>,
     /// The most that its runs write into each store in a second.
     pub max_upload_rate: Option<Rate>,
+    /// How much less urgent than the rest of the process what its backups compute is, as nice(1) counts.
+    pub nice: u8,
+    /// A backup reads no further while a replica of its server is more than this behind.
+    pub max_replica_lag: Option<Span>,
     /// Cancels a run that takes longer.
     pub timeout: Option<Span>,
     /// Cancels a run in which no byte has moved for so long; 0 never does.
@@ -318,6 +322,8 @@ impl Default for Job {
             run_missed: true,
             max_age: None,
             max_upload_rate: None,
+            nice: 0,
+            max_replica_lag: None,
             timeout: None,
             stall_timeout: Span::seconds(1800),
             attempts: 3,

@@ -33,6 +33,14 @@ pub(super) struct Drills {
     running: BTreeMap<Id, String>,
 }
 
+#[cfg(test)]
+impl Drills {
+    /// When the drill of a job is due next.
+    pub(super) fn due(&self, job: &str) -> Option<DateTime<Utc>> {
+        self.next.get(job).copied()
+    }
+}
+
 impl Daemon {
     /// Computes when the drill of a job is due next and arms its timer.
     pub(super) fn schedule_drill(&mut self, name: &str) {
@@ -104,7 +112,7 @@ impl Daemon {
                 permit = permits.acquire_owned() => permit,
             };
             let _connections = match &job.connections {
-                Some(connections) if job.drill.source.is_none() => connections.take(&job.dump).await,
+                Some(connections) if job.drill.source.is_none() => connections.take(&job.dump, 0).await,
                 _ => None,
             };
             tracing::debug!(job = job.name, "drill begins");

@@ -4,6 +4,11 @@ use super::*;
 
 /// A daemon of one job with this schedule, and its clock.
 async fn daemon(schedule: &str) -> (Daemon, Arc<Mutex<DateTime<Utc>>>) {
+    daemon_of(&format!("[jobs.app]\nurl = 'host=/nowhere'\nschedule = '{schedule}'\n")).await
+}
+
+/// A daemon of these jobs, and its clock.
+async fn daemon_of(jobs: &str) -> (Daemon, Arc<Mutex<DateTime<Utc>>>) {
     let time: Arc<Mutex<DateTime<Utc>>> = Arc::new(Mutex::new("2031-05-05T12:00:00.5Z".parse().unwrap()));
     let clock = Clock::new({
         let time = Arc::clone(&time);
@@ -11,8 +16,7 @@ async fn daemon(schedule: &str) -> (Daemon, Arc<Mutex<DateTime<Utc>>>) {
     });
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("snapback.toml");
-    let text = format!("[stores.default]\npath = 'b'\n[jobs.app]\nurl = 'host=/nowhere'\nschedule = '{schedule}'\n");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, format!("[stores.default]\npath = 'b'\n{jobs}")).unwrap();
     let config = Config::load(Some(&file), &BTreeMap::new(), clock.now()).unwrap();
     let mut daemon = Daemon::new(config, clock, Timer::start().await.unwrap().0);
     daemon.schedule_all();
@@ -58,4 +62,38 @@ async fn a_clock_that_goes_on_fires_once() {
     daemon.fire(&firing);
     assert_eq!(daemon.runs.len(), 1);
     assert_eq!(next(&daemon), "2031-05-10T03:30:00+00:00");
+}
+
+#[tokio::test]
+async fn a_drill_begins_within_its_jitter_and_each_job_has_a_moment_of_its_own() {
+    let keys = "drill_schedule = '0 5 * * *'\ndrill_jitter = '1h'";
+    let jobs = ["app", "crm", "shop", "wiki"];
+    let text: String = jobs
+        .map(|job| format!("[jobs.{job}]\nurl = 'host=/nowhere'\n{keys}\n"))
+        .concat();
+    let (mut daemon, time) = daemon_of(&text).await;
+    let due = |daemon: &Daemon| jobs.map(|job| daemon.drills.due(job).unwrap());
+    let first = due(&daemon);
+    let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let (from, to) = (at("2031-05-06T05:00:00Z"), at("2031-05-06T06:00:00Z"));
+    assert!(first.iter().all(|due| (from..=to).contains(due)), "{first:?}");
+    assert!(first.iter().any(|due| *due != first[0]), "all begin at once: {first:?}");
+    // Another daemon, or this one after a restart, finds the same moments.
+    assert_eq!(due(&daemon_of(&text).await.0), first);
+    // Nothing begins at the time in the schedule, and the first drill at its own moment.
+    let (due_first, job) = first.iter().copied().zip(jobs).min().unwrap();
+    let firing = Firing {
+        job: format!("drill {job}"),
+        due: due_first,
+    };
+    *time.lock().unwrap() = due_first - TimeDelta::seconds(1);
+    daemon.fire(&firing);
+    daemon.look_after_drills();
+    assert_eq!((daemon.drills.runs.len(), due(&daemon)), (0, first));
+    *time.lock().unwrap() = due_first;
+    daemon.fire(&firing);
+    assert_eq!(daemon.drills.runs.len(), 1);
+    let tomorrow = daemon.drills.due(job).unwrap();
+    let day = TimeDelta::days(1);
+    assert!((from + day..=to + day).contains(&tomorrow), "{tomorrow}");
 }

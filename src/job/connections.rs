@@ -31,16 +31,17 @@ impl Connections {
         }
     }
 
-    /// Lets a dump read with no more than there are.
-    pub fn limit(&self, dump: &mut Request) {
-        dump.jobs = dump.jobs.clamp(1, (self.most - BESIDE) as usize);
+    /// Lets a dump read with no more than there are, where `more` are needed beside the usual ones.
+    pub fn limit(&self, dump: &mut Request, more: u32) {
+        let reading = self.most.saturating_sub(BESIDE + more).max(1);
+        dump.jobs = dump.jobs.clamp(1, reading as usize);
     }
 
-    /// Waits until there are enough for a run that reads as `dump` says. All at once: runs that have some each and wait for more would
-    /// wait for ever.
-    pub async fn take(&self, dump: &Request) -> Option<OwnedSemaphorePermit> {
+    /// Waits until there are enough for a run that reads as `dump` says, and needs `more` beside the usual ones. All at once: runs
+    /// that have some each and wait for more would wait for ever.
+    pub async fn take(&self, dump: &Request, more: u32) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(dump.jobs.max(1)).unwrap_or(u32::MAX);
-        self.some(wanted.saturating_add(BESIDE).min(self.most)).await
+        self.some(wanted.saturating_add(BESIDE + more).min(self.most)).await
     }
 
     /// Waits until there are enough for a question or two.

@@ -310,22 +310,19 @@ impl Shelf {
         self.told(reading.await)
     }
 
-    /// The same, where `known` says of the names what was read before; with the names.
+    /// The same of what was listed, where some of it is `known` already.
     ///
     /// # Errors
     /// As [`Shelf::inventory`].
-    pub async fn inventory_by(&self, known: impl FnOnce(&Names) -> Known) -> Result<(Names, Inventory)> {
-        let reading = async {
-            let names = self.names().await?;
-            let known = known(&names);
-            let inventory = self.read(&names, known).await?;
-            Ok((names, inventory))
-        };
-        self.told(reading.await)
+    pub async fn inventory_of(&self, names: &Names, known: Known) -> Result<Inventory> {
+        self.told(self.read(names, known).await)
     }
 
     /// `read` with what it was about, where it failed.
-    fn told<T>(&self, read: Result<T>) -> Result<T> {
+    ///
+    /// # Errors
+    /// That of `read`.
+    pub fn told<T>(&self, read: Result<T>) -> Result<T> {
         read.with_context(|| format!("reading the backups of job {} in {self}", self.job))
     }
 

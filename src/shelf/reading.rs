@@ -28,6 +28,9 @@ const LOCAL_PIECE: u64 = 100 << 10;
 const TEXT_LIMIT: usize = 8 << 10;
 const LOCAL_TEXT_LIMIT: usize = 4 << 10;
 
+/// A text that is parsed where it arrives: another thread takes longer to begin than to do it, and keeps memory.
+const SHORT: u64 = 64 << 10;
+
 /// How many texts are read at once: far stores answer slowly, and most texts are small.
 const READERS: usize = 24;
 
@@ -227,7 +230,10 @@ impl Shelf {
                 0 => Bytes::new(),
                 size => self.store.read(&path, 0..size).await?,
             };
-            spawn_blocking(move || serde_json::from_slice(&text)).await?
+            match size <= SHORT {
+                true => serde_json::from_slice(&text),
+                false => spawn_blocking(move || serde_json::from_slice(&text)).await?,
+            }
         } else {
             let mut pieces = Pieces {
                 store: Arc::clone(&self.store),

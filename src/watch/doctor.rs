@@ -1,14 +1,16 @@
 //! A checkup: what would go wrong at the next run, found before it. It reads, and in each store it writes and deletes one small object.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use serde::Serialize;
 
 use super::status::{Asked, JobStatus, StoreStatus, span, status};
 use crate::checkup::{Finding, Severity};
 use crate::engine::postgres::checkup;
+use crate::engine::postgres::connect::Dsn;
 use crate::engine::sqlite::open;
 use crate::error::{Result, hint_of};
 use crate::job::{Destination, Job, KnownDatabases, ServerJobs, SourceConfig};
@@ -24,6 +26,9 @@ pub struct Checkup {
     /// All of it, the worst first.
     pub findings: Vec<Finding>,
 }
+
+/// How long a server may take to take a connection, and a store to take, give and delete a few bytes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How far the clock of a store may be from ours.
 const CLOCKS: TimeDelta = TimeDelta::minutes(2);
@@ -97,12 +102,19 @@ fn failed(about: &str, error: &anyhow::Error, hint: &str) -> Finding {
 async fn database(job: &Job, now: DateTime<Utc>) -> Vec<Finding> {
     match &job.source {
         SourceConfig::Postgres(_) => match job.source.dsn() {
-            Ok(dsn) => checkup::checkup(&dsn, now).await,
+            Ok(dsn) => {
+                let patient = dsn.connect_timeout.map_or(PATIENCE, |limit| limit.min(PATIENCE));
+                let dsn = Dsn {
+                    connect_timeout: Some(patient),
+                    ..dsn
+                };
+                checkup::checkup(&dsn, now).await
+            }
             Err(error) => vec![failed("connection", &error, "see the job's password keys")],
         },
         SourceConfig::Sqlite(location) => {
             let looked = open::find(location.path()).and_then(|found| {
-                open::for_reading(&found, std::time::Duration::from_secs(5))?;
+                open::for_reading(&found, Duration::from_secs(5))?;
                 Ok(found.network())
             });
             vec![match looked {
@@ -122,7 +134,8 @@ async fn database(job: &Job, now: DateTime<Utc>) -> Vec<Finding> {
 async fn try_store(job: &Job, destination: &Destination, now: DateTime<Utc>) -> Vec<Finding> {
     let about = format!("store {}", destination.name);
     let begun = Instant::now();
-    let tried = try_object(job, destination, now).await;
+    let tried = tokio::time::timeout(PATIENCE, try_object(job, destination, now)).await;
+    let tried = tried.unwrap_or_else(|_| Err(anyhow::anyhow!("it has not answered for {} s", PATIENCE.as_secs())));
     match tried {
         Ok(drift) => {
             let took = begun.elapsed().as_millis();
@@ -187,7 +200,8 @@ fn of_status(job: &JobStatus) -> Vec<Finding> {
             format!(
                 "{schedule} in {}: next at {}",
                 job.zone,
-                next.format("%Y-%m-%d %H:%M UTC")
+                next.with_timezone(&job.zone.parse().unwrap_or(Tz::UTC))
+                    .format("%Y-%m-%d %H:%M %Z")
             ),
         )),
         _ if job.gone => {}

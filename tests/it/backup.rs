@@ -16,6 +16,7 @@ mod full_disk;
 pub mod killed;
 mod limits;
 mod pooled;
+mod room;
 mod verified;
 
 /// A server with a small database, a configuration with one job for it, and a folder for its backups.

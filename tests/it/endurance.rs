@@ -1,5 +1,5 @@
 //! What only many runs show: memory that grows, and what kills leave behind. Short here; `SNAPBACK_RUNS=10000` and
-//! `SNAPBACK_SOAK=2000` make them long.
+//! `SNAPBACK_SOAK=2000` make them long, `SNAPBACK_PROGRAM` names another build of the program, as one that is optimised.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::sqlite::Site;
 use crate::support::s3::S3Server;
 use crate::support::{Run, Server, snapback};
-use crate::watch::{Served, json, site, write};
+use crate::watch::{Served, json, site, wait_for, write};
 
 /// How often, where nothing else is wanted.
 fn times(variable: &str, usual: usize) -> usize {
@@ -55,6 +55,29 @@ fn the_memory_of_serve_stays_where_it_was_after_the_first_runs() {
         "{first} KiB after 100 runs, {last} KiB after {runs}"
     );
     served.end();
+}
+
+#[test]
+fn serve_has_the_settings_of_the_allocator_unless_somebody_has_decided_otherwise() {
+    let site = site(&["app"], "");
+    write(&site, &["app"], "schedule = \"0 0 1 1 *\"", "");
+    for (given, own, trims) in [(&[] as &[_], "2", true), (&[("MALLOC_ARENA_MAX", "7")], "7", false)] {
+        let served = Served::with(&site, given);
+        wait_for("the daemon", || {
+            fs::read_to_string(site.path("log"))
+                .ok()?
+                .contains("serving")
+                .then_some(())
+        });
+        // It is the same process, as whoever started it needs it to be.
+        let of_process = |file| fs::read_to_string(format!("/proc/{}/{file}", served.0.id())).unwrap();
+        let environment = of_process("environ");
+        let has = |setting: &str| environment.split('\0').any(|it| it.starts_with(setting));
+        assert!(has(&format!("MALLOC_ARENA_MAX={own}")) && has("MALLOC_TRIM_THRESHOLD_=") == trims);
+        assert!(of_process("cmdline").ends_with("snapback\0serve\0") && of_process("comm") == "snapback\n");
+        served.end();
+        fs::remove_file(site.path("log")).unwrap();
+    }
 }
 
 /// The ids of the backups of a job, with nothing that is not as it should be.

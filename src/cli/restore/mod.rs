@@ -436,6 +436,7 @@ pub fn watch(progress: &Progress, pause_at: Option<Step>, recording: &Recording)
             Event::Total(bytes) => shown.total(bytes),
             Event::Done(bytes) => shown.add(bytes),
             Event::Warning(text) => shown.warn(&text),
+            Event::Paused(_) => {}
         }
     });
     watch.pausing_at(pause_at)

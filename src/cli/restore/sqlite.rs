@@ -268,6 +268,7 @@ fn watch(progress: &Progress, step: Option<&str>) -> Result<Watch> {
         Event::Total(bytes) => shown.total(bytes),
         Event::Done(bytes) => shown.add(bytes),
         Event::Warning(text) => shown.warn(&text),
+        Event::Paused(_) => {}
     });
     Ok(watch.pausing_at(pause))
 }

@@ -19,6 +19,7 @@ pub mod order;
 pub mod output;
 pub mod progress;
 pub mod recover;
+pub mod replica_lag;
 mod requests;
 pub mod restore_lock;
 pub mod rows;

@@ -13,6 +13,9 @@ use crate::error::{Result, exit_of};
 use crate::shelf::this_process;
 use crate::steps::Event;
 
+/// What a step is called while it waits.
+const PAUSED: &str = ", paused";
+
 /// How often it is noted how far a run is.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -168,6 +171,10 @@ impl Recording {
                 Event::Total(total) => reached.total = *total,
                 Event::Done(bytes) => reached.done += bytes,
                 Event::Warning(_) => {}
+                Event::Paused(paused) => {
+                    let step = reached.step.trim_end_matches(PAUSED).to_owned();
+                    reached.step = if *paused { step + PAUSED } else { step };
+                }
             }
         }
     }

@@ -17,6 +17,9 @@ use crate::watch::status::{Asked, Status, status};
 /// How long a status is good enough: buckets bill for their lists.
 const GOOD_FOR: Duration = Duration::from_secs(20);
 
+/// How long an answer waits for a look that takes long, where there is an earlier one: whoever collects metrics waits for ten seconds.
+const SOON: Duration = Duration::from_secs(9);
+
 /// How often servers are asked: each time is a connection.
 const SERVERS_EVERY: Duration = Duration::from_secs(900);
 
@@ -36,9 +39,10 @@ struct Subject {
 /// The daemon, as requests see it.
 pub struct View {
     clock: Clock,
-    subject: Mutex<Subject>,
+    subject: Arc<Mutex<Subject>>,
     beat: AtomicI64,
-    looked: AsyncMutex<Looked>,
+    looked: Arc<AsyncMutex<Looked>>,
+    last: Arc<Mutex<Option<Arc<Status>>>>,
 }
 
 /// What was seen.
@@ -57,8 +61,9 @@ impl View {
         View {
             beat: AtomicI64::new(Utc::now().timestamp()),
             clock,
-            subject: Mutex::default(),
-            looked: AsyncMutex::default(),
+            subject: Arc::default(),
+            looked: Arc::default(),
+            last: Arc::default(),
         }
     }
 
@@ -105,40 +110,69 @@ impl View {
             .clone()
     }
 
-    /// The status of all jobs.
+    /// The status of all jobs. What takes long goes on when nobody waits any more, so that the next one has it.
     pub async fn status(&self) -> Arc<Status> {
-        // Whoever comes while somebody looks waits for the same answer.
-        let mut looked = self.looked.lock().await;
-        let subject = self.subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((at, version, found)) = &looked.status
+        let (subject, looked, last) = (
+            Arc::clone(&self.subject),
+            Arc::clone(&self.looked),
+            Arc::clone(&self.last),
+        );
+        let clock = self.clock.clone();
+        let mut looking = tokio::spawn(async move {
+            // Whoever comes while somebody looks waits for the same answer.
+            let mut looked = looked.lock().await;
+            let subject = subject.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let found = looked.status(subject, &clock).await;
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&found));
+            found
+        });
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = match tokio::time::timeout(SOON, &mut looking).await {
+            Ok(found) => found.ok(),
+            Err(_) => match last() {
+                Some(last) => Some(last),
+                None => looking.await.ok(),
+            },
+        };
+        match found.or_else(last) {
+            Some(found) => found,
+            // A look that panicked is a bug of ours.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Looked {
+    async fn status(&mut self, subject: Subject, clock: &Clock) -> Arc<Status> {
+        if let Some((at, version, found)) = &self.status
             && *version == subject.version
             && at.elapsed() < GOOD_FOR
         {
             return Arc::clone(found);
         }
         let jobs: Vec<&Job> = subject.jobs.iter().map(AsRef::as_ref).collect();
-        let servers = looked.asked.is_none_or(|asked| asked.elapsed() > SERVERS_EVERY);
+        let servers = self.asked.is_none_or(|asked| asked.elapsed() > SERVERS_EVERY);
         let asked = Asked {
             history: subject.recorder.history().map(AsRef::as_ref),
-            now: self.clock.now(),
+            now: clock.now(),
             servers,
             sections: &subject.sections,
         };
         let mut found = status(&jobs, asked).await;
         if servers {
-            looked.asked = Some(Instant::now());
-            looked.kept = found
+            self.asked = Some(Instant::now());
+            self.kept = found
                 .jobs
                 .iter()
                 .map(|job| (job.job.clone(), job.kept.clone()))
                 .collect();
         } else {
             for job in &mut found.jobs {
-                job.kept = looked.kept.get(&job.job).cloned().flatten();
+                job.kept = self.kept.get(&job.job).cloned().flatten();
             }
         }
         let found = Arc::new(found);
-        looked.status = Some((Instant::now(), subject.version, Arc::clone(&found)));
+        self.status = Some((Instant::now(), subject.version, Arc::clone(&found)));
         found
     }
 }

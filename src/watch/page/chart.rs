@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 
 use super::escape;
 use crate::watch::status::{Day, DayState};
@@ -48,8 +49,11 @@ const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 60.0;
 const MARGIN: f64 = 14.0;
 
-/// A number over time, from nothing to the most that there was; `say` writes it for people. Nothing where there are no two points.
-pub fn curve(name: &str, points: &[Point], say: impl Fn(f64) -> String) -> String {
+/// A number over time, from nothing to the most that there was; `say` writes it for people, and days are those of `zone`. Nothing where
+/// there are no two points.
+pub fn curve(name: &str, points: &[Point], zone: &str, say: impl Fn(f64) -> String) -> String {
+    let zone: Tz = zone.parse().unwrap_or_default();
+    let local = |point: &Point, format| point.0.with_timezone(&zone).format(format).to_string();
     let (Some(first), Some(last)) = (points.first(), points.last()) else {
         return String::new();
     };
@@ -68,9 +72,9 @@ pub fn curve(name: &str, points: &[Point], say: impl Fn(f64) -> String) -> Strin
     let about = format!(
         "{name} from {} ({}) to {} ({}), at most {}",
         say(first.1),
-        first.0.format("%Y-%m-%d"),
+        local(first, "%Y-%m-%d"),
         say(last.1),
-        last.0.format("%Y-%m-%d"),
+        local(last, "%Y-%m-%d"),
         say(most)
     );
     let about = escape(&about);
@@ -88,7 +92,7 @@ pub fn curve(name: &str, points: &[Point], say: impl Fn(f64) -> String) -> Strin
     );
     for point in points {
         let (x, y) = place(point);
-        let when = point.0.format("%Y-%m-%d %H:%M UTC");
+        let when = local(point, "%Y-%m-%d %H:%M %Z");
         let _ = write!(
             svg,
             "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.6\"><title>{when}: {}</title></circle>",
@@ -102,8 +106,8 @@ pub fn curve(name: &str, points: &[Point], say: impl Fn(f64) -> String) -> Strin
          <text x=\"{right}\" y=\"{low}\" text-anchor=\"end\">{}</text></svg>",
         escape(name),
         escape(&say(last.1)),
-        first.0.format("%b %d"),
-        last.0.format("%b %d"),
+        local(first, "%b %d"),
+        local(last, "%b %d"),
     );
     svg
 }

@@ -100,8 +100,8 @@ fn curves(job: &JobStatus) -> String {
     let sizes: Vec<_> = backups.iter().map(|it| (it.id.time(), it.bytes as f64)).collect();
     let times: Vec<_> = backups.iter().map(|it| (it.id.time(), it.seconds)).collect();
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it was whole before
-    let size = curve("Size", &sizes, |bytes| HumanBytes(bytes as u64).to_string());
-    size + &curve("Duration", &times, took)
+    let size = curve("Size", &sizes, &job.zone, |bytes| HumanBytes(bytes as u64).to_string());
+    size + &curve("Duration", &times, &job.zone, took)
 }
 
 fn running(job: &JobStatus) -> String {
@@ -303,12 +303,12 @@ fn runs(job: &JobStatus, links: Links) -> String {
 
 /// All that is known of a run.
 pub fn run(run: &Run) -> String {
-    let mut html = format!(
-        "<h1>{} of {}: {}</h1><dl>",
-        run.verb.name(),
-        escape(&run.job),
-        run.outcome.name()
-    );
+    // A configuration that was reread is of no job.
+    let of = match run.job.as_str() {
+        "" => String::new(),
+        job => format!(" of {}", escape(job)),
+    };
+    let mut html = format!("<h1>{}{of}: {}</h1><dl>", run.verb.name(), run.outcome.name());
     fact(&mut html, "Began", &time(run.started, "UTC"));
     if let (Some(ended), Some(seconds)) = (run.ended, run.seconds) {
         fact(
@@ -350,5 +350,8 @@ pub fn run(run: &Run) -> String {
         let items: String = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
         let _ = write!(html, "<h2>What it said</h2><ul>{items}</ul>");
     }
-    html + &format!("<p><a href=\"/jobs/{0}\">All of {0}</a></p>", escape(&run.job))
+    match run.job.as_str() {
+        "" => html,
+        job => html + &format!("<p><a href=\"/jobs/{0}\">All of {0}</a></p>", escape(job)),
+    }
 }

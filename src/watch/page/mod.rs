@@ -105,7 +105,11 @@ pub fn job(status: &Status, job: &JobStatus) -> String {
 #[must_use]
 pub fn run(run: &Run) -> String {
     document(
-        &format!("Run {} of {}", run.run, run.job),
+        &format!(
+            "Run {} of {}",
+            run.run,
+            if run.job.is_empty() { "the daemon" } else { &run.job }
+        ),
         None,
         Links::Server,
         &job::run(run),

@@ -1,9 +1,8 @@
 //! What there is to know of the jobs: their stores are listed, and only what is new in them is read.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -14,11 +13,15 @@ use super::{FORMAT, JobStatus, SHOWN_DAYS, Status, sentence};
 use crate::error::Result;
 use crate::job::{Job, KnownDatabases, ServerJobs};
 use crate::replaced::{self, Kept};
-use crate::shelf::{Inventory, Known, Shelf, Stock};
+use crate::shelf::{Inventory, Shelf, Stock};
 use crate::watch::history::{History, Query, Run};
 
 /// How many jobs are looked at at once.
 const AT_ONCE: usize = 16;
+
+/// How long a store may take to list what a job has, and a server to answer: one that is away must not hide the others, and whoever
+/// collects metrics waits for ten seconds.
+const PATIENCE: Duration = Duration::from_secs(7);
 
 /// What is asked.
 #[derive(Clone, Copy)]
@@ -33,9 +36,29 @@ pub struct Asked<'a> {
     pub sections: &'a [(ServerJobs, KnownDatabases)],
 }
 
+/// Stores and servers that did not answer in this look: who comes next does not wait for them again.
+#[derive(Default)]
+struct Silent(Mutex<BTreeSet<String>>);
+
+impl Silent {
+    /// What `place` answers, where it does so soon.
+    async fn ask<T>(&self, place: String, asking: impl Future<Output = Result<T>>) -> Result<T> {
+        let silent = || anyhow::anyhow!("it has not answered for {} s", PATIENCE.as_secs());
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&place) {
+            return Err(silent());
+        }
+        tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+            known().insert(place);
+            Err(silent())
+        })
+    }
+}
+
 /// The status of `jobs`.
 pub async fn status(jobs: &[&Job], asked: Asked<'_>) -> Status {
-    let looking: Vec<_> = jobs.iter().map(|job| look(job, asked).boxed()).collect();
+    let silent = Silent::default();
+    let looking: Vec<_> = jobs.iter().map(|job| look(job, asked, &silent).boxed()).collect();
     let mut jobs: Vec<JobStatus> = stream::iter(looking).buffer_unordered(AT_ONCE).collect().await;
     jobs.sort_by(|one, other| one.job.cmp(&other.job));
     let servers = servers(asked.sections, &jobs);
@@ -49,14 +72,14 @@ pub async fn status(jobs: &[&Job], asked: Asked<'_>) -> Status {
     }
 }
 
-async fn look(job: &Job, asked: Asked<'_>) -> JobStatus {
+async fn look(job: &Job, asked: Asked<'_>, silent: &Silent) -> JobStatus {
     let times = Mutex::new(BTreeMap::new());
     let read = async {
         let read = |shelf: Shelf| {
             let times = &times;
             async move {
                 let begun = Instant::now();
-                let read = read(&shelf, asked.history).await;
+                let read = read(&shelf, asked.history, silent).await;
                 let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
                 times.insert(shelf.place().to_owned(), begun.elapsed().as_secs_f64());
                 read
@@ -67,8 +90,12 @@ async fn look(job: &Job, asked: Asked<'_>) -> JobStatus {
     let kept = async {
         match asked.servers && job.source.engine().is_postgres() {
             true => {
-                let _connections = job.may_ask().await;
-                replaced::kept(job).await.ok()
+                let asking = async {
+                    let _connections = job.may_ask().await;
+                    replaced::kept(job).await
+                };
+                let server = format!("{:?}", job.for_restores().source.identity().places);
+                silent.ask(server, asking).await.ok()
             }
             false => None,
         }
@@ -84,14 +111,14 @@ async fn look(job: &Job, asked: Asked<'_>) -> JobStatus {
 }
 
 /// Reads a shelf, and of what never changes only what is new.
-async fn read(shelf: &Shelf, history: Option<&History>) -> Result<Inventory> {
-    let Some(history) = history else {
-        return shelf.inventory().await;
-    };
+async fn read(shelf: &Shelf, history: Option<&History>, silent: &Silent) -> Result<Inventory> {
+    let names = shelf.told(silent.ask(shelf.store().to_string(), shelf.names()).await)?;
     // Without a memory everything is read.
-    let known = |names: &_| history.known(shelf, names).unwrap_or_default();
-    let (names, inventory) = shelf.inventory_by(|names| -> Known { known(names) }).await?;
-    if let Err(error) = history.remember(shelf, &names, &inventory) {
+    let known = history.and_then(|history| history.known(shelf, &names).ok());
+    let inventory = shelf.inventory_of(&names, known.unwrap_or_default()).await?;
+    if let Some(history) = history
+        && let Err(error) = history.remember(shelf, &names, &inventory)
+    {
         tracing::debug!("what {shelf} has is not remembered: {error:#}");
     }
     Ok(inventory)

@@ -38,7 +38,7 @@ fn configure(machine: &Machine, schedule: &str) {
         &format!(
             "[daemon]\nshutdown_timeout = '2s'\n\
              [stores.default]\npath = '/var/lib/snapback/backups'\n\
-             [jobs.app]\nurl = 'postgresql://backup@127.0.0.1/app'\npassword_credential = 'app-password'\nschedule = '{schedule}'\n"
+             [jobs.app]\nurl = 'postgresql://backup@127.0.0.1/app'\npassword_credential = 'app-password'\nnice = 3\nschedule = '{schedule}'\n"
         ),
     );
 }
@@ -156,6 +156,14 @@ fn the_package_lives_and_ends_under_systemd() {
     let later = machine.shows("snapback", "StatusText");
     assert_ne!(first, later, "systemd is not told what comes next");
     all_is_the_services(&machine);
+    // What the unit forbids leaves `nice` of a job its effect: it counts from the unit's own.
+    let own = machine.shows("snapback", "MainPID");
+    let threads = machine.run(&["ps", "-L", "-o", "ni=,comm=", "-p", &own]).ok().stdout;
+    assert!(
+        threads.contains("  8 snapback-nice3") && threads.contains("  5 snapback\n"),
+        "{threads}"
+    );
+    assert!(!machine.journal("snapback").contains("nice has no effect"));
 
     // Another configuration, and one that is none.
     configure(&machine, NIGHTLY);

@@ -100,7 +100,8 @@ pub fn processor_seconds(pid: u32, of_children: bool) -> f64 {
 
 /// The built `snapback`, with none of the caller's PostgreSQL or Snapback environment.
 pub fn snapback() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_snapback"));
+    let built = || env!("CARGO_BIN_EXE_snapback").into();
+    let mut command = Command::new(std::env::var_os("SNAPBACK_PROGRAM").unwrap_or_else(built));
     for (name, _) in std::env::vars() {
         if name.starts_with("PG") || name.starts_with("SNAPBACK") || name.starts_with("AWS_") || name == "DATABASE_URL"
         {

@@ -44,7 +44,7 @@ pub fn get(port: u16, path: &str) -> Answer {
     ask(port, "GET", path, "").unwrap_or_else(|| panic!("no answer to {path}"))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -59,7 +59,7 @@ pub fn served(site: &Site, names: &[&str], more: &str) -> (Served, u16) {
 }
 
 /// The value of a metric with these labels.
-fn metric(text: &str, name: &str) -> Option<f64> {
+pub fn metric(text: &str, name: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map(|value| value.parse().unwrap())
 }
@@ -173,7 +173,7 @@ fn page_api_and_metrics_say_what_status_says() {
 }
 
 /// What the page calls so many bytes.
-fn indicatif_bytes(bytes: u64) -> String {
+pub fn indicatif_bytes(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss)]
     match bytes {
         bytes if bytes < 1024 => format!("{bytes} B"),

@@ -5,8 +5,10 @@ mod doctor;
 mod history;
 mod http;
 mod notices;
+mod numbers;
 mod openapi;
 mod schedules;
+mod silent;
 mod status;
 mod week;
 

@@ -1,11 +1,14 @@
 //! The OpenAPI document of `/api/v1`: real answers have its form, no field more and none less.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Map, Value};
 
 use super::http::{get, served};
 use super::site;
+use crate::support::Run;
+use crate::support::server::cache_dir;
 
 /// What is wrong with `value` by the schema, with where it is.
 fn wrong(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
@@ -143,4 +146,45 @@ fn answers_have_the_form_that_the_document_says() {
     wrong(&document, schema, &answer, "status", &mut found);
     assert_eq!(found.len(), 3, "{found:#?}");
     daemon.end();
+}
+
+#[test]
+#[ignore = "takes a minute, and schemathesis, which tests/servers --full installs"]
+fn schemathesis_finds_nothing_in_the_api() {
+    let site = site(&["crm", "shop"], "");
+    site.snapback(&["backup", "crm", "--label", "first"]).ok();
+    fs::write(site.path("token"), "hush").unwrap();
+    let tool = cache_dir().join("schemathesis-4.32.5");
+    for (more, token) in [
+        ("", None),
+        ("token_file = \"token\"\n", Some("Authorization: Bearer hush")),
+    ] {
+        let (daemon, port) = served(&site, &["crm", "shop"], more);
+        let url = format!("http://127.0.0.1:{port}");
+        // The document itself is wanted with the token too, and asked for by the tool without.
+        let document = site.path("openapi.json");
+        fs::copy("src/watch/http/openapi.json", &document).unwrap();
+        let mut run = Command::new("python3");
+        run.current_dir(site.dir.path())
+            .env("PYTHONPATH", &tool)
+            .arg(tool.join("bin/schemathesis"));
+        run.args(["run", "openapi.json", "--url", &url, "--checks", "all"]);
+        run.args(["--continue-on-failure", "--max-examples", "100"])
+            .env("NO_COLOR", "1");
+        run.args(
+            token
+                .map_or(&[] as &[&str], |_| &["--header"])
+                .iter()
+                .copied()
+                .chain(token),
+        );
+        let run = Run::of(&mut run);
+        assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+        assert!(
+            run.stdout.contains("No issues found") && !run.stdout.contains(" 0 passed"),
+            "{}",
+            run.stdout
+        );
+        daemon.end();
+    }
 }
