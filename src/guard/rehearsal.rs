@@ -8,7 +8,7 @@ use chrono::Utc;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::way_back::{in_postgres, in_sqlite};
+use super::way_back::{in_postgres, in_sqlite, pause_at};
 use super::{Report, Request};
 use crate::diff::Diff;
 use crate::engine::postgres::connect::Dsn;
@@ -55,7 +55,7 @@ async fn on_server(request: &Request<'_>, id: BackupId, job: &Job, connection: &
         job,
         &id_text,
         mode,
-        postgres::watch::Watch::silent(),
+        postgres::watch::Watch::silent().pausing_at(pause_at(request)?),
         cancel.clone(),
     )
     .await?;
@@ -204,7 +204,7 @@ async fn on_copy(request: &Request<'_>, id: BackupId, job: &Job, live: &Location
         job,
         id.to_string(),
         mode,
-        sqlite::watch::Watch::silent(),
+        sqlite::watch::Watch::silent().pausing_at(pause_at(request)?),
         cancel.clone(),
     )
     .await?;

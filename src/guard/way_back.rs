@@ -87,7 +87,8 @@ pub(super) async fn restore(request: &Request<'_>, id: BackupId) -> Result<Resto
     }
 }
 
-fn pause_at<S: FromStr<Err = Fail>>(request: &Request<'_>) -> Result<Option<S>> {
+/// The step of a restore at which it stops.
+pub(super) fn pause_at<S: FromStr<Err = Fail>>(request: &Request<'_>) -> Result<Option<S>> {
     Ok(request
         .pause_at
         .as_ref()
