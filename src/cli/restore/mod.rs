@@ -177,6 +177,7 @@ async fn restore(
         from_other: from_other(args),
         wait: args.wait.duration(),
         tolerance: args.tolerance.tolerance(),
+        copy_of: None,
         accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),

@@ -148,7 +148,7 @@ fn a_server_that_is_killed_at_any_step_leaves_a_whole_database_and_a_word() {
     let ended: Vec<(Paused, Run)> = guards.into_iter().map(|guard| guard.end(begun)).collect();
     for (guard, run) in &ended {
         let (what, ran) = (&guard.what, guard.project.site.path("ran").exists());
-        assert_eq!(guard.rows(&server), "1", "{what}: {}", run.stderr);
+        assert_eq!(guard.rows(&server), "1", "{what}: {} {}", run.stderr, run.stdout);
         if run.stdout.is_empty() {
             // Nothing was run, and that is said; the reason is the server's.
             assert!(!ran, "{what}: {}", run.stderr);
