@@ -11,8 +11,8 @@
 //! - Owners are rows of `pg_shdepend`. CREATE DATABASE writes them too, when it copies a template, but then the member's own row
 //!   is older. Of a table that is the row of its type, which is written when it is renamed, moved or given to somebody, and else never.
 //! - Rows of tables and indexes in `pg_class` are also written by VACUUM FULL, TRUNCATE, REINDEX, CREATE TRIGGER and others. What
-//!   rewrites a table gives it a new file and writes the rows of its indexes and of its TOAST table in the same transaction; the
-//!   others write a row elsewhere. Only where none of these explains a row that is newer, what it says was set by hand. One way
+//!   rewrites a table gives it a new file and writes the rows of its indexes in the same transaction, and REINDEX writes them
+//!   later; the others write a row elsewhere. Only where none of these explains a row that is newer, what it says was set by hand. One way
 //!   to be wrong is left: a table whose options are the extension's own, and to which a foreign key pointed that is gone.
 //! - REINDEX CONCURRENTLY makes a new index, and moves what depends on the old one to it in a later transaction. So an index was
 //!   created by hand where its columns and its dependencies are of the same transaction. Constraints move with their
@@ -72,7 +72,7 @@ settled AS (
                 WHEN c.relkind = 't' OR c.relfilenode NOT IN (0, c.oid) THEN EXISTS (
                         SELECT 1 FROM pg_catalog.pg_index x WHERE x.indrelid IN (c.oid, c.reltoastrelid))
                     AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
-                        WHERE x.indrelid IN (c.oid, c.reltoastrelid) AND i.xmin = c.xmin)
+                        WHERE x.indrelid IN (c.oid, c.reltoastrelid) AND {i.xmin} >= {c.xmin})
                 ELSE true END
             AND NOT EXISTS (
                 SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.xmin = c.xmin

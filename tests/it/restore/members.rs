@@ -168,6 +168,9 @@ const WORN: &[&str] = &[
     "ALTER TABLE kept.parent ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON kept.parent USING (true)",
     "CREATE PUBLICATION told FOR TABLE kept.plain",
     "SELECT nextval('kept.counter'); ALTER SEQUENCE kept.counter RESTART",
+    "VACUUM FULL",
+    "REINDEX SCHEMA kept",
+    "REINDEX SCHEMA CONCURRENTLY kept",
 ];
 
 /// Changes, and what is told of each.
