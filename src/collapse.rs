@@ -70,18 +70,34 @@ pub fn signs(before: &Manifest, now: &Manifest) -> Vec<String> {
 fn fewer_rows(before: &Manifest, now: &Manifest) -> Option<String> {
     let (had, has) = (before.rows(), now.rows());
     if has == 0 && had > 0 {
-        return Some(format!("all tables are empty: backup {} has {had} rows", before.id));
+        return Some(format!(
+            "all tables are empty: backup {} has {}",
+            before.id,
+            number(had, "row")
+        ));
     }
     let share = has.saturating_mul(100) / had.max(1);
     (share < SHARE && had > 0).then(|| {
         let id = before.id;
-        format!("there are only {has} rows, {share} % of the {had} in backup {id}")
+        format!(
+            "what is left is {}, {share} % of the {had} in backup {id}",
+            number(has, "row")
+        )
     })
 }
 
 fn fewer_tables(before: &Manifest, now: &Manifest) -> Option<String> {
     let (had, has, id) = (before.table_count(), now.table_count(), before.id);
-    (has < had).then(|| format!("there are only {has} tables of the {had} in backup {id}"))
+    (has < had).then(|| {
+        format!(
+            "what is left is {} of the {had} in backup {id}",
+            number(has as u64, "table")
+        )
+    })
+}
+
+fn number(number: u64, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The rows of each table, of all partitions of one together, by `schema.name`.
@@ -152,7 +168,7 @@ mod tests {
             ),
             (
                 &[("a", 499), ("b", 0)],
-                "there are only 499 rows, 49 % of the 1000 in backup 20261120T020000Z",
+                "what is left is 499 rows, 49 % of the 1000 in backup 20261120T020000Z",
             ),
             (
                 &[("a", 1000)],

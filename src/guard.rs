@@ -171,12 +171,7 @@ impl Request<'_> {
         let ended = command::run(self, &environment).await?;
         let seconds = begun.elapsed().as_secs_f64();
         server::wait(self, job).await;
-        let mut found = self.look(id, job).await;
-        if let Err(error) = &found
-            && server::broke_off(self, job, error).await
-        {
-            found = self.look(id, job).await;
-        }
+        let found = server::insisting(self, job, async || self.look(id, job).await).await;
         let found = match found {
             Ok(found) => Some(found),
             Err(error) => {
@@ -329,13 +324,8 @@ impl<'a> Guarded<'a> {
     pub async fn restore(&mut self) {
         let job = self.request.job.for_restores();
         server::wait(&self.request, &job).await;
-        let mut restored = self.put_back().await;
         // What was broken off is whole, old or new, and the next restore removes what is left of it.
-        if let Err(error) = &restored
-            && server::broke_off(&self.request, &job, error).await
-        {
-            restored = self.put_back().await;
-        }
+        let restored = server::insisting(&self.request, &job, async || self.put_back().await).await;
         match restored {
             Ok(restored) => {
                 self.report.action = Action::Restored;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Declares the steps of a run: an enum whose values have a name (for `--pause-at` and reports) and a text for people.
 macro_rules! steps {
@@ -110,7 +111,7 @@ impl<S: Copy + PartialEq + fmt::Display> Watch<S> {
         Watch::new(|_| ())
     }
 
-    /// The same, but it stops for ever at `step`: tests kill it there.
+    /// The same, but it stops at `step` for ever, or until SIGUSR1 comes: tests kill it there, or what it talks to.
     #[must_use]
     pub fn pausing_at(mut self, step: Option<S>) -> Self {
         self.pause_at = step;
@@ -119,11 +120,15 @@ impl<S: Copy + PartialEq + fmt::Display> Watch<S> {
 
     /// Says that `step` is reached.
     pub async fn step(&self, step: S) {
+        // Before anybody hears that it is reached: the signal would end a process that does not wait for it yet.
+        let paused = (self.pause_at == Some(step)).then(|| signal(SignalKind::user_defined1()));
         tracing::debug!(%step, "reached");
         self.begun().push((step, Instant::now()));
         self.tell(Event::Step(step));
-        if self.pause_at == Some(step) {
-            std::future::pending::<()>().await;
+        match paused {
+            Some(Ok(mut goes_on)) => _ = goes_on.recv().await,
+            Some(Err(_)) => std::future::pending::<()>().await,
+            None => {}
         }
     }
 

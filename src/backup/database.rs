@@ -213,7 +213,10 @@ impl Locked {
     /// It was lost with its connection.
     pub async fn assert_held(&self) -> Result<()> {
         match &self.held {
-            Held::Postgres { lock, .. } => lock.assert_held().await,
+            Held::Postgres { lock, dsn, .. } => {
+                let held = lock.assert_held().await;
+                held.map_err(|error| connect::lost(error, dsn, "while it held the job's lock"))
+            }
             // It is lost with this process only.
             Held::Sqlite { .. } => Ok(()),
         }

@@ -167,11 +167,11 @@ fn print(globals: &Globals, reports: &[Report]) -> Result<()> {
             continue;
         }
         output::line(&format!(
-            "{} of {}: {} tables, {} rows, {} in {}, verified by reading it back",
+            "{} of {}: {}, {}, {} in {}, verified by reading it back",
             manifest.id,
             manifest.job,
-            manifest.tables.len(),
-            output::count(manifest.rows()),
+            output::plural(manifest.tables.len() as u64, "table"),
+            output::plural(manifest.rows(), "row"),
             output::bytes(manifest.archive.bytes),
             output::seconds(report.seconds),
         ))?;

@@ -128,6 +128,7 @@ async fn in_place(globals: &Globals, args: &Args, job: &Job, safety: &str, recor
         from_other: FromOther::Refused,
         wait: args.wait.duration(),
         tolerance: args.tolerance.tolerance(),
+        copy_of: None,
         accept_missing: args.tolerance.accept_missing(),
         jobs: None,
         clock: Clock::system(),

@@ -223,9 +223,9 @@ fn describe(manifest: &Manifest, findings: &Findings, place: &str) -> String {
         }
         Depth::Quick => format!("{id} is good{place}: {size}{of} with the digest of the manifest"),
         Depth::Full => format!(
-            "{id} is good{place}: {size} with the digest of the manifest, all {} rows of {} tables counted and hashed again",
-            output::count(findings.rows),
-            manifest.table_count()
+            "{id} is good{place}: {size} with the digest of the manifest, all {} of {} counted and hashed again",
+            output::plural(findings.rows, "row"),
+            output::plural(manifest.table_count() as u64, "table")
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Where a guard stops for ever: tests kill it there.
+//! Where a guard stops, for ever or until SIGUSR1 comes: tests kill it there, or its server.
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use crate::error::{Exit, Fail, Result};
 pub enum PauseAt {
     /// While the backup is taken.
     Backup(backup::Step),
-    /// While the backup is put back: the steps of each engine are its own.
+    /// While the backup is put back, or becomes the copy of a rehearsal: the steps of each engine are its own.
     Restore(String),
 }
 

@@ -8,14 +8,14 @@ use chrono::Utc;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::way_back::{in_postgres, in_sqlite};
+use super::way_back::{in_postgres, in_sqlite, pause_at};
 use super::{Report, Request};
 use crate::diff::Diff;
 use crate::engine::postgres::connect::Dsn;
-use crate::engine::postgres::marker::{self, Marker, State};
-use crate::engine::postgres::recover;
+use crate::engine::postgres::marker;
+use crate::engine::postgres::recover::{self, REHEARSAL};
 use crate::engine::postgres::restore_lock;
-use crate::engine::postgres::target::{Target, quoted, run as run_sql};
+use crate::engine::postgres::target::Target;
 use crate::engine::source::{self, SourceKind};
 use crate::engine::sqlite::location::Location;
 use crate::error::Result;
@@ -46,7 +46,7 @@ async fn on_server(request: &Request<'_>, id: BackupId, job: &Job, connection: &
     }
     let now = Utc::now();
     let taken = postgres::live::names(&client).await?;
-    let name = marker::name(&live, "rehearsal", now, |name| taken.contains(name));
+    let name = marker::name(&live, REHEARSAL, now, |name| taken.contains(name));
     (request.step)("restoring the backup beside the live database");
     let (cancel, id_text) = (CancellationToken::new(), id.to_string());
     let mode = postgres::plan::Mode::New(&name);
@@ -54,25 +54,15 @@ async fn on_server(request: &Request<'_>, id: BackupId, job: &Job, connection: &
         request,
         job,
         &id_text,
+        Some(&live),
         mode,
-        postgres::watch::Watch::silent(),
+        postgres::watch::Watch::silent().pausing_at(pause_at(request)?),
         cancel.clone(),
     )
     .await?;
     let restored = request.signals.cancelling(&cancel, prepared.run()).await;
     restored.map_err(|error| error.context("the rehearsal needs a copy of the database"))?;
-    let marker = Marker {
-        snapback: marker::VERSION,
-        state: State::Unfinished,
-        of: live.clone(),
-        at: now,
-        job: job.name.clone(),
-        backup: Some(id),
-        safety: None,
-        comment: None,
-    };
     let ran = async {
-        run_sql(&client, &marker.statement(&quoted(&name))).await?;
         let copy = Job {
             source: SourceConfig::Postgres(Box::new(Connection {
                 url: connection.url.with_database(&name),
@@ -204,7 +194,7 @@ async fn on_copy(request: &Request<'_>, id: BackupId, job: &Job, live: &Location
         job,
         id.to_string(),
         mode,
-        sqlite::watch::Watch::silent(),
+        sqlite::watch::Watch::silent().pausing_at(pause_at(request)?),
         cancel.clone(),
     )
     .await?;

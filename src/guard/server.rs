@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Request;
 use crate::engine::postgres::connect::{self, Dsn};
-use crate::error::{Exit, exit_of};
+use crate::error::{Exit, Result, exit_of};
 use crate::job::{Job, SourceConfig};
 
 /// Between two looks at whether it is there again.
@@ -70,11 +70,39 @@ pub(super) async fn wait(request: &Request<'_>, job: &Job) -> bool {
     back
 }
 
-/// Whether `error` is only that the server went away meanwhile. Then it is waited for: what was broken off can be tried again.
-pub(super) async fn broke_off(request: &Request<'_>, job: &Job, error: &anyhow::Error) -> bool {
-    let waited = wait(request, job).await;
+/// How often something is done again that the server broke off.
+const ATTEMPTS: u32 = 5;
+
+/// Does `work`; again where it was broken off only because the server went away meanwhile, once that is there again. What
+/// was broken off can be tried again: it has changed nothing, or all.
+pub(super) async fn insisting<T>(
+    request: &Request<'_>,
+    job: &Job,
+    mut work: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    for _ in 1..ATTEMPTS {
+        match work().await {
+            Err(error) if broke_off(request, job, &error).await => {}
+            done => return done,
+        }
+    }
+    work().await
+}
+
+/// Whether `error` is only that the server went away meanwhile. Then it is waited for.
+async fn broke_off(request: &Request<'_>, job: &Job, error: &anyhow::Error) -> bool {
     let is_postgres = matches!(job.source, SourceConfig::Postgres(_));
-    waited || (is_postgres && (connect::is_lost(error) || exit_of(error) == Exit::Unreachable))
+    let lost = is_postgres && (connect::is_lost(error) || exit_of(error) == Exit::Unreachable);
+    if wait(request, job).await {
+        return true;
+    }
+    if !lost || request.patience.left().is_zero() {
+        return false;
+    }
+    // One that is going down may have let us in a last time.
+    tokio::time::sleep(LOOK).await;
+    wait(request, job).await;
+    true
 }
 
 fn dsn(job: &Job) -> Option<Dsn> {

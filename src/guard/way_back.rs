@@ -49,7 +49,7 @@ pub(super) async fn plan(request: &Request<'_>, id: BackupId) -> Result<()> {
     match &job.source {
         SourceConfig::Postgres(_) => {
             let watch = postgres::watch::Watch::silent();
-            let prepared = in_postgres(request, &job, &id, mode(request), watch, cancel).await?;
+            let prepared = in_postgres(request, &job, &id, None, mode(request), watch, cancel).await?;
             Ok(prepared.plan.check()?)
         }
         SourceConfig::Sqlite(_) => {
@@ -65,7 +65,7 @@ pub(super) async fn restore(request: &Request<'_>, id: BackupId) -> Result<Resto
     match &job.source {
         SourceConfig::Postgres(_) => {
             let watch = postgres::watch::Watch::silent().pausing_at(pause_at(request)?);
-            let mut prepared = in_postgres(request, &job, &id, mode(request), watch, cancel.clone()).await?;
+            let mut prepared = in_postgres(request, &job, &id, None, mode(request), watch, cancel.clone()).await?;
             let outcome = request.signals.cancelling(&cancel, prepared.run()).await?;
             Ok(Restored {
                 kept: outcome.kept,
@@ -87,7 +87,8 @@ pub(super) async fn restore(request: &Request<'_>, id: BackupId) -> Result<Resto
     }
 }
 
-fn pause_at<S: FromStr<Err = Fail>>(request: &Request<'_>) -> Result<Option<S>> {
+/// The step of a restore at which it stops.
+pub(super) fn pause_at<S: FromStr<Err = Fail>>(request: &Request<'_>) -> Result<Option<S>> {
     Ok(request
         .pause_at
         .as_ref()
@@ -103,11 +104,12 @@ fn mode(request: &Request<'_>) -> postgres::plan::Mode<'static> {
     }
 }
 
-/// A restore of backup `id` of the job of `request` into the server of `job`.
+/// A restore of backup `id` of the job of `request` into the server of `job`; into a copy of `live`, where one is named.
 pub(super) async fn in_postgres<'a>(
     request: &'a Request<'_>,
     job: &'a Job,
     id: &'a str,
+    live: Option<&'a str>,
     mode: postgres::plan::Mode<'a>,
     watch: postgres::watch::Watch,
     cancel: CancellationToken,
@@ -120,6 +122,7 @@ pub(super) async fn in_postgres<'a>(
         },
         job,
         mode,
+        copy_of: live,
         options: RestoreOptions::default(),
         create_roles: false,
         back: false,

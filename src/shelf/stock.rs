@@ -95,11 +95,13 @@ impl<T> Stock<T> {
     /// The error of a backup that is not there: `what` the job has not, as in "no backup that is whole".
     #[must_use]
     pub fn not_found(&self, what: &str) -> anyhow::Error {
-        let places: Vec<String> = self
+        let mut places: Vec<String> = self
             .shelves
             .iter()
             .map(|(shelf, _)| shelf.store().to_string())
             .collect();
+        // Shelves of a former name of the job are in the same store.
+        places.dedup();
         let mut message = format!("job {} has {what} in {}", self.job, places.join(", "));
         for (shelf, error) in &self.unreachable {
             message.push_str(&format!("; {shelf} could not be read: {error:#}"));

@@ -177,6 +177,7 @@ async fn restore(
         from_other: from_other(args),
         wait: args.wait.duration(),
         tolerance: args.tolerance.tolerance(),
+        copy_of: None,
         accept_missing: args.tolerance.accept_missing(),
         jobs: args.jobs.map(usize::from),
         clock: Clock::system(),
@@ -525,10 +526,10 @@ fn of_script(outcome: &Outcome) -> String {
         false => "of which those failed that are listed",
     };
     format!(
-        "{} statements were run {failed}{left_out}, and {} tables have the {} rows of the file",
-        proof.statements,
-        proof.tables,
-        output::count(proof.rows)
+        "{} run {failed}{left_out}; as in the file: {} with {}",
+        output::plural(proof.statements as u64, "statement"),
+        output::plural(proof.tables as u64, "table"),
+        output::plural(proof.rows, "row")
     )
 }
 
@@ -536,10 +537,10 @@ fn of_script(outcome: &Outcome) -> String {
 fn there(outcome: &Outcome, equal: &str) -> String {
     let proof = &outcome.proof;
     format!(
-        "{} tables with {} rows, {} objects and {} sequences {equal}",
-        proof.tables,
-        output::count(proof.rows),
-        proof.objects,
-        proof.sequences
+        "{} with {}, {} and {} {equal}",
+        output::plural(proof.tables as u64, "table"),
+        output::plural(proof.rows, "row"),
+        output::plural(proof.objects as u64, "object"),
+        output::plural(proof.sequences as u64, "sequence")
     )
 }

@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 
-use crate::cli::output::{ago, bytes, count};
+use crate::cli::output::{ago, bytes, count, plural};
 use crate::printable;
 use crate::restore::postgres::plan::{Backup, File, Plan, Replaces, Subject};
 use crate::restore::postgres::survey::Changes;
@@ -94,9 +94,9 @@ fn of_backup(backup: &Backup) -> Vec<String> {
         backup.server_version,
     );
     let facts = format!(
-        "  {} tables, {} rows, {} in the archive, {}",
-        backup.tables,
-        count(backup.rows),
+        "  {}, {}, {} in the archive, {}",
+        plural(backup.tables as u64, "table"),
+        plural(backup.rows, "row"),
         bytes(backup.bytes),
         backup
             .verified
@@ -122,7 +122,11 @@ fn of_file(file: &File) -> Vec<String> {
     }
     let mut lines = vec![head];
     if let (Some(tables), Some(rows)) = (file.tables, file.rows) {
-        lines.push(format!("  rows for {tables} tables: {}", count(rows)));
+        lines.push(format!(
+            "  rows for {}: {}",
+            plural(tables as u64, "table"),
+            count(rows)
+        ));
     }
     lines
 }

@@ -44,6 +44,9 @@ impl fmt::Display for Leftover {
 /// What the databases of restores have in their names.
 const RESTORING: &str = "restoring";
 
+/// What the copies of rehearsals have.
+pub const REHEARSAL: &str = "rehearsal";
+
 /// What those of drills have.
 pub const DRILL: &str = "drill";
 
@@ -104,8 +107,11 @@ pub async fn clean_drills(target: &Target, client: &Client, database: &str) -> R
 /// The server refuses to drop a database.
 pub async fn clean(target: &Target, client: &Client, database: &str) -> Result<Vec<Leftover>> {
     let mut found = Vec::new();
-    for marked in marker::list(client, database).await? {
-        if marked.marker.state == State::Unfinished {
+    for marked in marker::all(client).await? {
+        let of = &marked.marker.of;
+        // A rehearsal that was killed while it tried which extensions its copy can have marked that as the copy's.
+        let ours = of == database || is_made_for(of, database, REHEARSAL);
+        if ours && marked.marker.state == State::Unfinished {
             drop_unfinished(target, client, &marked.name).await?;
             found.push(Leftover {
                 name: marked.name,
@@ -207,7 +213,9 @@ async fn unmarked(client: &Client, database: &str, what: &str) -> Result<Vec<Str
     let mut names = Vec::new();
     for row in rows {
         let AnyText(name) = row.try_get(0)?;
-        if is_made_for(&name, database, what) {
+        let copy = name.rsplit_once("_restoring_").map(|(copy, _)| copy);
+        let of_copy = what == RESTORING && copy.is_some_and(|copy| is_made_for(copy, database, REHEARSAL));
+        if of_copy || is_made_for(&name, database, what) {
             names.push(name);
         }
     }

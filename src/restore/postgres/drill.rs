@@ -230,6 +230,7 @@ fn request<'a>(asked: &Asked<'a>, options: RestoreOptions) -> Request<'a> {
         },
         job: asked.at,
         mode: Mode::New(asked.scratch),
+        copy_of: None,
         options,
         create_roles: false,
         back: false,

@@ -45,6 +45,9 @@ pub struct Request<'a> {
     pub job: &'a Job,
     /// How it becomes a database.
     pub mode: Mode<'a>,
+    /// The live database of which the new one is only a copy for a while: from its first moment to its last it is marked as what
+    /// the next command removes.
+    pub copy_of: Option<&'a str>,
     /// What of it is restored, and how: a part of it only into a new database.
     pub options: RestoreOptions,
     /// Whether roles that the server lacks are created.
@@ -305,7 +308,7 @@ impl<'a> Prepared<'a> {
         Marker {
             snapback: marker::VERSION,
             state,
-            of: self.database.clone(),
+            of: self.request.copy_of.unwrap_or(&self.database).to_owned(),
             at,
             job: self.request.job.name.clone(),
             backup: self.content.backup(),
@@ -366,8 +369,13 @@ impl<'a> Prepared<'a> {
         safety: Option<BackupId>,
     ) -> Result<super::swap::Swapped> {
         let kept = live.map(|live| self.marker(State::Kept, self.request.clock.now(), safety, live.comment.clone()));
+        let copy = self.marker(State::Unfinished, self.request.clock.now(), None, None);
         let comment = match live {
             Some(live) => Comment::of(&self.database, live.comment.as_deref()),
+            None if self.request.copy_of.is_some() => Some(Comment {
+                sql: copy.statement(&quoted(&self.database)),
+                encoding: None,
+            }),
             None => Archived::find(self.entries())?.comment(&self.database),
         };
         let request = Swap {

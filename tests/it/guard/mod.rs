@@ -2,6 +2,7 @@
 //! one guard line for SQLite and PostgreSQL. And what happens when guard, its command or the server is killed.
 
 mod crashes;
+mod each_step;
 mod examples;
 mod kills;
 mod tools;

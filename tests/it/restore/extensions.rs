@@ -127,3 +127,51 @@ fn an_extension_of_one_database_only_is_known_before_anything_is_done() {
         "0\n0"
     );
 }
+
+#[test]
+fn an_extension_that_keeps_databases_from_ever_being_dropped_is_known_before_anything_is_done() {
+    let server = Server::start_with(15, &["shared_preload_libraries=pgautofailover"]);
+    let site = Site::on(server, "app", "postgres");
+    site.server.create_database("app");
+    site.server.psql(
+        "app",
+        "CREATE EXTENSION pgautofailover CASCADE; CREATE TABLE t (n int); INSERT INTO t VALUES (1)",
+    );
+    let id = site.backup();
+    let before = dump(&site, "app");
+    site.server.psql("app", "DELETE FROM t");
+    let databases = site.databases();
+    for args in [
+        &["--dry-run"][..],
+        &["--yes"],
+        &["--yes", "--mode", "new", "--as", "beside"],
+    ] {
+        let run = site.run(&[&["restore", "app", &id], args].concat()).code(OBSTACLE);
+        let said = run.stdout + &run.stderr;
+        let words = "the extension pgautofailover cannot be created in a new database: its workers keep the server from ever ending a \
+                     DROP DATABASE";
+        assert!(said.contains(words), "{said}");
+        let offers = if args.contains(&"new") {
+            "--keep-going"
+        } else {
+            "--mode in-place"
+        };
+        assert!(said.contains(offers), "{said}");
+        // What could never be dropped was not made.
+        assert_eq!(site.databases(), databases);
+    }
+    site.restore(&[&id, "--mode", "in-place"]);
+    assert_same(&dump(&site, "app"), &before, "in place");
+    site.run(&["undo", "app", "--yes"]).ok();
+    assert_eq!(site.server.psql("app", "SELECT count(*) FROM t"), "0");
+
+    // Of a database without it nothing hangs, as long as nothing has to be dropped.
+    site.server.create_database("other");
+    site.server
+        .psql("other", "CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+    let other = Site::on(std::sync::Arc::clone(&site.server), "other", "postgres");
+    let id = other.backup();
+    other.server.psql("other", "DELETE FROM t");
+    other.restore(&[&id]);
+    assert_eq!(other.server.psql("other", "SELECT count(*) FROM t"), "1");
+}
