@@ -80,7 +80,8 @@ fn fewer_rows(before: &Manifest, now: &Manifest) -> Option<String> {
     (share < SHARE && had > 0).then(|| {
         let id = before.id;
         format!(
-            "what is left is {}, {share} % of the {had} in backup {id}",
+            "there {} only {}, {share} % of the {had} in backup {id}",
+            be(has),
             number(has, "row")
         )
     })
@@ -90,10 +91,15 @@ fn fewer_tables(before: &Manifest, now: &Manifest) -> Option<String> {
     let (had, has, id) = (before.table_count(), now.table_count(), before.id);
     (has < had).then(|| {
         format!(
-            "what is left is {} of the {had} in backup {id}",
-            number(has as u64, "table")
+            "there {} only {} of the {had} in backup {id}",
+            be(has),
+            number(has, "table")
         )
     })
+}
+
+fn be(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 fn number(number: u64, one: &str) -> String {
@@ -168,7 +174,7 @@ mod tests {
             ),
             (
                 &[("a", 499), ("b", 0)],
-                "what is left is 499 rows, 49 % of the 1000 in backup 20261120T020000Z",
+                "there are only 499 rows, 49 % of the 1000 in backup 20261120T020000Z",
             ),
             (
                 &[("a", 1000)],

@@ -225,7 +225,7 @@ fn describe(manifest: &Manifest, findings: &Findings, place: &str) -> String {
         Depth::Full => format!(
             "{id} is good{place}: {size} with the digest of the manifest, all {} of {} counted and hashed again",
             output::plural(findings.rows, "row"),
-            output::plural(manifest.table_count() as u64, "table")
+            output::plural(manifest.table_count(), "table")
         ),
     }
 }

@@ -527,7 +527,7 @@ fn of_script(outcome: &Outcome) -> String {
     };
     format!(
         "{} run {failed}{left_out}; as in the file: {} with {}",
-        output::plural(proof.statements as u64, "statement"),
+        output::plural(proof.statements, "statement"),
         output::plural(proof.tables as u64, "table"),
         output::plural(proof.rows, "row")
     )
