@@ -8,11 +8,12 @@
 //! begun with that before us. Writers are kept out only for this moment.
 
 use std::cell::RefCell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::failure::explain;
+use super::locked::is_locked;
 use super::open::{self, Found};
 use crate::error::Result;
 
@@ -22,8 +23,10 @@ const LARGE: u64 = 8 << 20;
 const FEW: i64 = 2000;
 /// How often what was written meanwhile is written back too.
 const ROUNDS: u32 = 4;
-/// How long a writer may keep us from our own lock.
-const WAIT: Duration = Duration::from_secs(2);
+/// How long a writer may keep us from our own lock, and how often it is tried: nobody stands in line for it, and who writes without
+/// end leaves it free for less than a millisecond.
+const WAIT: Duration = Duration::from_secs(5);
+const TRY: Duration = Duration::from_millis(1);
 
 /// Keeps others from writing the log back, as a reader.
 pub(super) struct Hold {
@@ -64,8 +67,13 @@ impl Hold {
 
     fn write_back(self, found: &Found) -> Result<()> {
         let lock = open::for_writing(&found.path)?;
-        lock.busy_timeout(WAIT)?;
-        lock.execute_batch("BEGIN IMMEDIATE")?;
+        let until = Instant::now() + WAIT;
+        while let Err(error) = lock.execute_batch("BEGIN IMMEDIATE") {
+            if !is_locked(&error) || Instant::now() >= until {
+                return Err(error.into());
+            }
+            std::thread::sleep(TRY);
+        }
         let mut open = open::for_writing(&found.path)?;
         open.busy_handler(Some(let_go))?;
         HELD.set(Some((self, lock)));
