@@ -55,6 +55,19 @@ impl Daemon {
         }
     }
 
+    /// Schedules a drill by what is known now. A time that has come stays: its timer is about to fire.
+    pub(super) fn schedule_drill_again(&mut self, name: &str) {
+        let now = self.clock.now();
+        let is_wanted = self
+            .jobs
+            .get(name)
+            .is_some_and(|it| !it.job.gone && it.job.drill.schedule.is_some());
+        let has_come = self.drills.next.get(name).is_some_and(|next| *next <= now);
+        if !(is_wanted && has_come) {
+            self.schedule_drill(name);
+        }
+    }
+
     /// Whether a firing is one of a drill; then it begins if its time has really come.
     pub(super) fn fire_drill(&mut self, firing: &Firing) -> bool {
         let Some(name) = firing.job.strip_prefix(PREFIX) else {

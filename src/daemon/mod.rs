@@ -258,10 +258,21 @@ impl Daemon {
     /// Arms the timers of all jobs.
     fn schedule_all(&mut self) {
         for name in self.jobs.keys().cloned().collect::<Vec<_>>() {
-            self.schedule(&name);
-            self.schedule_drill(&name);
+            self.schedule_again(&name);
         }
         self.schedule_servers();
+    }
+
+    /// Schedules a job and its drill by what is known now. A time that has come stays, for its timer is about to fire: who computes
+    /// a later one instead makes the job miss it.
+    fn schedule_again(&mut self, name: &str) {
+        let now = self.clock.now();
+        let has_come =
+            |it: &Scheduled| !it.job.gone && it.job.schedule.is_some() && it.next.is_some_and(|next| next <= now);
+        if !self.jobs.get(name).is_some_and(has_come) {
+            self.schedule(name);
+        }
+        self.schedule_drill_again(name);
     }
 
     /// Makes up for what was missed while nobody was there, of all jobs.

@@ -235,7 +235,6 @@ impl Daemon {
                 .teller()
                 .ended(recording.end(&outcome, |()| Facts::default()));
         }
-        let late = self.due_in(&name);
         let others = self.jobs.values().map(|scheduled| scheduled.job.as_ref());
         let mut jobs: Vec<Job> = others
             .filter(|job| job.section.as_deref() != Some(&name))
@@ -244,28 +243,16 @@ impl Daemon {
         jobs.extend(server.jobs(&known));
         self.put(jobs);
         for job in server.jobs(&known) {
-            self.schedule(&job.name);
-            self.schedule_drill(&job.name);
+            self.schedule_again(&job.name);
         }
         for job in &new {
             self.begin_new(job, due);
         }
-        let waiting = waiting.into_iter().map(|job| (job, due));
-        for (job, due) in waiting.chain(late).filter(|(job, _)| !new.contains(job)) {
-            if self.jobs.get(&job).is_some_and(|scheduled| !scheduled.job.gone) {
-                self.begin(&job, due);
+        for job in waiting.iter().filter(|job| !new.contains(job)) {
+            if self.jobs.get(job).is_some_and(|scheduled| !scheduled.job.gone) {
+                self.begin(job, due);
             }
         }
-    }
-
-    /// The jobs of a section whose time has come, and whose timers have not fired yet: what is scheduled anew would never hear of them.
-    fn due_in(&self, section: &str) -> Vec<(String, Option<DateTime<Utc>>)> {
-        let now = self.clock.now();
-        let due = |(name, scheduled): (&String, &super::Scheduled)| {
-            let due = scheduled.next.filter(|next| *next <= now)?;
-            (scheduled.job.section.as_deref() == Some(section)).then(|| (name.clone(), Some(due)))
-        };
-        self.jobs.iter().filter_map(due).collect()
     }
 
     /// The first run of a job that has just become known: at once where that of the section was `due`, or a little later by its jitter.

@@ -97,3 +97,60 @@ async fn a_drill_begins_within_its_jitter_and_each_job_has_a_moment_of_its_own()
     let day = TimeDelta::days(1);
     assert!((from + day..=to + day).contains(&tomorrow), "{tomorrow}");
 }
+
+#[tokio::test]
+async fn a_time_that_has_come_is_not_missed_because_something_is_scheduled_anew() {
+    let keys = "drill_schedule = '30 3 * * *'";
+    let (mut daemon, time) = daemon_of(&format!(
+        "[jobs.app]\nurl = 'host=/nowhere'\nschedule = '30 3 * * *'\n{keys}\n"
+    ))
+    .await;
+    let due = "2031-05-06T03:30:00Z".parse().unwrap();
+    // Before the timers fire, the configuration is read again.
+    *time.lock().unwrap() = due + TimeDelta::milliseconds(300);
+    daemon.schedule_all();
+    let fire = |daemon: &mut Daemon, job: &str| {
+        let job = job.to_owned();
+        daemon.fire(&Firing { job, due });
+    };
+    fire(&mut daemon, "app");
+    fire(&mut daemon, "drill app");
+    assert_eq!((daemon.runs.len(), daemon.drills.runs.len()), (1, 1));
+    assert_eq!(next(&daemon), "2031-05-07T03:30:00+00:00");
+    // Neither comes twice.
+    daemon.schedule_all();
+    fire(&mut daemon, "app");
+    fire(&mut daemon, "drill app");
+    daemon.fire_overdue();
+    assert_eq!((daemon.runs.len(), daemon.drills.runs.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_database_whose_timer_fires_after_the_server_has_answered_is_saved() {
+    let (mut daemon, time) =
+        daemon_of("[jobs.main]\nserver_url = 'host=/nowhere dbname=postgres'\nschedule = '30 3 * * *'\n").await;
+    let answer = || {
+        let databases = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let known = crate::job::KnownDatabases {
+            databases,
+            ..Default::default()
+        };
+        Ok(("main".to_owned(), known))
+    };
+    daemon.looked_at_server(answer());
+    assert!(daemon.runs.is_empty());
+    let due = "2031-05-06T03:30:00Z".parse().unwrap();
+    *time.lock().unwrap() = due + TimeDelta::milliseconds(300);
+    let fire = |daemon: &mut Daemon, job: &str| {
+        let job = job.to_owned();
+        daemon.fire(&Firing { job, due });
+    };
+    // The first one waits for the server, which answers before the others' timers fire.
+    fire(&mut daemon, "main.a");
+    assert!(daemon.runs.is_empty());
+    daemon.looked_at_server(answer());
+    assert_eq!(daemon.runs.len(), 1);
+    fire(&mut daemon, "main.b");
+    fire(&mut daemon, "main.c");
+    assert_eq!(daemon.runs.len(), 3);
+}
