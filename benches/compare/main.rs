@@ -138,7 +138,7 @@ impl Bench {
         let folder = self.at(name);
         fs::create_dir(&folder).unwrap();
         let config = format!(
-            "[stores.default]\npath = \"backups\"\n\n[jobs.{name}]\nurl = \"{}\"\nkeep_last = 2\n",
+            "[stores.default]\npath = \"backups\"\n\n[jobs.{name}]\nurl = \"{}\"\n\n[jobs.{name}.retention]\nkeep_last = 2\n",
             self.server.url(name)
         );
         fs::write(folder.join("snapback.toml"), config).unwrap();
@@ -173,11 +173,11 @@ impl Bench {
         match comparison.what {
             What::Restore { jobs } => {
                 command.args([
-                    "restore", name, "--mode", "new", "--as", "copy", "--yes", "-q", "-j", jobs,
+                    "restore", name, "--mode", "new", "--as", "copy", "--yes", "-j", jobs,
                 ]);
             }
             What::Backup => {
-                command.args(["backup", name, "-q"]);
+                command.args(["backup", name]);
             }
             What::Dump(options) => {
                 command

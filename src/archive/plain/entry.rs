@@ -45,6 +45,17 @@ impl Script {
         self.take()
     }
 
+    /// The same with another definition in the place of the entry's own.
+    #[must_use]
+    pub fn definition_as(&mut self, at: usize, definition: &str) -> bytes::Bytes {
+        let entries = Arc::clone(&self.entries);
+        self.prepare(&entries[at]);
+        self.print(definition);
+        self.print("\n\n");
+        self.print_attributes(&entries[at]);
+        self.take()
+    }
+
     /// The same in two parts, of which the second may fail for itself: what the entry is, and whose.
     #[must_use]
     pub fn definition_and_owner(&mut self, at: usize) -> (bytes::Bytes, bytes::Bytes) {

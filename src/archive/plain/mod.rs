@@ -43,6 +43,8 @@ pub struct Script {
     entries: Arc<Vec<Entry>>,
     required: Vec<Required>,
     options: RestoreOptions,
+    /// The role that runs the statements, where it is known.
+    role: Option<String>,
     quote: Quote,
     settings: state::Settings,
     current: state::Current,
@@ -83,11 +85,17 @@ impl Script {
             entries,
             required,
             options,
+            role: None,
             settings,
             current: state::Current::default(),
             out: String::new(),
             notes,
         }
+    }
+
+    /// Says which role runs the statements: what that role creates is its own already, and is not given to it.
+    pub fn run_by(&mut self, role: String) {
+        self.role = Some(role);
     }
 
     /// Takes what was printed since the last call, as bytes of the archive's encoding.

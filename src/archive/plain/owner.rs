@@ -14,6 +14,9 @@ impl Script {
         if self.options.use_set_session_authorization && !is_comment {
             return;
         }
+        if self.role.as_deref() == Some(entry.owner.as_str()) && belongs_to_its_creator(entry) {
+            return;
+        }
         let owner = self.quote.id(&entry.owner).into_owned();
         if entry.desc == "BLOB METADATA" {
             self.for_each_large_object(entry, "ALTER LARGE OBJECT ", &format!(" OWNER TO {owner}"));
@@ -61,4 +64,21 @@ impl Script {
             _ => format!("{keyword} {name}"),
         })
     }
+}
+
+/// Whether the statements of `entry` create an object that belongs to whoever runs them, and whose owner is of no other use
+/// to anything that follows. Of a schema that may have been there before, or a language, that is not so.
+fn belongs_to_its_creator(entry: &Entry) -> bool {
+    matches!(
+        entry.desc.as_str(),
+        "BLOB"
+            | "BLOB METADATA"
+            | "FOREIGN TABLE"
+            | "FUNCTION"
+            | "MATERIALIZED VIEW"
+            | "PROCEDURE"
+            | "SEQUENCE"
+            | "TABLE"
+            | "VIEW"
+    )
 }

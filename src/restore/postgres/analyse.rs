@@ -40,7 +40,8 @@ pub async fn analyse(
     // along.
     let rows = client
         .query(
-            "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+            "SELECT c.oid, c.relkind = 'p' OR pg_catalog.pg_relation_size(c.oid) > 1048576 \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
              AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
              AND (EXISTS (SELECT 1 FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid) OR NOT EXISTS \
@@ -53,31 +54,87 @@ pub async fn analyse(
             &[&brought.0, &brought.1, &schemas, &names],
         )
         .await?;
-    let oids = rows
+    let tables = rows
         .iter()
-        .map(|row| Ok(row.try_get(0)?))
-        .collect::<Result<Vec<u32>>>()?;
-    let workers = jobs.clamp(1, oids.len().max(1));
-    let oids = Arc::new(Mutex::new(oids));
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<Vec<(u32, bool)>>>()?;
+    let together = together(&tables);
+    let workers = jobs.clamp(1, together.len().max(1));
+    let together = Arc::new(Mutex::new(together));
     let work = (0..workers).map(async |_| {
         let client = target.session(database).await?;
         run(&client, UNTIMED).await?;
         run(&client, "SET vacuum_cost_delay = 0").await?;
         loop {
-            let next = oids.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(oid) = next else { return Ok::<_, anyhow::Error>(()) };
-            // By number: a name may be text in no encoding that the driver knows.
-            let analyze = format!(
-                "DO $snapback$ BEGIN EXECUTE pg_catalog.format('ANALYZE %s', {oid}::pg_catalog.regclass); END $snapback$"
-            );
-            if let Err(error) = client.batch_execute(&analyze).await {
+            let next = together.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(oids) = next else {
+                return Ok::<_, anyhow::Error>(());
+            };
+            if oids.len() > 1 && client.batch_execute(&statement(&oids)).await.is_ok() {
+                continue;
+            }
+            for oid in oids {
+                let Err(error) = client.batch_execute(&statement(&[oid])).await else {
+                    continue;
+                };
                 let Some(error) = error.as_db_error() else {
                     return Err(error).context("gathering statistics");
                 };
-                watch.warn(format!("no statistics of the table with OID {oid}: {}", error.message()));
+                watch.warn(format!(
+                    "no statistics of the table with OID {oid}: {}",
+                    error.message()
+                ));
             }
         }
     });
     futures_util::future::try_join_all(work).await?;
     Ok(())
+}
+
+/// Small tables whose statistics are gathered with one statement, at most.
+const TOGETHER: usize = 40;
+
+/// The tables in the order in which they were, small ones many together.
+fn together(tables: &[(u32, bool)]) -> Vec<Vec<u32>> {
+    let mut together: Vec<Vec<u32>> = Vec::new();
+    let mut open = false;
+    for (oid, large) in tables {
+        match together
+            .last_mut()
+            .filter(|last| open && !large && last.len() < TOGETHER)
+        {
+            Some(last) => last.push(*oid),
+            None => together.push(vec![*oid]),
+        }
+        open = !large;
+    }
+    together
+}
+
+/// Gathers the statistics of tables. They are known by number: a name may be text in no encoding that the driver knows.
+fn statement(oids: &[u32]) -> String {
+    let oids: Vec<_> = oids.iter().map(u32::to_string).collect();
+    let oids = oids.join(", ");
+    format!(
+        "DO $snapback$ DECLARE it pg_catalog.regclass; BEGIN \
+         FOREACH it IN ARRAY ARRAY[{oids}]::pg_catalog.regclass[] LOOP \
+         EXECUTE pg_catalog.format('ANALYZE %s', it); END LOOP; END $snapback$"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_tables_go_together() {
+        let tables: Vec<(u32, bool)> = (1..=45)
+            .map(|oid| (oid, false))
+            .chain([(50, true), (51, false), (52, true)])
+            .collect();
+        let cut = together(&tables);
+        let sizes: Vec<usize> = cut.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [40, 5, 1, 1, 1]);
+        assert_eq!(cut.concat(), tables.iter().map(|(oid, _)| *oid).collect::<Vec<_>>());
+    }
 }

@@ -15,6 +15,7 @@ mod keep_going;
 mod kept;
 mod kills;
 mod late_rows;
+mod many;
 mod members;
 mod packed;
 mod proof;

@@ -23,8 +23,27 @@ pub enum Task {
     ReadBack(usize, Pages),
 }
 
+impl Task {
+    /// The entry that is restored.
+    #[must_use]
+    pub fn entry(&self) -> Option<usize> {
+        match self {
+            Task::Entry(at) => Some(*at),
+            Task::Analyse(_) | Task::ReadBack(..) => None,
+        }
+    }
+}
+
 /// A range of a table's pages, whose end may be open; `None` is all of them.
 pub type Pages = Option<(u64, Option<u64>)>;
+
+/// How many of what is ready are looked at for one that no lock keeps waiting: many thousands may wait for the same one.
+const LOOKED_AT: usize = 1000;
+
+/// Statements about fewer bytes of rows than this are sent several at a time.
+const SMALL: u64 = 1 << 20;
+/// So many, at most.
+const TOGETHER: usize = 20;
 
 /// Tasks that wait, run or are done.
 #[derive(Debug)]
@@ -94,12 +113,40 @@ impl Graph {
 
     /// Takes the most urgent of what can be done now; reading back is left for [`Graph::take_read`].
     pub fn take(&mut self) -> Option<Task> {
-        let best = *self
-            .ready
-            .iter()
-            .find(|(_, i)| !self.is_locked(&self.items[*i], |_| true))?;
+        let mut urgent = self.ready.iter().take(LOOKED_AT);
+        let best = *urgent.find(|(_, i)| !self.is_locked(&self.items[*i], |_| true))?;
         self.ready.remove(&best);
         Some(self.run(best.1))
+    }
+
+    /// Takes more that can be sent together with `task`, which was taken last: small statements of which none needs another.
+    pub fn take_together(&mut self, task: Task, entries: &[Entry]) -> Vec<Task> {
+        let is_small = |item: &Item| match item.task {
+            Task::Entry(at) => item.urgency < SMALL && goes_together(&entries[at]),
+            Task::Analyse(_) | Task::ReadBack(..) => false,
+        };
+        let mut together = vec![task];
+        if !self.running.last().is_some_and(|i| is_small(&self.items[*i])) {
+            return together;
+        }
+        let mut also = Vec::new();
+        for waiting in self.ready.iter().take(LOOKED_AT) {
+            let item = &self.items[waiting.1];
+            let goes = is_small(item)
+                && !self.is_locked(item, |_| true)
+                && !also.iter().any(|(_, i): &(_, usize)| conflict(&self.items[*i], item));
+            if goes {
+                also.push(*waiting);
+            }
+            if also.len() + 1 == TOGETHER {
+                break;
+            }
+        }
+        for waiting in also {
+            self.ready.remove(&waiting);
+            together.push(self.run(waiting.1));
+        }
+        together
     }
 
     /// Takes rows to read back, of a table for which nothing waits but the end of other such reading.
@@ -205,6 +252,15 @@ impl Graph {
     }
 }
 
+/// Whether what `entry` locks is known, and nothing else fails or waits long for it. Indexes that are attached would: the
+/// server looks through all that are, which takes longer within one transaction.
+fn goes_together(entry: &Entry) -> bool {
+    matches!(
+        entry.desc.as_str(),
+        "CHECK CONSTRAINT" | "CONSTRAINT" | "FK CONSTRAINT" | "INDEX" | "SEQUENCE SET"
+    )
+}
+
 fn conflict(one: &Item, other: &Item) -> bool {
     let pairs = one.locks.iter().flat_map(|a| other.locks.iter().map(move |b| (a, b)));
     pairs.into_iter().any(|(a, b)| a.0 == b.0 && a.1.conflicts(b.1))
@@ -258,7 +314,7 @@ fn items(entries: &[Entry], wanted: &[usize], analysed: &[usize], weight: &impl 
             waits_for: built.chain([entries[*at].dump_id]).collect(),
             locks: on
                 .into_iter()
-                .map(|table| Lock(table, LockMode::ShareRowExclusive))
+                .map(|table| Lock(table, LockMode::ShareUpdateExclusive))
                 .collect(),
             urgency: 0,
         }

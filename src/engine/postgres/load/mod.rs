@@ -6,6 +6,7 @@
 
 mod again;
 mod binary;
+mod definitions;
 pub mod early;
 mod encoding;
 pub mod graph;
@@ -13,6 +14,8 @@ mod inserts;
 mod keys;
 mod lock_mode;
 pub mod missing;
+mod objects;
+mod partitions;
 mod remove;
 mod rows;
 pub mod script;
@@ -38,10 +41,12 @@ use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::spelling::Spelling;
 use crate::error::Result;
 pub use again::make_again;
+use definitions::Stretch;
 use early::Early;
 use graph::Graph;
 use keys::Keys;
 use missing::{List, Missing, SKIPPED, Tolerance};
+use partitions::Partitions;
 pub use remove::remove;
 use session::Loader;
 pub use trial::refused_extensions;
@@ -222,8 +227,29 @@ impl Load {
     /// # Errors
     /// A statement failed.
     pub async fn definitions(&self) -> Result<()> {
-        Loader::open(&self.archive).await?.run_all(&self.serial).await?;
-        self.step_back().await
+        let mut loader = Loader::open(&self.archive).await?;
+        if self.archive.within.is_some() || self.archive.jobs == 1 {
+            loader.run_all(&self.serial).await?;
+            return self.step_back().await;
+        }
+        let mut others = Vec::new();
+        let serial = self.partitions().others(&self.serial);
+        for stretch in definitions::stretches(self.archive.reader.entries(), &serial) {
+            match stretch {
+                Stretch::InOrder(entries) => loader.run_all(&entries).await?,
+                Stretch::Beside(entries) => definitions::run_beside(&mut loader, &mut others, &entries).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The partitions that are made beside the rows.
+    fn partitions(&self) -> Partitions {
+        let archive = &self.archive;
+        if archive.within.is_some() || archive.jobs == 1 || archive.tolerance.keep_going {
+            return Partitions::default();
+        }
+        Partitions::choose(archive.reader.entries(), &self.serial, &self.parallel)
     }
 
     /// Takes a session that others use too back from the role that all is made as.
@@ -241,6 +267,9 @@ impl Load {
     pub async fn rows(&self) -> Result<early::Done> {
         let mut loader = Loader::open(&self.archive).await?;
         let entries = self.archive.reader.entries();
+        let partitions = self.partitions();
+        let mut parallel: Vec<usize> = partitions.all.iter().map(|(table, _)| *table).collect();
+        parallel.extend(&self.parallel);
         let keys = Arc::new(Keys::read(&loader, entries, &self.parallel).await?);
         loader.archive.keys = Arc::clone(&keys);
         if self.archive.within.is_some() {
@@ -254,10 +283,19 @@ impl Load {
             _ => Vec::new(),
         };
         let weight = |at: usize| self.weight(&entries[at]);
-        let graph = Graph::new(entries, &self.parallel, &analysed, &keys.earlier, weight);
+        let mut earlier = keys.earlier.clone();
+        for (id, others) in &partitions.earlier {
+            earlier.entry(*id).or_default().extend(others);
+        }
+        let graph = Graph::new(entries, &parallel, &analysed, &earlier, weight);
         let spread = Spread {
             jobs: self.archive.jobs as u64,
             total: weights.values().sum(),
+            objects: self
+                .parallel
+                .iter()
+                .filter(|at| entries[**at].is_large_objects())
+                .count() as u64,
             minimal_wal: session::has_minimal_wal(loader.client()).await?,
             // What one connection could not load is missing as a whole.
             whole: self.archive.tolerance.keep_going,
@@ -265,9 +303,9 @@ impl Load {
         let archive = loader.archive.clone();
         let early = Early::decide(&loader, self.early.as_ref()).await?;
         drop(loader);
-        let work = Arc::new(Work::new(graph, spread, Arc::clone(weights), early));
+        let work = Arc::new(Work::new((graph, partitions), spread, Arc::clone(weights), early));
         let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..work.connections(self.parallel.len()) {
+        for _ in 0..work.connections(parallel.len()) {
             let (archive, work) = (archive.clone(), Arc::clone(&work));
             workers.spawn(async move { work.run(&archive).await });
         }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use tokio_postgres::error::SqlState;
@@ -36,7 +36,8 @@ impl Loader {
 
     async fn load_rows(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
         if entry.is_large_objects() {
-            self.large_objects(entry.dump_id).await
+            self.large_objects(&Stream::of_objects(Arc::clone(&self.archive.reader), entry.dump_id))
+                .await
         } else if entry.copy_stmt.is_empty() {
             self.inserts(entries, entry).await
         } else {
@@ -165,7 +166,7 @@ impl Loader {
         if !begin.is_empty() {
             self.client().batch_execute(begin).await?;
         }
-        let rows = Stream::open(Arc::clone(&self.archive.reader), entry.dump_id);
+        let rows = Stream::of_rows(Arc::clone(&self.archive.reader), entry.dump_id);
         self.copy(entry, freeze, columns, &rows).await?;
         if !end.is_empty() {
             self.client().batch_execute(end).await?;
@@ -173,11 +174,14 @@ impl Loader {
         Ok(())
     }
 
-    /// Loads rows of the entry at `at` for as long as `rows` has some; others may do the same at the same time.
+    /// Loads rows or large objects of the entry at `at` for as long as `rows` has some; others may do the same at the same time.
     pub(super) async fn share(&mut self, at: usize, rows: &Stream) -> Result<()> {
         let entries = Arc::clone(self.archive.reader.entries());
         let entry = &entries[at];
         let shared = async {
+            if entry.is_large_objects() {
+                return self.large_objects(rows).await;
+            }
             let columns = self.columns(entry).await?;
             self.copy(entry, false, columns, rows).await
         };
@@ -245,6 +249,7 @@ impl Loader {
                         self.send_rows(&mut sink, piece?).await?;
                     }
                 }
+                Block::Objects(_) | Block::LongObject(..) => bail!("large objects came instead of rows"),
             }
             next = rows.next().await?;
         }
@@ -255,27 +260,6 @@ impl Loader {
     async fn send_rows(&self, sink: &mut Pin<Box<CopyInSink<Bytes>>>, rows: Bytes) -> Result<()> {
         self.archive.progress.loaded(rows.len() as u64);
         Ok(sink.send(rows).await?)
-    }
-
-    async fn large_objects(&mut self, id: DumpId) -> Result<()> {
-        let mut objects = self.archive.reader.large_objects(id).await?;
-        let own = self.archive.within.is_none();
-        if own {
-            self.client().batch_execute("BEGIN").await?;
-        }
-        let put = self.client().prepare("SELECT pg_catalog.lo_put($1, $2, $3)").await?;
-        while let Some(oid) = objects.next_object().await? {
-            let mut offset: i64 = 0;
-            while let Some(piece) = objects.next().await? {
-                self.client().query(&put, &[&oid, &offset, &piece.as_ref()]).await?;
-                self.archive.progress.loaded(piece.len() as u64);
-                offset += i64::try_from(piece.len())?;
-            }
-        }
-        if own {
-            self.client().batch_execute("COMMIT").await?;
-        }
-        Ok(())
     }
 }
 

@@ -23,10 +23,12 @@ pub(super) struct Loader {
     script: Script,
     /// Archive and database are both in UTF-8.
     pub(super) all_utf8: bool,
+    /// The server's major version.
+    pub(super) major: u32,
 }
 
 /// Statements that are sent together, at most.
-const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 /// Bytes of statements that are sent together, about.
 const BATCH_BYTES: usize = 256 << 10;
 /// How often a statement is tried that lost to another of this same load.
@@ -38,6 +40,9 @@ pub(super) const SETTINGS: &str = "SET synchronous_commit = off; \
     SET idle_session_timeout = 0; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
     SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET array_nulls = on; SET transform_null_equals = off";
+
+/// The role that makes things in this session, where its name reads the same in all encodings.
+const ROLE: &str = "SELECT CASE WHEN current_user ~ '^[a-zA-Z0-9_]+$' THEN current_user::text END";
 
 /// Room and helpers for building indexes. What the server may have is not known but by what its administrator
 /// gave to `shared_buffers`: all connections together take about as much again. Nothing is set lower than it was.
@@ -77,7 +82,8 @@ impl Loader {
             )
             .await?;
         let version: String = row.try_get(0)?;
-        let quote = Quote::standard(version.parse::<u32>()? / 10_000);
+        let major = version.parse::<u32>()? / 10_000;
+        let quote = Quote::standard(major);
         let entries = archive.reader.entries();
         let encoding = toc::encoding(entries).unwrap_or("UTF8");
         let mut loader = Loader {
@@ -85,6 +91,7 @@ impl Loader {
             all_utf8: encoding == "UTF8" && row.try_get::<_, &str>(1)? == "UTF8",
             archive: archive.clone(),
             session,
+            major,
         };
         let settings = loader.script.session_settings();
         let settings = raw_text::decode(&settings);
@@ -101,6 +108,9 @@ impl Loader {
             .await
             .context("preparing a session of the load")?;
         loader.read_as_written().await?;
+        if let Some(role) = loader.client().query_one(ROLE, &[]).await?.try_get(0)? {
+            loader.script.run_by(role);
+        }
         Ok(loader)
     }
 
@@ -124,23 +134,54 @@ impl Loader {
     pub(super) async fn run_all(&mut self, all: &[usize]) -> Result<()> {
         let mut rest = all;
         while !rest.is_empty() {
-            let (mut count, mut sql) = (0, Vec::new());
-            while count < rest.len() && count < BATCH && sql.len() < BATCH_BYTES {
-                let definition = self.script.definition(rest[count]);
-                match sql.is_empty() {
-                    // It may be a large one alone.
-                    true => sql = definition.into(),
-                    false => sql.extend_from_slice(&definition),
-                }
-                count += 1;
-            }
-            let (batch, after) = rest.split_at(count);
-            rest = after;
+            let (batch, sql) = self.batch(&mut rest);
             if let Err(error) = self.run(&sql).await {
                 self.one_by_one(batch, error).await?;
             }
         }
         Ok(())
+    }
+
+    /// The same for as much of it as goes. Tells what does not.
+    pub(super) async fn run_what_goes(&mut self, all: &[usize]) -> Result<Vec<usize>> {
+        let (mut rest, mut failed) = (all, Vec::new());
+        while !rest.is_empty() {
+            let (batch, sql) = self.batch(&mut rest);
+            let Err(error) = self.run(&sql).await else { continue };
+            if self.client().is_closed() {
+                return Err(error);
+            }
+            self.script.reconnected();
+            failed.extend_from_slice(batch);
+        }
+        Ok(failed)
+    }
+
+    /// Runs another definition of the entry at `at`.
+    pub(super) async fn run_as(&mut self, at: usize, definition: &str) -> Result<()> {
+        let sql = self.script.definition_as(at, definition);
+        let ran = self.run(&sql).await;
+        if ran.is_err() {
+            self.script.reconnected();
+        }
+        ran
+    }
+
+    /// Takes the first entries from `rest` that are sent together, with their statements.
+    fn batch<'a>(&mut self, rest: &mut &'a [usize]) -> (&'a [usize], Vec<u8>) {
+        let (mut count, mut sql) = (0, Vec::new());
+        while count < rest.len() && count < BATCH && sql.len() < BATCH_BYTES {
+            let definition = self.script.definition(rest[count]);
+            match sql.is_empty() {
+                // It may be a large one alone.
+                true => sql = definition.into(),
+                false => sql.extend_from_slice(&definition),
+            }
+            count += 1;
+        }
+        let (batch, after) = rest.split_at(count);
+        *rest = after;
+        (batch, sql)
     }
 
     /// Runs entries again whose batch failed, and was rolled back as a whole: this time it shows which it is.

@@ -1,4 +1,4 @@
-//! The rows of one table on their way to several connections.
+//! The rows of one table, or large objects, on their way to several connections.
 //!
 //! One thread reads and decompresses, a little ahead of the server, and cuts what it gets into blocks of whole
 //! rows; whoever is ready takes the next one. A row of many megabytes is a block whose bytes follow one after the other. So the rows of a table lie in another order than they were
@@ -10,19 +10,20 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memrchr};
 use tokio::sync::{Mutex, mpsc};
 
+use super::objects::{self, Pieces};
 use crate::archive::data::Rows;
 use crate::archive::reader::Reader;
 use crate::archive::toc::DumpId;
 use crate::error::Result;
 
 /// Blocks that wait for the server, at most.
-const AHEAD: usize = 4;
+pub(super) const AHEAD: usize = 4;
 /// Bytes of a block of several rows, about.
 const BLOCK: usize = 256 << 10;
 /// A row with more bytes than this goes piece by piece: it may have hundreds of megabytes.
-const LONG_ROW: usize = 1 << 20;
+pub(super) const LONG_ROW: usize = 1 << 20;
 
-/// Blocks of whole rows, for as many connections as want some.
+/// Blocks of whole rows or large objects, for as many connections as want some.
 pub(super) struct Stream {
     blocks: Mutex<mpsc::Receiver<Result<Block>>>,
 }
@@ -34,11 +35,32 @@ pub(super) enum Block {
     Rows(Bytes),
     /// One long row, whose pieces are still coming: whoever took its start takes all of them.
     LongRow(mpsc::Receiver<Result<Bytes>>),
+    /// Whole large objects.
+    Objects(Pieces),
+    /// Some, and the start of a long one, whose other pieces are still coming.
+    LongObject(Pieces, mpsc::Receiver<Result<Pieces>>),
 }
 
 impl Stream {
+    /// Starts to read the large objects of the entry `id`.
+    pub(super) fn of_objects(reader: Arc<Reader>, id: DumpId) -> Self {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            let read = async {
+                if let Err(error) = objects::read(&reader, id, &sender).await {
+                    let _ = sender.send(Err(error)).await;
+                }
+            };
+            runtime.block_on(read);
+        });
+        Stream {
+            blocks: Mutex::new(receiver),
+        }
+    }
+
     /// Starts to read the rows of the entry `id`.
-    pub(super) fn open(reader: Arc<Reader>, id: DumpId) -> Self {
+    pub(super) fn of_rows(reader: Arc<Reader>, id: DumpId) -> Self {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::spawn_blocking(move || {
@@ -75,7 +97,7 @@ struct Pump {
 }
 
 /// Nobody listens any more: the load has failed already.
-struct Unheard;
+pub(super) struct Unheard;
 
 impl Pump {
     fn new(sender: mpsc::Sender<Result<Block>>) -> Self {
@@ -227,6 +249,7 @@ mod tests {
                     blocks.push(row.into());
                     long += 1;
                 }
+                Block::Objects(_) | Block::LongObject(..) => panic!("rows were read"),
             }
         }
         (blocks, long)

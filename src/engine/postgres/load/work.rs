@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use super::Archive;
 use super::early::Early;
 use super::graph::{Graph, Task};
+use super::partitions::Partitions;
 use super::session::Loader;
 use super::stream::Stream;
-use crate::archive::toc::DumpId;
+use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
 
 /// A smaller table is loaded before a second connection would be of use.
@@ -27,6 +28,8 @@ pub(super) struct Spread {
     pub(super) total: u64,
     /// The server logs nothing of a table that is emptied and filled in one transaction.
     pub(super) minimal_wal: bool,
+    /// Entries of large objects: 17 and newer write one for each thousand of them.
+    pub(super) objects: u64,
     /// Each table is loaded by one connection.
     pub(super) whole: bool,
 }
@@ -42,6 +45,11 @@ impl Spread {
             && weight >= WORTH_SHARING
             && weight.saturating_mul(self.jobs * portions) > self.total * 2
     }
+
+    /// Whether large objects of one entry are for several connections.
+    fn shares_objects(self) -> bool {
+        !self.whole && (1..self.jobs).contains(&self.objects)
+    }
 }
 
 /// What the connections share.
@@ -51,6 +59,7 @@ pub(super) struct Work {
     spread: Spread,
     weights: Arc<HashMap<DumpId, u64>>,
     pub(super) early: Early,
+    partitions: Partitions,
 }
 
 struct State {
@@ -71,11 +80,18 @@ struct Open {
 /// What one connection does next.
 enum Next {
     Task(Task),
+    /// Small statements.
+    Together(Vec<Task>),
     Share(usize, Arc<Stream>),
 }
 
 impl Work {
-    pub(super) fn new(graph: Graph, spread: Spread, weights: Arc<HashMap<DumpId, u64>>, early: Early) -> Self {
+    pub(super) fn new(
+        (graph, partitions): (Graph, Partitions),
+        spread: Spread,
+        weights: Arc<HashMap<DumpId, u64>>,
+        early: Early,
+    ) -> Self {
         Work {
             state: Mutex::new(State {
                 graph,
@@ -85,25 +101,32 @@ impl Work {
             spread,
             weights,
             early,
+            partitions,
         }
     }
 
     /// How many connections find something to do, where there are `entries` of them.
     pub(super) fn connections(&self, entries: usize) -> usize {
         let jobs = usize::try_from(self.spread.jobs).unwrap_or(usize::MAX);
-        let shares = self.weights.values().any(|weight| self.spread.shares(*weight));
+        let shares = self.spread.shares_objects() || self.weights.values().any(|weight| self.spread.shares(*weight));
         if shares { jobs } else { jobs.min(entries) }
     }
 
     /// Works on one connection until all is done.
     pub(super) async fn run(&self, archive: &Archive) -> Result<()> {
         let mut loader = Loader::open(archive).await?;
-        while let Some(next) = self.take().await? {
+        let reader = Arc::clone(&loader.archive.reader);
+        while let Some(next) = self.take(reader.entries()).await? {
             match next {
+                Next::Together(all) => {
+                    let entries: Vec<usize> = all.iter().filter_map(Task::entry).collect();
+                    loader.run_all(&entries).await?;
+                    self.done(all);
+                }
                 Next::Task(Task::Entry(at)) => self.entry(&mut loader, at).await?,
                 Next::Task(task) => {
                     self.early.run(&loader, task).await?;
-                    self.done(task);
+                    self.done([task]);
                 }
                 Next::Share(at, rows) => {
                     loader.share(at, &rows).await?;
@@ -117,15 +140,27 @@ impl Work {
     async fn entry(&self, loader: &mut Loader, at: usize) -> Result<()> {
         let reader = Arc::clone(&loader.archive.reader);
         let entry = &reader.entries()[at];
+        if let Some(parent) = self.partitions.parent_of(at) {
+            loader.partition(at, parent).await?;
+            self.done([Task::Entry(at)]);
+            return Ok(());
+        }
         if !loader.archive.required[at].data || !entry.has_data {
             loader.run_all(&[at]).await?;
-            self.done(Task::Entry(at));
+            self.done([Task::Entry(at)]);
             return Ok(());
         }
         let weight = self.weights.get(&entry.dump_id).copied().unwrap_or(0);
-        let shared = !entry.is_large_objects() && !entry.copy_stmt.is_empty() && self.spread.shares(weight);
-        if shared && !loader.archive.keys.of_itself(entry) {
-            let rows = Arc::new(Stream::open(Arc::clone(&reader), entry.dump_id));
+        let (reader, id) = (Arc::clone(&loader.archive.reader), entry.dump_id);
+        let shared = match entry.is_large_objects() {
+            true => self.spread.shares_objects().then(|| Stream::of_objects(reader, id)),
+            false => {
+                (!entry.copy_stmt.is_empty() && self.spread.shares(weight) && !loader.archive.keys.of_itself(entry))
+                    .then(|| Stream::of_rows(reader, id))
+            }
+        };
+        if let Some(rows) = shared {
+            let rows = Arc::new(rows);
             self.open(at, Arc::clone(&rows));
             loader.share(at, &rows).await?;
             return self.leave(loader, at).await;
@@ -137,20 +172,20 @@ impl Work {
             }
             Err(error) => {
                 loader.go_without_rows(at, error)?;
-                self.done(Task::Entry(at));
+                self.done([Task::Entry(at)]);
             }
         }
         Ok(())
     }
 
     /// Takes the next task, waiting for one; `None` when all is done.
-    async fn take(&self) -> Result<Option<Next>> {
+    async fn take(&self, entries: &[Entry]) -> Result<Option<Next>> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // From here on no change is missed, also one that comes before the wait.
             changed.as_mut().enable();
-            if let Some(next) = self.state().next()? {
+            if let Some(next) = self.state().next(entries)? {
                 return Ok(next);
             }
             changed.await;
@@ -189,8 +224,13 @@ impl Work {
         Ok(())
     }
 
-    fn done(&self, task: Task) {
-        self.state().graph.done(task);
+    fn done(&self, tasks: impl IntoIterator<Item = Task>) {
+        {
+            let mut state = self.state();
+            for task in tasks {
+                state.graph.done(task);
+            }
+        }
         self.changed.notify_waiters();
     }
 
@@ -201,9 +241,15 @@ impl Work {
 
 impl State {
     /// `Some(None)` when all is done, `None` when there is nothing to do but wait.
-    fn next(&mut self) -> Result<Option<Option<Next>>> {
+    fn next(&mut self, entries: &[Entry]) -> Result<Option<Option<Next>>> {
         if let Some(task) = self.graph.take() {
-            return Ok(Some(Some(Next::Task(task))));
+            let together = self.graph.take_together(task, entries);
+            let next = if together.len() > 1 {
+                Next::Together(together)
+            } else {
+                Next::Task(task)
+            };
+            return Ok(Some(Some(next)));
         }
         let open = self.open.iter_mut().filter(|open| !open.ended);
         if let Some(open) = open.min_by_key(|open| open.loading) {
@@ -250,6 +296,7 @@ mod tests {
             jobs,
             total: 1000 * MIB,
             minimal_wal,
+            objects: 0,
             whole: false,
         };
         assert!(spread(2, false).shares(300 * MIB));
