@@ -172,9 +172,7 @@ impl Bench {
         command.current_dir(self.at(name));
         match comparison.what {
             What::Restore { jobs } => {
-                command.args([
-                    "restore", name, "--mode", "new", "--as", "copy", "--yes", "-j", jobs,
-                ]);
+                command.args(["restore", name, "--mode", "new", "--as", "copy", "--yes", "-j", jobs]);
             }
             What::Backup => {
                 command.args(["backup", name]);

@@ -36,6 +36,17 @@ impl Stream {
         })
     }
 
+    /// The same for another stream, with what this one has allocated.
+    fn again(self) -> Result<Self> {
+        Ok(Stream {
+            decoder: self.decoder.again()?,
+            input: Bytes::new(),
+            more: false,
+            read_any: false,
+            ended: false,
+        })
+    }
+
     /// Decompresses a piece of the input; empty when more input is needed.
     fn step(&mut self) -> Result<Bytes> {
         let mut out = Vec::new();
@@ -44,7 +55,11 @@ impl Stream {
             self.input.advance(step.taken);
             self.more = step.more;
         }
-        Ok(out.into())
+        // The end of a stream may be little in much room.
+        Ok(match out.len() < out.capacity() / 4 {
+            true => Bytes::copy_from_slice(&out),
+            false => out.into(),
+        })
     }
 
     fn end(&mut self) -> Result<()> {
@@ -218,12 +233,14 @@ impl LargeObjects {
                 Ok(Some(oid))
             }
             Objects::Block { block, algorithm } => {
+                let mut used = None;
                 if let Some(Rows {
                     pieces: Pieces::Chunks { block: back, .. },
-                    ..
+                    stream,
                 }) = last
                 {
                     *block = Some(back);
+                    used = Some(stream);
                 }
                 let Some(mut cursor) = block.take() else {
                     return Ok(None);
@@ -231,9 +248,13 @@ impl LargeObjects {
                 let Some(oid) = cursor.object().await? else {
                     return Ok(None);
                 };
+                let stream = match used {
+                    Some(used) => used.again()?,
+                    None => Stream::new(*algorithm, Frame::Zlib)?,
+                };
                 self.current = Some(Rows {
                     pieces: Pieces::Chunks { block: cursor, left: 0 },
-                    stream: Stream::new(*algorithm, Frame::Zlib)?,
+                    stream,
                 });
                 Ok(Some(oid))
             }

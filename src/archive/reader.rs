@@ -1,5 +1,6 @@
 //! Reading an archive, whatever its format.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use crate::error::{Exit, Fail, Result, is_classified};
 pub struct Reader {
     head: Arc<Head>,
     entries: Arc<Vec<Entry>>,
+    /// Where each entry is.
+    positions: Arc<HashMap<DumpId, usize>>,
     contents: Arc<Contents>,
 }
 
@@ -72,6 +75,7 @@ impl Reader {
     fn new(toc: Toc, contents: Contents) -> Self {
         Reader {
             head: Arc::new(toc.head),
+            positions: positions(&toc.entries),
             entries: toc.entries.into(),
             contents: Arc::new(contents),
         }
@@ -88,6 +92,7 @@ impl Reader {
         );
         Ok(Reader {
             head: Arc::clone(&self.head),
+            positions: positions(&entries),
             entries: entries.into(),
             contents: Arc::clone(&self.contents),
         })
@@ -157,9 +162,15 @@ impl Reader {
     }
 
     fn position(&self, id: DumpId) -> Result<usize> {
-        let at = self.entries.iter().position(|entry| entry.dump_id == id);
+        let at = self.positions.get(&id).copied();
         at.with_context(|| format!("the archive has no entry {id}"))
     }
+}
+
+/// Where each entry is; of two with one number the first counts.
+fn positions(entries: &[Entry]) -> Arc<HashMap<DumpId, usize>> {
+    let places = entries.iter().enumerate().rev();
+    Arc::new(places.map(|(at, entry)| (entry.dump_id, at)).collect())
 }
 
 fn offset(place: Place, id: DumpId) -> Result<u64> {

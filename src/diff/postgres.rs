@@ -96,6 +96,7 @@ impl Postgres {
         let mut request = how.dump.clone();
         request.options.schema_only |= how.schema_only;
         request.compress = Compression::NONE;
+        request.hash_only = true;
         request.rows_of = (!how.names.is_all()).then(|| how.names.clone());
         if let Some(other) = how.other {
             request.session.spelling.clone_from(&other.spelling);

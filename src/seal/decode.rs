@@ -20,9 +20,16 @@ pub struct Decoder {
 
 enum Method {
     None,
-    Deflate(Decompress, Frame),
+    Deflate(Inflate),
     Lz4(lz4::Decoder),
     Zstd(ZstdDecoder<'static>),
+}
+
+struct Inflate {
+    state: Decompress,
+    frame: Frame,
+    /// Where a step puts its result first: the codec wants room that was written to before.
+    room: Box<[u8]>,
 }
 
 /// What one step did.
@@ -42,14 +49,33 @@ impl Decoder {
     pub fn new(algorithm: Algorithm, frame: Frame) -> Result<Self> {
         let method = match algorithm {
             Algorithm::None => Method::None,
-            Algorithm::Gzip => Method::Deflate(inflater(frame), frame),
+            Algorithm::Gzip => Method::Deflate(Inflate {
+                state: inflater(frame),
+                frame,
+                room: vec![0; PIECE].into(),
+            }),
             Algorithm::Lz4 => Method::Lz4(lz4::Decoder::default()),
             Algorithm::Zstd => Method::Zstd(ZstdDecoder::new().context("starting zstd")?),
         };
         Ok(Decoder {
-            complete: !matches!(method, Method::Deflate(..)),
+            complete: !matches!(method, Method::Deflate(_)),
             method,
         })
+    }
+
+    /// The decoder again for another stream of the same algorithm.
+    ///
+    /// # Errors
+    /// The zstd library has no memory.
+    pub fn again(mut self) -> Result<Self> {
+        match &mut self.method {
+            Method::None => {}
+            Method::Deflate(inflate) => inflate.restart(),
+            Method::Lz4(decoder) => *decoder = lz4::Decoder::default(),
+            Method::Zstd(decoder) => decoder.reinit().context("starting zstd")?,
+        }
+        self.complete = !matches!(self.method, Method::Deflate(_));
+        Ok(self)
     }
 
     /// Decompresses some of `input` and appends the result to `out`: a `PIECE`, or an LZ4 block.
@@ -63,7 +89,7 @@ impl Decoder {
                 out.extend_from_slice(&input[..taken]);
                 Ok(Step { taken, more: false })
             }
-            Method::Deflate(inflate, frame) => step_deflate(inflate, *frame, input, out, &mut self.complete),
+            Method::Deflate(inflate) => step_deflate(inflate, input, out, &mut self.complete),
             Method::Lz4(decoder) => {
                 let taken = decoder.step(input, out)?;
                 Ok(Step { taken, more: false })
@@ -93,30 +119,36 @@ fn inflater(frame: Frame) -> Decompress {
     }
 }
 
-fn step_deflate(
-    inflate: &mut Decompress,
-    frame: Frame,
-    input: &[u8],
-    out: &mut Vec<u8>,
-    complete: &mut bool,
-) -> Result<Step> {
+impl Inflate {
+    fn restart(&mut self) {
+        match self.frame {
+            Frame::Zlib => self.state.reset(true),
+            // Only a new one expects the header of gzip.
+            Frame::Gzip => self.state = inflater(self.frame),
+        }
+    }
+}
+
+fn step_deflate(inflate: &mut Inflate, input: &[u8], out: &mut Vec<u8>, complete: &mut bool) -> Result<Step> {
     if *complete {
-        match frame {
+        match inflate.frame {
             _ if input.is_empty() => return Ok(Step { taken: 0, more: false }),
             // gzip files may be several streams one after the other.
-            Frame::Gzip => *inflate = inflater(frame),
+            Frame::Gzip => inflate.restart(),
             Frame::Zlib => bail!("bytes follow the end of the compressed data"),
         }
     }
-    out.reserve(PIECE);
-    let (before_in, before_out) = (inflate.total_in(), out.len());
-    let status = inflate
-        .decompress_vec(input, out, FlushDecompress::None)
+    let Inflate { state, room, .. } = inflate;
+    let (before_in, before_out) = (state.total_in(), state.total_out());
+    let status = state
+        .decompress(input, room, FlushDecompress::None)
         .context("the compressed data is damaged")?;
-    let taken = usize::try_from(inflate.total_in() - before_in)?;
+    let taken = usize::try_from(state.total_in() - before_in)?;
+    let made = usize::try_from(state.total_out() - before_out)?;
+    out.extend_from_slice(&room[..made]);
     *complete = status == Status::StreamEnd;
-    let more = !*complete && out.len() == out.capacity();
-    let stuck = taken == 0 && out.len() == before_out && !input.is_empty() && !*complete;
+    let more = !*complete && made == room.len();
+    let stuck = taken == 0 && made == 0 && !input.is_empty() && !*complete;
     ensure!(!stuck, "the compressed data is damaged");
     Ok(Step { taken, more })
 }

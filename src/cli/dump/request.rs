@@ -64,6 +64,7 @@ impl Args {
             common_columns: false,
             rows_of: None,
             skip_rows_of: std::sync::Arc::default(),
+            hash_only: false,
             columns: std::sync::Arc::default(),
             options,
         })

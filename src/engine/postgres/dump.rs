@@ -65,6 +65,8 @@ pub struct Request {
     pub rows_of: Option<Names>,
     /// Tables by schema and name whose rows are not read, as if they had none.
     pub skip_rows_of: Arc<HashSet<(String, String)>>,
+    /// Rows and large objects are only hashed: the archive has none of them.
+    pub hash_only: bool,
 }
 
 /// The columns of tables by schema and name, in the order in which an archive has their values.
@@ -419,6 +421,7 @@ async fn plan(
     Ok(rows::Plan {
         data,
         bytes,
+        hash_only: request.hash_only,
         inserts: cat.options.inserts.map(|inserts| Inserts {
             rows: inserts.rows.max(1),
             ..inserts

@@ -200,6 +200,7 @@ fn comparable(request: &Request, entries: &[Entry]) -> Request {
         compress: Compression::NONE,
         max_lock_wait: None,
         columns: Arc::new(column_order(entries)),
+        hash_only: true,
         ..request.clone()
     }
 }

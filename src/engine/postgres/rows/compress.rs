@@ -37,6 +37,8 @@ pub(super) struct Form {
     pub(super) chunks: Chunks,
     pub(super) inserts: Option<Inserts>,
     pub(super) quote: Quote,
+    /// What is read is hashed, and goes nowhere.
+    pub(super) hash_only: bool,
 }
 
 /// Bytes that are compressed at a time, at most.
@@ -177,6 +179,9 @@ impl<'a> Current<'a> {
 
     /// Compresses a piece at a time, so that what a row of many megabytes becomes leaves as it is made.
     fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.form.hash_only {
+            return Ok(());
+        }
         for piece in bytes.chunks(PIECE) {
             let compressor = self.compressor.as_mut().context("data without a segment")?;
             compressor.push(piece)?;

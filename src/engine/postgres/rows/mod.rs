@@ -43,6 +43,8 @@ pub struct Plan {
     pub quote: Quote,
     /// What is read takes about this many bytes on the server's disk.
     pub bytes: u64,
+    /// Nothing of it is written.
+    pub hash_only: bool,
 }
 
 impl Plan {
@@ -81,8 +83,9 @@ pub async fn run(
         form: compress::Form {
             codec: writer.codec(),
             chunks: Chunks::default(),
-            inserts: plan.inserts,
+            inserts: plan.inserts.filter(|_| !plan.hash_only),
             quote: plan.quote,
+            hash_only: plan.hash_only,
         },
         read_bytes: AtomicU64::new(0),
         read_rows: AtomicU64::new(0),

@@ -30,8 +30,10 @@ const ROOM_UNIT: usize = 1 << 10;
 const HUGE: usize = 4 << 20;
 /// Bytes of a large object that are read at a time: a multiple of what one `lowrite` of a text writes.
 const OBJECT_PIECE: i32 = 256 << 10;
-/// Large objects that are asked for at a time: together no more than 4 MiB.
-const OBJECTS_AT_ONCE: usize = 16;
+/// The least that is asked for of each of many large objects.
+const SMALLEST_PIECE: i32 = 16 << 10;
+/// Bytes that are asked for at a time, at most: of a few large objects more of each, of small ones of many.
+const ASKED_FOR: i32 = 4 << 20;
 
 /// The units that no worker has taken yet, in order.
 pub(super) type Queue = Mutex<VecDeque<Unit>>;
@@ -210,29 +212,39 @@ impl Worker {
     }
 
     async fn objects(&self, oids: &[u32]) -> Result<()> {
-        for oids in oids.chunks(OBJECTS_AT_ONCE) {
+        let (mut rest, mut size) = (oids, SMALLEST_PIECE);
+        while !rest.is_empty() {
+            let (oids, after) = rest.split_at(rest.len().min(usize::try_from(ASKED_FOR / size)?));
+            rest = after;
             let query = Query::new(format!(
-                "SELECT o.oid, pg_catalog.lo_get(o.oid, 0, {OBJECT_PIECE}) AS data \
+                "SELECT o.oid, pg_catalog.lo_get(o.oid, 0, {size}) AS data \
                  FROM pg_catalog.unnest($1) WITH ORDINALITY AS o(oid, n) ORDER BY o.n"
             ))
             .oids(oids.iter().copied());
+            let mut cut = 0;
             for row in self.session.rows(&query).await? {
                 let oid = row.oid("oid")?;
                 self.send(Read::BeginObject(oid)).await?;
                 let mut data = row.bytes("data")?;
-                let mut offset = 0i64;
+                let (mut offset, mut asked) = (0i64, size);
+                cut += usize::from(i32::try_from(data.len())? == size);
                 loop {
-                    let complete = i32::try_from(data.len())? < OBJECT_PIECE;
+                    let complete = i32::try_from(data.len())? < asked;
                     offset += i64::try_from(data.len())?;
                     self.shared.count(data.len(), 0);
                     self.send(Read::Bytes(data)).await?;
                     if complete {
                         break;
                     }
+                    asked = OBJECT_PIECE;
                     data = self.object_piece(oid, offset).await?;
                 }
                 self.send(Read::EndObject).await?;
             }
+            size = match cut * 4 > oids.len() {
+                true => (size * 2).min(OBJECT_PIECE),
+                false => (size / 2).max(SMALLEST_PIECE),
+            };
         }
         Ok(())
     }
