@@ -54,6 +54,9 @@ pub struct Graph {
     /// What waits for nothing but its locks, the most urgent first, of equals the first in the archive's order.
     ready: BTreeSet<(Reverse<u64>, usize)>,
     running: Vec<usize>,
+    /// What waits for the rows of all tables, and how many of these are not in yet.
+    held: Vec<usize>,
+    rows_left: usize,
     /// Rows that can be read back when there is nothing else to do.
     to_read: VecDeque<usize>,
     /// What was tried and did not go yet, with how much was left then; it counts as running.
@@ -68,6 +71,10 @@ pub(super) struct Item {
     /// The entry that is restored then; nothing waits for what restores none.
     pub(super) id: Option<DumpId>,
     waits_for: HashSet<DumpId>,
+    /// It is rows, large objects, or the value of a sequence.
+    is_data: bool,
+    /// What it does may be for the rows of any table.
+    after_all_rows: bool,
     locks: Vec<Lock>,
     /// Bytes of work, its own and that of the longest line of what waits for it.
     pub(super) urgency: u64,
@@ -97,17 +104,30 @@ impl Graph {
             }
         }
         urgency::add_what_waits(&mut items, &dependents);
-        let ready = items.iter().enumerate().filter(|(_, item)| item.waits_for.is_empty());
-        let ready = ready.map(|(i, item)| (Reverse(item.urgency), i)).collect();
-        Graph {
+        let rows_left = items.iter().filter(|item| item.is_data).count();
+        let free: Vec<usize> = (0..items.len()).filter(|i| items[*i].waits_for.is_empty()).collect();
+        let mut graph = Graph {
             left: items.len(),
             items,
             dependents,
-            ready,
+            ready: BTreeSet::new(),
             running: Vec::new(),
+            held: Vec::new(),
+            rows_left,
             to_read: VecDeque::new(),
             postponed: VecDeque::new(),
             tried: HashMap::new(),
+        };
+        free.into_iter().for_each(|i| graph.free(i));
+        graph
+    }
+
+    /// The item waits for no other any more.
+    fn free(&mut self, i: usize) {
+        let item = &self.items[i];
+        match item.after_all_rows && self.rows_left > 0 {
+            true => self.held.push(i),
+            false => drop(self.ready.insert((Reverse(item.urgency), i))),
         }
     }
 
@@ -119,20 +139,23 @@ impl Graph {
         Some(self.run(best.1))
     }
 
-    /// Takes more that can be sent together with `task`, which was taken last: small statements of which none needs another.
-    pub fn take_together(&mut self, task: Task, entries: &[Entry]) -> Vec<Task> {
-        let is_small = |item: &Item| match item.task {
-            Task::Entry(at) => item.urgency < SMALL && goes_together(&entries[at]),
-            Task::Analyse(_) | Task::ReadBack(..) => false,
-        };
+    /// Takes more that can be sent together with `task`, which was taken last: what little is of the same `kind`, and of
+    /// which none needs another.
+    pub fn take_together<K: PartialEq>(
+        &mut self,
+        task: Task,
+        kind: impl Fn(usize) -> Option<K>,
+    ) -> (Option<K>, Vec<Task>) {
+        let kind = |item: &Item| kind(item.task.entry().filter(|_| item.urgency < SMALL)?);
         let mut together = vec![task];
-        if !self.running.last().is_some_and(|i| is_small(&self.items[*i])) {
-            return together;
+        let wanted = self.running.last().and_then(|i| kind(&self.items[*i]));
+        if wanted.is_none() {
+            return (None, together);
         }
         let mut also = Vec::new();
         for waiting in self.ready.iter().take(LOOKED_AT) {
             let item = &self.items[waiting.1];
-            let goes = is_small(item)
+            let goes = kind(item) == wanted
                 && !self.is_locked(item, |_| true)
                 && !also.iter().any(|(_, i): &(_, usize)| conflict(&self.items[*i], item));
             if goes {
@@ -146,7 +169,7 @@ impl Graph {
             self.ready.remove(&waiting);
             together.push(self.run(waiting.1));
         }
-        together
+        (wanted, together)
     }
 
     /// Takes rows to read back, of a table for which nothing waits but the end of other such reading.
@@ -174,6 +197,8 @@ impl Graph {
             self.items.push(Item {
                 task: Task::ReadBack(at, pages),
                 id: None,
+                is_data: false,
+                after_all_rows: false,
                 waits_for: HashSet::new(),
                 locks: locks.clone(),
                 urgency: 0,
@@ -216,10 +241,15 @@ impl Graph {
         self.left -= 1;
         let Some(id) = self.items[done].id else { return };
         for i in self.dependents.remove(&id).unwrap_or_default() {
-            let item = &mut self.items[i];
-            item.waits_for.remove(&id);
-            if item.waits_for.is_empty() {
-                self.ready.insert((Reverse(item.urgency), i));
+            self.items[i].waits_for.remove(&id);
+            if self.items[i].waits_for.is_empty() {
+                self.free(i);
+            }
+        }
+        if self.items[done].is_data {
+            self.rows_left -= 1;
+            if self.rows_left == 0 {
+                std::mem::take(&mut self.held).into_iter().for_each(|i| self.free(i));
             }
         }
     }
@@ -252,15 +282,6 @@ impl Graph {
     }
 }
 
-/// Whether what `entry` locks is known, and nothing else fails or waits long for it. Indexes that are attached would: the
-/// server looks through all that are, which takes longer within one transaction.
-fn goes_together(entry: &Entry) -> bool {
-    matches!(
-        entry.desc.as_str(),
-        "CHECK CONSTRAINT" | "CONSTRAINT" | "FK CONSTRAINT" | "INDEX" | "SEQUENCE SET"
-    )
-}
-
 fn conflict(one: &Item, other: &Item) -> bool {
     let pairs = one.locks.iter().flat_map(|a| other.locks.iter().map(move |b| (a, b)));
     pairs.into_iter().any(|(a, b)| a.0 == b.0 && a.1.conflicts(b.1))
@@ -291,6 +312,9 @@ fn items(entries: &[Entry], wanted: &[usize], analysed: &[usize], weight: &impl 
         Item {
             task: Task::Entry(*at),
             id: Some(entry.dump_id),
+            is_data: entry.section == Section::Data,
+            // A constraint of a domain, which no dependency ties to the tables that use it.
+            after_all_rows: entry.section == Section::PostData && on.is_empty(),
             waits_for: waits_for(entry, &rows, &present),
             urgency: urgency::own(entry, weight(*at).max(weights.max().unwrap_or(0))),
             locks: locks(entry, on),
@@ -311,6 +335,8 @@ fn items(entries: &[Entry], wanted: &[usize], analysed: &[usize], weight: &impl 
         Item {
             task: Task::Analyse(*at),
             id: None,
+            is_data: false,
+            after_all_rows: false,
             waits_for: built.chain([entries[*at].dump_id]).collect(),
             locks: on
                 .into_iter()
@@ -407,6 +433,18 @@ mod tests {
         assert_eq!(take(&mut graph), Some(5));
         assert_eq!(take(&mut graph), Some(3));
         assert_eq!(take(&mut graph), Some(6));
+    }
+
+    #[test]
+    fn what_belongs_to_no_table_waits_for_the_rows_of_all() {
+        let mut entries = entries();
+        entries.push(entry(9, "CHECK CONSTRAINT", Section::PostData, &[90]));
+        let mut graph = graph(&entries, &[8, 2, 3], |_| 0);
+        assert_eq!((take(&mut graph), take(&mut graph)), (Some(2), Some(3)));
+        graph.done(Task::Entry(2));
+        assert_eq!(take(&mut graph), None);
+        graph.done(Task::Entry(3));
+        assert_eq!(take(&mut graph), Some(8));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::missing::{Failed, Missing, is_refused, why};
 use super::name_of;
 use super::search_path;
 use super::session::Loader;
-use super::stream::{Block, Stream};
+use super::stream::{self, Block, Stream};
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
@@ -77,6 +77,26 @@ impl Loader {
             Err(_) => self.client().batch_execute(back).await?,
         }
         loaded
+    }
+
+    /// Loads the few rows of each of the entries at `all`, without waiting for one before the next is sent. Each is a transaction:
+    /// what fails leaves nothing.
+    pub(super) async fn copy_few(&self, all: &[usize]) -> Vec<Result<()>> {
+        let entries = self.archive.reader.entries();
+        let copies = all.iter().map(|at| async {
+            let entry = &entries[*at];
+            let blocks = stream::few(&self.archive.reader, entry.dump_id).await?;
+            if blocks.is_empty() {
+                return Ok(());
+            }
+            let mut sink = self.copy_in(entry, false, false).await?;
+            for block in blocks {
+                self.send_rows(&mut sink, block).await?;
+            }
+            sink.as_mut().finish().await?;
+            Ok(())
+        });
+        futures_util::future::join_all(copies).await
     }
 
     /// Goes on without the rows of the entry at `at`, which failed with `error`, where that is allowed.

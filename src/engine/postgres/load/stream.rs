@@ -88,6 +88,24 @@ impl Stream {
     }
 }
 
+/// The rows of the entry `id`, which are few, in blocks of whole rows.
+///
+/// # Errors
+/// The archive is damaged, or they are not few.
+pub(super) async fn few(reader: &Reader, id: DumpId) -> Result<Vec<Bytes>> {
+    let mut rows = reader.rows(id).await?;
+    let (mut blocks, mut found) = (Blocks::default(), Vec::new());
+    while let Some(piece) = rows.next().await? {
+        found.extend(blocks.add(&piece));
+        anyhow::ensure!(
+            found.len() < AHEAD && blocks.long_row().is_none(),
+            "the archive has more rows than its manifest"
+        );
+    }
+    found.extend(blocks.end());
+    Ok(found)
+}
+
 /// Hands blocks to the connections.
 struct Pump {
     sender: mpsc::Sender<Result<Block>>,

@@ -13,11 +13,14 @@ use super::graph::{Graph, Task};
 use super::partitions::Partitions;
 use super::session::Loader;
 use super::stream::Stream;
-use crate::archive::toc::{DumpId, Entry};
+use crate::archive::toc::DumpId;
 use crate::error::Result;
 
 /// A smaller table is loaded before a second connection would be of use.
 const WORTH_SHARING: u64 = 32 << 20;
+
+/// Bytes of the rows of a table that are sent together with those of others.
+const FEW: u64 = 64 << 10;
 
 /// How the rows of a load are spread.
 #[derive(Clone, Copy, Debug)]
@@ -80,9 +83,36 @@ struct Open {
 /// What one connection does next.
 enum Next {
     Task(Task),
-    /// Small statements.
-    Together(Vec<Task>),
+    /// Small ones of one kind.
+    Together(Kind, Vec<Task>),
     Share(usize, Arc<Stream>),
+}
+
+/// What small entries need to be sent together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One batch of statements.
+    Definitions,
+    /// A COPY each, sent without waiting for the one before it.
+    Rows,
+}
+
+impl Kind {
+    /// What the entry at `at` needs, where what it locks is known, and nothing else fails or waits long for it. Indexes that
+    /// are attached would: the server looks through all that are, which takes longer within one transaction.
+    fn of(archive: &Archive, weights: &HashMap<DumpId, u64>, at: usize) -> Option<Kind> {
+        let entry = &archive.reader.entries()[at];
+        match entry.desc.as_str() {
+            "CHECK CONSTRAINT" | "CONSTRAINT" | "FK CONSTRAINT" | "INDEX" | "SEQUENCE SET" => Some(Kind::Definitions),
+            "TABLE DATA" => {
+                let few = weights.get(&entry.dump_id).is_some_and(|weight| *weight <= FEW);
+                let plain = archive.keys.switch(entry).off.is_empty() && !archive.tolerance.keep_going;
+                let copied = !entry.copy_stmt.is_empty() && archive.required[at].data;
+                (few && plain && copied).then_some(Kind::Rows)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Work {
@@ -115,14 +145,9 @@ impl Work {
     /// Works on one connection until all is done.
     pub(super) async fn run(&self, archive: &Archive) -> Result<()> {
         let mut loader = Loader::open(archive).await?;
-        let reader = Arc::clone(&loader.archive.reader);
-        while let Some(next) = self.take(reader.entries()).await? {
+        while let Some(next) = self.take(archive).await? {
             match next {
-                Next::Together(all) => {
-                    let entries: Vec<usize> = all.iter().filter_map(Task::entry).collect();
-                    loader.run_all(&entries).await?;
-                    self.done(all);
-                }
+                Next::Together(kind, all) => self.together(&mut loader, kind, all).await?,
                 Next::Task(Task::Entry(at)) => self.entry(&mut loader, at).await?,
                 Next::Task(task) => {
                     self.early.run(&loader, task).await?;
@@ -131,6 +156,26 @@ impl Work {
                 Next::Share(at, rows) => {
                     loader.share(at, &rows).await?;
                     self.leave(&loader, at).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn together(&self, loader: &mut Loader, kind: Kind, all: Vec<Task>) -> Result<()> {
+        let entries: Vec<usize> = all.iter().filter_map(Task::entry).collect();
+        match kind {
+            Kind::Definitions => {
+                loader.run_all(&entries).await?;
+                self.done(all);
+            }
+            Kind::Rows => {
+                for (at, copied) in entries.iter().zip(loader.copy_few(&entries).await) {
+                    match copied {
+                        Ok(()) => self.loaded(loader, *at).await?,
+                        // Alone it may go, or tells why not.
+                        Err(_) => self.entry(loader, *at).await?,
+                    }
                 }
             }
         }
@@ -179,13 +224,13 @@ impl Work {
     }
 
     /// Takes the next task, waiting for one; `None` when all is done.
-    async fn take(&self, entries: &[Entry]) -> Result<Option<Next>> {
+    async fn take(&self, archive: &Archive) -> Result<Option<Next>> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // From here on no change is missed, also one that comes before the wait.
             changed.as_mut().enable();
-            if let Some(next) = self.state().next(entries)? {
+            if let Some(next) = self.state().next(|at| Kind::of(archive, &self.weights, at))? {
                 return Ok(next);
             }
             changed.await;
@@ -241,13 +286,11 @@ impl Work {
 
 impl State {
     /// `Some(None)` when all is done, `None` when there is nothing to do but wait.
-    fn next(&mut self, entries: &[Entry]) -> Result<Option<Option<Next>>> {
+    fn next(&mut self, kind: impl Fn(usize) -> Option<Kind>) -> Result<Option<Option<Next>>> {
         if let Some(task) = self.graph.take() {
-            let together = self.graph.take_together(task, entries);
-            let next = if together.len() > 1 {
-                Next::Together(together)
-            } else {
-                Next::Task(task)
+            let next = match self.graph.take_together(task, kind) {
+                (Some(kind), together) if together.len() > 1 => Next::Together(kind, together),
+                _ => Next::Task(task),
             };
             return Ok(Some(Some(next)));
         }
