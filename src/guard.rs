@@ -261,6 +261,7 @@ impl Request<'_> {
             .iter()
             .map(|(name, before, after)| match after {
                 None => format!("{name} is gone, which had {before} rows"),
+                Some(1) => format!("{name} has 1 row instead of {before}"),
                 Some(after) => format!("{name} has {after} rows instead of {before}"),
             })
             .collect();

@@ -3,8 +3,10 @@
 //!
 //! `cargo bench --bench compare` takes about an hour on two cores. `SNAPBACK_BENCH_SCALE=0.1` makes the databases smaller,
 //! `SNAPBACK_BENCH_PAIRS=1` runs fewer pairs than five, `SNAPBACK_BENCH_ONLY=restore` only what has that in its name, and
-//! `SNAPBACK_BENCH_DOCS=FOLDER` writes `speed-table.md` and `speed-chart.svg` there. Ratios are of medians; seconds only mean
-//! something on the machine that they were measured on.
+//! `SNAPBACK_BENCH_DOCS=FOLDER` writes `speed-table.md`, `speed-chart.svg` and `ratios.txt` there, and `SNAPBACK_BENCH_CHECK=FILE`
+//! fails where a ratio is more than a fifth above what such a file says: `tests/run --full` does so on a tenth of the databases.
+//! Ratios are of medians; seconds only mean something on the machine that they were measured on. `SNAPBACK_PROGRAM` names
+//! another build of the program.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, dead_code, unused_imports)]
 
 #[path = "../common/mod.rs"]
@@ -118,6 +120,10 @@ fn main() {
     }
     if let Ok(folder) = std::env::var("SNAPBACK_BENCH_DOCS") {
         report::write(Path::new(&folder), &rows);
+    }
+    if let Ok(file) = std::env::var("SNAPBACK_BENCH_CHECK") {
+        let slower = report::slower(&rows, &fs::read_to_string(file).unwrap());
+        assert!(slower.is_empty(), "slower than before: {slower:#?}");
     }
 }
 

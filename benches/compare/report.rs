@@ -62,6 +62,18 @@ impl Row {
 pub fn write(folder: &Path, rows: &[Row]) {
     fs::write(folder.join("speed-table.md"), table(rows)).unwrap();
     fs::write(folder.join("speed-chart.svg"), chart(rows)).unwrap();
+    let ratios: String = rows.iter().map(|row| format!("{:.2} {}\n", row.ratio(), row.name)).collect();
+    fs::write(folder.join("ratios.txt"), ratios).unwrap();
+}
+
+/// What has become slower than the ratios in `text`, each before the name of what it is of, by more than a fifth.
+pub fn slower(rows: &[Row], text: &str) -> Vec<String> {
+    let slower = |line: &str| {
+        let (ratio, name) = line.split_once(' ')?;
+        let (ratio, row) = (ratio.parse::<f64>().unwrap(), rows.iter().find(|row| row.name == name)?);
+        (row.ratio() > ratio * 1.2).then(|| format!("{name}: {:.2} instead of {ratio:.2}", row.ratio()))
+    };
+    text.lines().filter_map(slower).collect()
 }
 
 fn table(rows: &[Row]) -> String {

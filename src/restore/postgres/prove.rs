@@ -226,7 +226,8 @@ fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> 
     let differ = |(name, wanted): (String, RowHash)| match found.get(&name) {
         None => Some(format!("table {name} is missing")),
         Some(it) if it.rows != wanted.rows => {
-            Some(format!("table {name} has {} rows instead of {}", it.rows, wanted.rows))
+            let rows = if it.rows == 1 { "row" } else { "rows" };
+            Some(format!("table {name} has {} {rows} instead of {}", it.rows, wanted.rows))
         }
         Some(it) if hashes && !mixed.contains(name.as_str()) && it.hash() != wanted.hash() => {
             Some(format!("table {name} has other rows"))
@@ -397,7 +398,7 @@ mod tests {
             tables(&exactly(&wanted), &found, &[]),
             [
                 "table public.a is missing",
-                "table public.b has 1 rows instead of 2",
+                "table public.b has 1 row instead of 2",
                 "table public.c has other rows"
             ]
         );
@@ -425,7 +426,7 @@ mod tests {
         let mixed = [a, b];
         assert!(tables(&exactly(&wanted), &others, &mixed).is_empty());
         let differ = tables(&exactly(&wanted), &fewer, &mixed);
-        assert_eq!(differ, ["table public.root has 1 rows instead of 2"]);
+        assert_eq!(differ, ["table public.root has 1 row instead of 2"]);
     }
 
     #[test]

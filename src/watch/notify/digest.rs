@@ -29,6 +29,7 @@ pub(super) fn digest(channel: &Channel, status: &Status, last: DateTime<Utc>) ->
     let wrong = jobs.iter().filter(|job| !job.fresh).count();
     let title = match wrong {
         0 => "Backups: all are fresh".to_owned(),
+        1 => format!("Backups: 1 of {} is not fresh", jobs.len()),
         wrong => format!("Backups: {wrong} of {} are not fresh", jobs.len()),
     };
     Notice::new(News::Digest, "", &title, &message, status.at)
@@ -54,7 +55,14 @@ fn line(job: &JobStatus, last: DateTime<Utc>) -> String {
     let good = runs(&[Outcome::Ok, Outcome::Incomplete]);
     let bad = runs(&[Outcome::Failed, Outcome::Killed]);
     if good + bad > 0 {
-        parts.push(format!("{good} good and {bad} failed runs since the last summary"));
+        let last = "since the last summary";
+        parts.push(match (good, bad) {
+            (1, 0) => format!("1 good run {last}"),
+            (_, 0) => format!("{good} good runs {last}"),
+            (0, 1) => format!("1 failed run {last}"),
+            (0, _) => format!("{bad} failed runs {last}"),
+            _ => format!("runs {last}: {good} good, {bad} failed"),
+        });
     }
     // Why it is not fresh is said already where there is no backup.
     let known = job.newest.is_none().then_some(job.why.as_deref()).flatten();

@@ -253,7 +253,7 @@ fn a_summary_has_a_line_for_each_job_and_what_is_wrong_first() {
     let all = receiver.wait_for("the summary", |got| got.target == "/team" && backed_up(got));
     let data = &all.json()["data"];
     assert_eq!((&data["news"], &data["job"]), (&"digest".into(), &"".into()));
-    assert_eq!(data["title"], "Backups: 1 of 2 are not fresh");
+    assert_eq!(data["title"], "Backups: 1 of 2 is not fresh");
     let message = data["message"].as_str().unwrap();
     let lines: Vec<&str> = message.lines().collect();
     let status: Value = super::json(&site, &["status"]).1;
