@@ -62,7 +62,10 @@ impl Row {
 pub fn write(folder: &Path, rows: &[Row]) {
     fs::write(folder.join("speed-table.md"), table(rows)).unwrap();
     fs::write(folder.join("speed-chart.svg"), chart(rows)).unwrap();
-    let ratios: String = rows.iter().map(|row| format!("{:.2} {}\n", row.ratio(), row.name)).collect();
+    let ratios: String = rows
+        .iter()
+        .map(|row| format!("{:.2} {}\n", row.ratio(), row.name))
+        .collect();
     fs::write(folder.join("ratios.txt"), ratios).unwrap();
 }
 

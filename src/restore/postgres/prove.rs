@@ -227,7 +227,10 @@ fn tables(wanted: &Expected, found: &[Table], entries: &[Entry]) -> Vec<String> 
         None => Some(format!("table {name} is missing")),
         Some(it) if it.rows != wanted.rows => {
             let rows = if it.rows == 1 { "row" } else { "rows" };
-            Some(format!("table {name} has {} {rows} instead of {}", it.rows, wanted.rows))
+            Some(format!(
+                "table {name} has {} {rows} instead of {}",
+                it.rows, wanted.rows
+            ))
         }
         Some(it) if hashes && !mixed.contains(name.as_str()) && it.hash() != wanted.hash() => {
             Some(format!("table {name} has other rows"))

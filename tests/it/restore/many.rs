@@ -42,6 +42,8 @@ const PARTITIONS: &str = r#"
         EXECUTE format('CREATE TABLE stored_%s PARTITION OF stored FOR VALUES IN (%s)', i, i);
     END LOOP; END $$;
     CREATE TABLE plain_rest PARTITION OF plain DEFAULT;
+    CREATE TABLE plain_attached (id int NOT NULL, at date DEFAULT '2024-01-01', name text COLLATE "C", n numeric(10,2) DEFAULT (1.5 * 2));
+    ALTER TABLE plain ATTACH PARTITION plain_attached FOR VALUES FROM (-10) TO (0);
     CREATE TABLE nullable_rest PARTITION OF nullable DEFAULT;
     CREATE TABLE nullable_with PARTITION OF nullable FOR VALUES IN (200, NULL) WITH (fillfactor = 70);
     CREATE UNLOGGED TABLE nullable_unlogged PARTITION OF nullable FOR VALUES IN (201);

@@ -206,18 +206,11 @@ impl Loader {
 fn partition_of(parent: &Entry, table: &Entry, attach: &Entry, major: u32) -> Option<String> {
     let of = Definition::read(&parent.defn)?;
     let new = Definition::read(&table.defn)?;
-    // Constraints of their own have names of their own: from 18 on also those that forbid nulls.
-    let named = [" CONSTRAINT ", " CHECK ", " NOT NULL"];
-    let has_named = named
-        .iter()
-        .take(if major >= 18 { 3 } else { 2 })
-        .any(|it| new.columns.contains(it));
     let same_place = |entry: &Entry| entry.tablespace.as_deref().unwrap_or_default().is_empty();
-    let is_same = of.columns == new.columns
+    let is_same = inherits_columns(&of, &new, major)
         && of.rest.starts_with("\nPARTITION BY ")
         && of.statements.trim().is_empty()
         && (new.rest.is_empty() || new.rest.starts_with("\nWITH ("))
-        && !has_named
         && same_place(parent)
         && same_place(table)
         && parent
@@ -241,6 +234,29 @@ fn partition_of(parent: &Entry, table: &Entry, attach: &Entry, major: u32) -> Op
     Some(format!(
         "{create}{name} PARTITION OF {parent}{bound}{rest};{statements}"
     ))
+}
+
+/// Whether a partition has the columns that it would inherit, and no constraint of its own.
+fn inherits_columns(of: &Definition<'_>, new: &Definition<'_>, major: u32) -> bool {
+    let has = |columns: &str, any: &[&str]| any.iter().any(|it| columns.contains(it));
+    if has(of.columns, &[" CONSTRAINT ", " CHECK "]) {
+        return false;
+    }
+    if major < 18 || !has(of.columns, &[" NOT NULL"]) {
+        return of.columns == new.columns;
+    }
+    // From 18 on, what forbids nulls has a name, and an inherited one that of the parent: a dump does not tell it there.
+    let table = of.name.rsplit('.').next().unwrap_or_default();
+    let inherited = of.columns.lines().map(|line| {
+        let column = line.trim_start().split(' ').next().unwrap_or_default();
+        line.replacen(
+            " NOT NULL",
+            &format!(" CONSTRAINT {table}_{column}_not_null NOT NULL"),
+            1,
+        )
+    });
+    let is_plain = |name: char| name.is_ascii_lowercase() || name.is_ascii_digit() || name == '_';
+    table.chars().all(is_plain) && inherited.eq(new.columns.lines())
 }
 
 /// The parts of a definition of a table.
@@ -328,6 +344,9 @@ mod tests {
         );
         // What forbids nulls has a name there, which may be another one.
         assert_eq!(made(&parent, &table, 18), None);
+        let named = table.replace(" NOT NULL", " CONSTRAINT p_a_not_null NOT NULL");
+        assert!(made(&parent, &named, 18).is_some());
+        assert_eq!(made(&parent, &named, 17), None);
         for other in [
             table.replace("numeric", "decimal"),
             table.replace("\n)", ",\n    CONSTRAINT c CHECK ((a > 1))\n)"),
