@@ -106,7 +106,7 @@ fn kills_and_restarts_lose_double_and_leak_nothing() {
         "shop",
         "CREATE TABLE t AS SELECT i AS id, md5(i::text) AS text FROM generate_series(1, 20000) i",
     );
-    let (s3, site) = (S3Server::start(), Site::new());
+    let (mut s3, site) = (S3Server::start(), Site::new());
     site.python(
         "app.db",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t (v) VALUES ('a'), ('b');",
@@ -132,14 +132,20 @@ fn kills_and_restarts_lose_double_and_leak_nothing() {
             std::thread::sleep(Duration::from_millis(random.u64(..1500)));
             let _ = child.kill();
         }
-        let crash = random.u8(..8) == 0;
+        let (crash, store_crash) = (random.u8(..8) == 0, random.u8(..8) == 0);
+        if !killed && (crash || store_crash) {
+            std::thread::sleep(Duration::from_millis(random.u64(..600)));
+        }
         if crash {
             server.crash_and_restart();
+        }
+        if store_crash {
+            s3.crash_and_restart();
         }
         let run = Run::from(child.wait_with_output().unwrap());
         match run.code {
             Some(0) => drop(promised[number].insert(run.stdout.trim().to_owned())),
-            code => assert!(killed || crash, "{code:?}: {}", run.stderr),
+            code => assert!(killed || crash || store_crash, "{code:?}: {}", run.stderr),
         }
     }
     for (job, promised) in jobs.iter().zip(&mut promised) {

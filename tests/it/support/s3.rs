@@ -22,6 +22,8 @@ pub struct S3Server {
     dir: TempDir,
     scheme: &'static str,
     port: u16,
+    /// What started it.
+    command: Command,
     process: Child,
 }
 
@@ -88,20 +90,29 @@ impl S3Server {
         fs::write(dir.path().join("access"), format!("{ACCESS_KEY}\n")).unwrap();
         fs::write(dir.path().join("secret"), SECRET_KEY).unwrap();
         let port = free_port();
-        let process = command(dir.path(), port)
+        let mut command = command(dir.path(), port);
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
+            .stderr(fs::File::create(dir.path().join("log")).unwrap());
+        let process = command.spawn().unwrap();
         let mut server = S3Server {
             dir,
             scheme,
             port,
+            command,
             process,
         };
         server.wait_until_ready();
         server
+    }
+
+    /// Kills it in the middle of whatever it does, and starts it again with what it had on its disk.
+    pub fn crash_and_restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = self.command.spawn().unwrap();
+        self.wait_until_ready();
     }
 
     fn wait_until_ready(&mut self) {
