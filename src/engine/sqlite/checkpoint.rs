@@ -6,6 +6,9 @@
 //! somebody else does that already, it asks its busy handler, and goes on without that when the handler gives up. Our handler is
 //! called by a lock of our own, and ends the reading: from then on the whole log can be written back, and nobody can have
 //! begun with that before us. Writers are kept out only for this moment.
+//!
+//! Much is written while we write back. Another reading that began before keeps that for us too: it ends in the next round, which
+//! has less to do. So the writer finds little at the end, and never what is between two rounds.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -19,10 +22,10 @@ use crate::error::Result;
 
 /// A smaller log is written back by whoever comes next.
 const LARGE: u64 = 8 << 20;
-/// Pages that were written meanwhile and may be left for the next writer.
-const FEW: i64 = 2000;
-/// How often what was written meanwhile is written back too.
-const ROUNDS: u32 = 4;
+/// What is written in so short a round may be left for the next writer.
+const SHORT: Duration = Duration::from_millis(60);
+/// How often the log is written back, at most: a writer may be as fast as we are.
+const ROUNDS: u32 = 8;
 /// How long a writer may keep us from our own lock, and how often it is tried: nobody stands in line for it, and who writes without
 /// end leaves it free for less than a millisecond.
 const WAIT: Duration = Duration::from_secs(5);
@@ -65,7 +68,25 @@ impl Hold {
         }
     }
 
-    fn write_back(self, found: &Found) -> Result<()> {
+    fn write_back(mut self, found: &Found) -> Result<()> {
+        let mut open = open::for_writing(&found.path)?;
+        open.busy_handler(Some(let_go))?;
+        for _ in 0..ROUNDS {
+            let next = Hold::begin(found, Duration::ZERO)?;
+            let begun = Instant::now();
+            self.write_back_once(&open, found)?;
+            let took = begun.elapsed();
+            tracing::debug!("the log was written back in {:.3} s", took.as_secs_f64());
+            match next {
+                Some(next) if took > SHORT => self = next,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the reading and writes back all that no other reading keeps.
+    fn write_back_once(self, open: &Connection, found: &Found) -> Result<()> {
         let lock = open::for_writing(&found.path)?;
         let until = Instant::now() + WAIT;
         while let Err(error) = lock.execute_batch("BEGIN IMMEDIATE") {
@@ -74,20 +95,11 @@ impl Hold {
             }
             std::thread::sleep(TRY);
         }
-        let mut open = open::for_writing(&found.path)?;
-        open.busy_handler(Some(let_go))?;
         HELD.set(Some((self, lock)));
-        let written = checkpoint(&open, "FULL");
+        let written = open.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()));
         // The handler was not called where somebody else writes the log back.
         HELD.set(None);
-        let mut left = written?;
-        for _ in 0..ROUNDS {
-            if left <= FEW {
-                break;
-            }
-            left = checkpoint(&open, "PASSIVE")?;
-        }
-        Ok(())
+        Ok(written?)
     }
 }
 
@@ -99,11 +111,4 @@ thread_local! {
 fn let_go(_: i32) -> bool {
     HELD.set(None);
     false
-}
-
-/// Writes the log back as far as readers let it; returns how many pages are left.
-fn checkpoint(open: &Connection, mode: &str) -> Result<i64> {
-    let pragma = format!("PRAGMA wal_checkpoint({mode})");
-    let (log, done): (i64, i64) = open.query_row(&pragma, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
-    Ok(log - done)
 }
