@@ -4,7 +4,7 @@
 //! `cargo bench --bench compare` takes about an hour on two cores. `SNAPBACK_BENCH_SCALE=0.1` makes the databases smaller,
 //! `SNAPBACK_BENCH_PAIRS=1` runs fewer pairs than five, `SNAPBACK_BENCH_ONLY=restore` only what has that in its name, and
 //! `SNAPBACK_BENCH_DOCS=FOLDER` writes `speed-table.md`, `speed-chart.svg` and `ratios.txt` there, and `SNAPBACK_BENCH_CHECK=FILE`
-//! fails where a ratio is more than a fifth above what such a file says: `tests/run --full` does so on a tenth of the databases.
+//! fails where a ratio is more than a fifth above what such a file says; `benches/compare/ratios.txt` is of a tenth of the databases.
 //! Ratios are of medians; seconds only mean something on the machine that they were measured on. `SNAPBACK_PROGRAM` names
 //! another build of the program.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, dead_code, unused_imports)]
