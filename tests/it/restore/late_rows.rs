@@ -34,6 +34,28 @@ fn rows_that_need_those_of_other_tables_are_loaded_after_them() {
 }
 
 #[test]
+fn small_tables_that_are_loaded_together_wait_for_each_other_too() {
+    let site = Site::new(15, "app");
+    site.server.psql("app", SETUP);
+    site.server.psql(
+        "app",
+        "DO $$ BEGIN FOR i IN 1..91 LOOP \
+             EXECUTE format('CREATE TABLE t%s (n int PRIMARY KEY, v text)', i); \
+             EXECUTE format('INSERT INTO t%s SELECT g, md5(g::text) FROM generate_series(1, 20) g', i); \
+         END LOOP; \
+         FOR i IN 9..90 BY 9 LOOP \
+             EXECUTE format('ALTER TABLE t%s ADD CHECK (is_in(%L, n))', i, 't' || i + 1 - 5 * (i % 2)); \
+         END LOOP; END $$",
+    );
+    site.backup();
+    let before = dump(&site, "app");
+    for jobs in ["1", "2", "3"] {
+        site.restore(&["--no-safety", "-j", jobs]);
+        assert_same(&dump(&site, "app"), &before, jobs);
+    }
+}
+
+#[test]
 fn rows_that_a_check_never_allows_are_named() {
     let site = Site::new(15, "app");
     site.server.psql("app", SETUP);

@@ -79,9 +79,10 @@ impl Loader {
         loaded
     }
 
-    /// Loads the few rows of each of the entries at `all`, without waiting for one before the next is sent. Each is a transaction:
-    /// what fails leaves nothing.
-    pub(super) async fn copy_few(&self, all: &[usize]) -> Vec<Result<()>> {
+    /// Loads the few rows of each of the entries at `all` in one transaction, without waiting for one COPY before the next is sent.
+    /// Where one fails, no rows are left, and the session is of no use any more: a COPY that the server refuses at once leaves the
+    /// driver out of step with it, and takes the answer of the next one.
+    pub(super) async fn copy_few(&self, all: &[usize]) -> Result<()> {
         let entries = self.archive.reader.entries();
         let copies = all.iter().map(|at| async {
             let entry = &entries[*at];
@@ -91,12 +92,15 @@ impl Loader {
             }
             let mut sink = self.copy_in(entry, false, false).await?;
             for block in blocks {
-                self.send_rows(&mut sink, block).await?;
+                sink.send(block).await?;
             }
             sink.as_mut().finish().await?;
-            Ok(())
+            Ok::<_, anyhow::Error>(())
         });
-        futures_util::future::join_all(copies).await
+        self.client().batch_execute("BEGIN").await?;
+        futures_util::future::try_join_all(copies).await?;
+        self.client().batch_execute("COMMIT").await?;
+        Ok(())
     }
 
     /// Goes on without the rows of the entry at `at`, which failed with `error`, where that is allowed.

@@ -44,39 +44,33 @@ pub(super) enum Block {
 impl Stream {
     /// Starts to read the large objects of the entry `id`.
     pub(super) fn of_objects(reader: Arc<Reader>, id: DumpId) -> Self {
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || {
-            let read = async {
-                if let Err(error) = objects::read(&reader, id, &sender).await {
-                    let _ = sender.send(Err(error)).await;
-                }
-            };
-            runtime.block_on(read);
-        });
-        Stream {
-            blocks: Mutex::new(receiver),
-        }
+        Stream::open(async move |sender| {
+            if let Err(error) = objects::read(&reader, id, &sender).await {
+                let _ = sender.send(Err(error)).await;
+            }
+        })
     }
 
     /// Starts to read the rows of the entry `id`.
     pub(super) fn of_rows(reader: Arc<Reader>, id: DumpId) -> Self {
+        Stream::open(async move |sender| {
+            let rows = reader.rows(id).await;
+            let mut pump = Pump::new(sender);
+            let pumped = match rows {
+                Ok(rows) => pump.all(rows).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = pumped {
+                pump.fail(error).await;
+            }
+        })
+    }
+
+    /// Has a thread read, which decompresses too.
+    fn open(read: impl AsyncFnOnce(mpsc::Sender<Result<Block>>) + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || {
-            let read = async {
-                let rows = reader.rows(id).await;
-                let mut pump = Pump::new(sender);
-                let pumped = match rows {
-                    Ok(rows) => pump.all(rows).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = pumped {
-                    pump.fail(error).await;
-                }
-            };
-            runtime.block_on(read);
-        });
+        tokio::task::spawn_blocking(move || runtime.block_on(read(sender)));
         Stream {
             blocks: Mutex::new(receiver),
         }

@@ -93,7 +93,7 @@ enum Next {
 enum Kind {
     /// One batch of statements.
     Definitions,
-    /// A COPY each, sent without waiting for the one before it.
+    /// A COPY each, sent without waiting for the one before it, in one transaction.
     Rows,
 }
 
@@ -169,15 +169,22 @@ impl Work {
                 loader.run_all(&entries).await?;
                 self.done(all);
             }
-            Kind::Rows => {
-                for (at, copied) in entries.iter().zip(loader.copy_few(&entries).await) {
-                    match copied {
-                        Ok(()) => self.loaded(loader, *at).await?,
-                        // Alone it may go, or tells why not.
-                        Err(_) => self.entry(loader, *at).await?,
+            Kind::Rows => match loader.copy_few(&entries).await {
+                Ok(()) => {
+                    for at in entries {
+                        loader.archive.progress.loaded(self.weight(at, loader));
+                        self.loaded(loader, at).await?;
                     }
                 }
-            }
+                // Alone each of them may go, or tells why not.
+                Err(error) => {
+                    tracing::debug!("rows of small tables are loaded one after the other: {error:#}");
+                    *loader = Loader::open(&loader.archive).await?;
+                    for at in entries {
+                        self.entry(loader, at).await?;
+                    }
+                }
+            },
         }
         Ok(())
     }
@@ -195,7 +202,7 @@ impl Work {
             self.done([Task::Entry(at)]);
             return Ok(());
         }
-        let weight = self.weights.get(&entry.dump_id).copied().unwrap_or(0);
+        let weight = self.weight(at, loader);
         let (reader, id) = (Arc::clone(&loader.archive.reader), entry.dump_id);
         let shared = match entry.is_large_objects() {
             true => self.spread.shares_objects().then(|| Stream::of_objects(reader, id)),
@@ -267,6 +274,12 @@ impl Work {
         }
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    /// Bytes of the rows of the entry at `at`.
+    fn weight(&self, at: usize, loader: &Loader) -> u64 {
+        let id = loader.archive.reader.entries()[at].dump_id;
+        self.weights.get(&id).copied().unwrap_or(0)
     }
 
     fn done(&self, tasks: impl IntoIterator<Item = Task>) {
