@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 
-use super::graph::{Pages, Task};
+use super::items::{Pages, Task};
 use super::rows::{own_table, target};
 use super::session::Loader;
 use super::side_effects;

@@ -11,6 +11,7 @@ pub mod early;
 mod encoding;
 pub mod graph;
 mod inserts;
+mod items;
 mod keys;
 mod lock_mode;
 pub mod missing;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::graph::Item;
+use super::items::Item;
 use crate::archive::toc::{DumpId, Entry};
 
 /// More than the rows of any table.

@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 
 use super::Archive;
 use super::early::Early;
-use super::graph::{Graph, Task};
+use super::graph::Graph;
+use super::items::Task;
 use super::partitions::Partitions;
 use super::session::Loader;
 use super::stream::Stream;
