@@ -185,12 +185,15 @@ fn bill_names_what_is_in_the_program(path: &Path) {
 #[ignore = "builds two releases: tests/run --full"]
 fn the_same_commit_gives_the_same_bytes_wherever_it_lies() {
     let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/var/tmp").unwrap();
+    let auditable = cache_dir().join("cargo-auditable-0.7.7/bin");
+    let path = format!("{}:{}", auditable.display(), std::env::var("PATH").unwrap());
     let made = ["here", "somewhere/else with a name"].map(|place| {
         let clone = dir.path().join(place.replace(' ', "-"));
         let source = project("");
         Run::of(Command::new("git").args(["clone", "--quiet"]).arg(source).arg(&clone)).ok();
         let mut make = Command::new(clone.join("deploy/release"));
-        make.env_remove("CARGO_TARGET_DIR")
+        make.env("PATH", &path)
+            .env_remove("CARGO_TARGET_DIR")
             .env_remove("SOURCE_DATE_EPOCH")
             .env_remove("SNAPBACK_COMMIT");
         Run::of(make.arg(clone.join("dist")).current_dir(&clone)).ok();
@@ -223,7 +226,8 @@ fn the_same_commit_gives_the_same_bytes_wherever_it_lies() {
         names_a_folder, None,
         "the program names the folder that it was built in"
     );
-    assert!(text.len() <= 36 << 20, "{} bytes", text.len());
+    assert!(text.len() <= 25 << 20, "{} bytes", text.len());
+    names_its_crates(&program, dir.path());
     let symbols = dir.path().join("snapback.debug");
     let packed = fs::File::open(file(&made[0], ".debug.gz")).unwrap();
     Run::of(
@@ -243,6 +247,25 @@ fn the_same_commit_gives_the_same_bytes_wherever_it_lies() {
             .arg(file(&made[0], ".deb")),
     );
     lint.ok();
+}
+
+/// As cargo-auditable's format has it: JSON, compressed by zlib, in a section of its own.
+fn names_its_crates(program: &Path, folder: &Path) {
+    let section = folder.join("dep-v0");
+    Run::of(
+        Command::new("objcopy")
+            .args(["--output-target=binary", "--only-section=.dep-v0"])
+            .arg(program)
+            .arg(&section),
+    )
+    .ok();
+    let packed = fs::File::open(&section).unwrap();
+    let audited: Value = serde_json::from_reader(flate2::read::ZlibDecoder::new(packed)).unwrap();
+    let packages = audited["packages"].as_array().unwrap();
+    let named = |name: &str| packages.iter().any(|package| package["name"] == name);
+    assert!(named("snapback") && named("tokio-postgres"), "{audited}");
+    // What only tests need is not in it.
+    assert!(!named("insta"), "{audited}");
 }
 
 #[test]

@@ -139,9 +139,11 @@ fn replaces(plan: &Plan, live: &Replaces) -> Vec<String> {
     let rows = live
         .rows
         .and_then(|rows| u64::try_from(rows).ok())
-        .map_or("unknown".to_owned(), count);
+        .map_or("an unknown number of rows".to_owned(), |rows| {
+            format!("about {}", plural(rows, "row"))
+        });
     let mut lines = vec![format!(
-        "in place of the live database {} on {} ({size}, about {rows} rows, owner {})",
+        "in place of the live database {} on {} ({size}, {rows}, owner {})",
         plan.database, plan.server, live.owner
     )];
     if let Some(newest) = live.newest_activity {
