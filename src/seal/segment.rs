@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use flate2::{Compress, Crc, FlushCompress, Status};
 use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
+use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, Encoder, InBuffer, Operation as _, OutBuffer};
 
 use super::chunks::{CHUNK, Chunks};
@@ -112,6 +113,31 @@ impl SegmentCompressor {
         Some(self.chunks.copy(full))
     }
 
+    /// Compresses a segment that is all there.
+    ///
+    /// # Errors
+    /// As [`SegmentCompressor::push`].
+    pub fn whole(segment: &[u8], codec: &Codec, chunks: &Chunks) -> Result<(Vec<Bytes>, SegmentEnd)> {
+        if codec.compression.algorithm == Algorithm::Zstd {
+            let check = Check::None;
+            let len = segment.len() as u64;
+            return Ok((
+                whole_zstd(segment, &codec.compression, chunks)?,
+                SegmentEnd { len, check },
+            ));
+        }
+        let mut compressor = SegmentCompressor::new(codec, chunks)?;
+        let mut done = Vec::new();
+        // In pieces, so that what is compressed moves on into the buffers that go round.
+        for piece in segment.chunks(256 << 10) {
+            compressor.push(piece)?;
+            done.extend(std::iter::from_fn(|| compressor.chunk()));
+        }
+        let (rest, end) = compressor.finish()?;
+        done.extend(rest);
+        Ok((done, end))
+    }
+
     fn drop_header(&mut self) {
         if self.has_zlib_header && self.out.len() >= ZLIB_HEADER {
             self.out.drain(..ZLIB_HEADER);
@@ -195,6 +221,21 @@ fn zstd_encoder(compression: &Compression) -> Result<Encoder<'static>> {
             .context("zstd's long-distance mode")?;
     }
     Ok(encoder)
+}
+
+/// The library copies nothing where it has all of a segment, and room for what becomes of it.
+fn whole_zstd(segment: &[u8], compression: &Compression, chunks: &Chunks) -> Result<Vec<Bytes>> {
+    let mut compressor = Compressor::new(compression.level.unwrap_or(0)).context("starting zstd")?;
+    if compression.long {
+        compressor
+            .set_parameter(CParameter::EnableLongDistanceMatching(true))
+            .context("zstd's long-distance mode")?;
+    }
+    let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(segment.len()));
+    compressor
+        .compress_to_buffer(segment, &mut out)
+        .context("compressing")?;
+    Ok(out.chunks(CHUNK).map(|bytes| chunks.copy(bytes)).collect())
 }
 
 fn run_zstd(encoder: &mut Encoder<'static>, input: &[u8], out: &mut Vec<u8>) -> Result<()> {

@@ -220,12 +220,12 @@ async fn pump(mut segments: mpsc::Receiver<Coming>, codec: Codec, upload: &mut d
         upload.write(part).await?;
     }
     while let Some(coming) = segments.recv().await {
-        let segment = coming.await??;
-        for chunk in segment.chunks {
+        let (chunks, end) = coming.await??;
+        for chunk in chunks {
             digest.update(&chunk);
             upload.write(chunk).await?;
         }
-        joiner.add(&segment.end);
+        joiner.add(&end);
     }
     if let Some(part) = joiner.trailer() {
         digest.update(&part);

@@ -7,11 +7,11 @@
 
 use std::cmp::Ordering;
 
+use rusqlite::Connection;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
-use xxhash_rust::xxh3::Xxh3;
 
-use super::tables::{self, quoted};
+use super::tables::quoted;
+use super::value_hash::ValueHash;
 
 /// How text is compared: SQLite's own collations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,23 +146,12 @@ fn columns(open: &Connection, table: &str, index: &str, stored: &[String]) -> ru
 }
 
 impl Index {
-    /// Adds the entry that this index should have for a row of its table, whose stored columns come first, then its rowid.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn expect(
-        &self,
-        row: &Row<'_>,
-        rowid: usize,
-        hasher: &mut Xxh3,
-        entries: &mut Entries,
-    ) -> rusqlite::Result<()> {
-        hasher.reset();
+    /// Adds the entry that this index should have for a row of its table: the values of its stored columns, then its rowid.
+    pub fn expect(&self, row: &[ValueRef<'_>], hash: &mut ValueHash, entries: &mut Entries) {
         for column in &self.columns {
-            tables::value(hasher, row.get_ref(column.place.unwrap_or(rowid))?);
+            hash.add(row[column.place.unwrap_or(row.len() - 1)]);
         }
-        entries.add(hasher.digest128());
-        Ok(())
+        entries.add(hash.take());
     }
 
     /// Reads the entries that there are; nothing where they are out of order, or a key is twice in a unique index.
@@ -188,15 +177,14 @@ impl Index {
             quoted(&self.name)
         ))?;
         let mut rows = statement.query([])?;
-        let (mut entries, mut hasher) = (Entries::default(), Xxh3::new());
+        let (mut entries, mut hash) = (Entries::default(), ValueHash::default());
         let mut before: Vec<Kept> = Vec::new();
         while let Some(row) = rows.next()? {
-            hasher.reset();
             let (mut order, mut key_order, mut has_null) = (Ordering::Equal, Ordering::Equal, false);
             let is_first = before.is_empty();
             for (at, column) in self.columns.iter().enumerate() {
                 let value = row.get_ref(at)?;
-                tables::value(&mut hasher, value);
+                hash.add(value);
                 has_null |= column.is_key && value == ValueRef::Null;
                 if is_first {
                     before.push(Kept::default());
@@ -215,7 +203,7 @@ impl Index {
             if !is_first && (order != Ordering::Less || is_twice) {
                 return Ok(None);
             }
-            entries.add(hasher.digest128());
+            entries.add(hash.take());
         }
         Ok(Some(entries))
     }

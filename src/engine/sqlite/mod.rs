@@ -24,6 +24,7 @@ pub mod tables;
 pub mod unchanged;
 pub mod unpack;
 pub mod users;
+mod value_hash;
 
 use self::location::Location;
 use self::open::Found;

@@ -16,16 +16,8 @@ const SEGMENT: usize = 1 << 20;
 /// More threads than this compress no faster than one connection reads.
 const MOST_THREADS: usize = 4;
 
-/// A segment that is compressed.
-pub struct Segment {
-    /// Its bytes.
-    pub chunks: Vec<Bytes>,
-    /// What joins it to the others.
-    pub end: SegmentEnd,
-}
-
-/// A segment that is compressed just now.
-pub type Coming = JoinHandle<Result<Segment>>;
+/// A segment that is compressed just now: its bytes, and what joins it to the others.
+pub type Coming = JoinHandle<Result<(Vec<Bytes>, SegmentEnd)>>;
 
 /// Takes pages in and lets them be compressed.
 pub struct Pages {
@@ -98,20 +90,9 @@ impl Pages {
     fn send(&mut self) -> Result<(), GivenUp> {
         let segment = std::mem::take(&mut self.segment);
         let (codec, chunks) = (self.codec, self.chunks.clone());
-        let coming = self.runtime.spawn_blocking(move || compress(&segment, &codec, &chunks));
+        let coming = self
+            .runtime
+            .spawn_blocking(move || SegmentCompressor::whole(&segment, &codec, &chunks));
         self.to.blocking_send(coming).map_err(|_| GivenUp)
     }
-}
-
-fn compress(segment: &[u8], codec: &Codec, chunks: &Chunks) -> Result<Segment> {
-    let mut compressor = SegmentCompressor::new(codec, chunks)?;
-    let mut done = Vec::new();
-    // In pieces, so that what is compressed moves on into the buffers that go round.
-    for piece in segment.chunks(256 << 10) {
-        compressor.push(piece)?;
-        done.extend(std::iter::from_fn(|| compressor.chunk()));
-    }
-    let (rest, end) = compressor.finish()?;
-    done.extend(rest);
-    Ok(Segment { chunks: done, end })
 }

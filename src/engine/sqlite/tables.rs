@@ -11,10 +11,10 @@ use memchr::memchr_iter;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use sha2::{Digest as _, Sha256};
-use xxhash_rust::xxh3::Xxh3;
 
 use super::failure::is_damage;
 use super::indexes::{self, Entries, Indexes};
+use super::value_hash::ValueHash;
 use crate::manifest::Table;
 use crate::reuse::emptied;
 use crate::row_hash::RowHash;
@@ -163,18 +163,20 @@ fn read(open: &Connection, name: &str, columns: &[String], indexes: &Indexes) ->
     let mut statement = open.prepare(&sql)?;
     let mut sum = RowHash::default();
     let mut entries = vec![Entries::default(); indexes.comparable.len()];
-    let mut hasher = Xxh3::new();
+    let mut hash = ValueHash::default();
     let mut rows = statement.query([])?;
+    let mut kept: Vec<ValueRef<'static>> = Vec::with_capacity(selected.len());
     while let Some(row) = rows.next()? {
-        hasher.reset();
-        let mut bytes = 0;
-        for column in 0..columns.len() {
-            bytes += value(&mut hasher, row.get_ref(column)?);
+        let mut values = emptied(kept);
+        for column in 0..selected.len() {
+            values.push(row.get_ref(column)?);
         }
-        sum.add_row(bytes, hasher.digest128());
+        let bytes = values[..columns.len()].iter().map(|value| hash.add(*value)).sum();
+        sum.add_row(bytes, hash.take());
         for (index, entries) in indexes.comparable.iter().zip(&mut entries) {
-            index.expect(row, columns.len(), &mut hasher, entries)?;
+            index.expect(&values, &mut hash, entries);
         }
+        kept = emptied(values);
     }
     let table = Table {
         schema: MAIN.to_owned(),
@@ -325,25 +327,6 @@ pub fn objects(open: &Connection) -> rusqlite::Result<Vec<Definition>> {
 #[must_use]
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Takes in a value, with its type and its length; returns how many bytes it has.
-pub(super) fn value(hasher: &mut Xxh3, value: ValueRef<'_>) -> u64 {
-    let framed = |hasher: &mut Xxh3, kind: u8, bytes: &[u8]| {
-        let length = bytes.len() as u64;
-        let mut frame = [kind; 9];
-        frame[1..].copy_from_slice(&length.to_le_bytes());
-        hasher.update(&frame);
-        hasher.update(bytes);
-        length
-    };
-    match value {
-        ValueRef::Null => framed(hasher, 0, b""),
-        ValueRef::Integer(number) => framed(hasher, 1, &number.to_le_bytes()),
-        ValueRef::Real(number) => framed(hasher, 2, &number.to_bits().to_le_bytes()),
-        ValueRef::Text(text) => framed(hasher, 3, text),
-        ValueRef::Blob(bytes) => framed(hasher, 4, bytes),
-    }
 }
 
 #[cfg(test)]

@@ -57,7 +57,12 @@ pub enum Cut {
 impl Relay {
     /// Every message arrives 10 ms after it was sent.
     pub fn far(server: &Server) -> Relay {
-        Relay::start(server, Duration::from_millis(10), None, None)
+        Relay::at(server, Duration::from_millis(10))
+    }
+
+    /// Every message arrives `delay` after it was sent.
+    pub fn at(server: &Server, delay: Duration) -> Relay {
+        Relay::start(server, delay, None, None)
     }
 
     /// Stops the first message of a client that has `text` in it; see [`Relay::meanwhile`].
