@@ -14,6 +14,7 @@ mod inserts;
 mod items;
 mod keys;
 mod lock_mode;
+mod members;
 pub mod missing;
 mod objects;
 mod partitions;

@@ -20,7 +20,7 @@ use crate::sql::quote::Quote;
 pub(super) struct Loader {
     pub(super) archive: Archive,
     pub(super) session: Arc<Session>,
-    script: Script,
+    pub(super) script: Script,
     /// Archive and database are both in UTF-8.
     pub(super) all_utf8: bool,
     /// The server's major version.
@@ -199,6 +199,9 @@ impl Loader {
                         .tolerated(format!("{}: {error:#}", name_of(entry)));
                     break;
                 }
+                if self.in_place_of_member(*at, &error).await? {
+                    break;
+                }
                 if attempt == ATTEMPTS || code(&error) != Some(&SqlState::T_R_DEADLOCK_DETECTED) {
                     self.go_without(*at, error).await?;
                     break;
@@ -274,7 +277,7 @@ impl Loader {
         Ok(())
     }
 
-    async fn run(&self, sql: &[u8]) -> Result<()> {
+    pub(super) async fn run(&self, sql: &[u8]) -> Result<()> {
         let sent = self.sent(&raw_text::decode(sql));
         let ran = self.client().batch_execute(&sent).await;
         if ran.is_err() && self.archive.within.is_some() && !self.client().is_closed() {
