@@ -214,7 +214,9 @@ fn the_same_commit_gives_the_same_bytes_wherever_it_lies() {
     )
     .ok();
     let program = tree.join("usr/bin/snapback");
-    let head = Run::of(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(project("")))
+    // Others may commit meanwhile.
+    let here = dir.path().join("here");
+    let head = Run::of(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(here))
         .ok()
         .stdout;
     let said: Value =
@@ -252,11 +254,12 @@ fn the_same_commit_gives_the_same_bytes_wherever_it_lies() {
 /// As cargo-auditable's format has it: JSON, compressed by zlib, in a section of its own.
 fn names_its_crates(program: &Path, folder: &Path) {
     let section = folder.join("dep-v0");
+    let dump = format!(".dep-v0={}", section.display());
     Run::of(
         Command::new("objcopy")
-            .args(["--output-target=binary", "--only-section=.dep-v0"])
+            .args(["--dump-section", &dump])
             .arg(program)
-            .arg(&section),
+            .arg("/dev/null"),
     )
     .ok();
     let packed = fs::File::open(&section).unwrap();
