@@ -218,7 +218,7 @@ fn hashes(open: &Connection, others: &mut [Connection], wanted: &[&String]) -> R
         let mut hashed = Vec::new();
         while let Some(table) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
             match tables::table(open, table) {
-                Ok(found) => hashed.push(((*table).clone(), of_manifest(&found.table))),
+                Ok(found) => hashed.push(((*table).clone(), of_manifest(&found.table(table)))),
                 Err(Unread::Damaged(_) | Unread::NotProvable(_)) => {}
                 Err(Unread::Failed(error)) => {
                     // The others need not go on.

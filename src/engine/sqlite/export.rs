@@ -15,10 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Hold;
 use super::failure::{explain, is_damage};
+use super::integrity::Findings;
 use super::open::Found;
 use super::pages::{Coming, GivenUp, Pages};
+use super::parts::Parts;
 use super::snapshot::Snapshot;
-use super::tables::{self, Definitions, Hashed, Unread};
+use super::tables::{self, Definitions, Unread};
 use super::{facts, give_way, integrity, rights};
 use crate::error::Result;
 use crate::manifest::{SqliteFacts, Table, Written};
@@ -288,26 +290,38 @@ pub fn contents(rows: &Connection, checks: Option<&mut Connection>, mut facts: S
         }
     }
     let names = &definitions.tables;
-    let (tables, found) = match checks {
-        None => (hashes(rows, names, &mut facts), integrity::check(rows, names)),
+    let parts = Parts::new(rows, names);
+    let found = match checks {
+        None if parts.work(rows) => Ok(Findings::default()),
+        None => integrity::check(rows, names),
         Some(checks) => std::thread::scope(|scope| {
-            let stop = checks.get_interrupt_handle();
+            let (parts, stop) = (&parts, checks.get_interrupt_handle());
             // A unique reference, for a connection is of one thread at a time.
-            let checking = scope.spawn(move || integrity::check(checks, names));
-            let tables = hashes(rows, names, &mut facts);
-            if tables.is_err() {
+            let checking = scope.spawn(move || {
+                let found = integrity::check(checks, names);
+                parts.work(checks);
+                found
+            });
+            if parts.work(rows) {
                 stop.interrupt();
             }
-            let ended = checking.join().unwrap_or(Err(rusqlite::Error::InvalidQuery));
-            (tables, ended)
+            checking.join().unwrap_or(Err(rusqlite::Error::InvalidQuery))
         }),
     };
-    let (hashed, mut found) = (tables?, found?);
-    let mut tables = Vec::new();
-    for Hashed { table, entries } in hashed {
-        integrity::compare(rows, &table.name, &entries, &mut found)?;
-        tables.push(table);
+    let mut hashed = Vec::new();
+    for (name, read) in parts.read() {
+        match read {
+            Ok(rows) => hashed.push((name, rows)),
+            Err(Unread::Damaged(why)) => facts.damage.push(why),
+            Err(Unread::NotProvable(why)) => facts.not_provable.push(why),
+            Err(Unread::Failed(error)) => return Err(error.into()),
+        }
     }
+    let mut found = found?;
+    for (name, read) in &hashed {
+        integrity::compare(rows, name, &read.entries, &mut found)?;
+    }
+    let tables = hashed.iter().map(|(name, read)| read.table(name)).collect();
     facts.damage.extend(found.damage);
     facts.violations.extend(found.violations);
     facts.not_provable.extend(found.not_provable);
@@ -318,20 +332,6 @@ pub fn contents(rows: &Connection, checks: Option<&mut Connection>, mut facts: S
         tables,
         schema_hash: definitions.hash,
     })
-}
-
-/// Counts and hashes the rows of all tables.
-fn hashes(open: &Connection, names: &[String], facts: &mut SqliteFacts) -> Result<Vec<Hashed>> {
-    let mut read = Vec::new();
-    for name in names {
-        match tables::table(open, name) {
-            Ok(table) => read.push(table),
-            Err(Unread::Damaged(why)) => facts.damage.push(why),
-            Err(Unread::NotProvable(why)) => facts.not_provable.push(why),
-            Err(Unread::Failed(error)) => return Err(error.into()),
-        }
-    }
-    Ok(read)
 }
 
 #[cfg(test)]

@@ -65,6 +65,12 @@ impl Entries {
         self.count += 1;
         self.sum = self.sum.wrapping_add(entry);
     }
+
+    /// Adds those of another part of the same table.
+    pub fn add_all(&mut self, others: Entries) {
+        self.count += others.count;
+        self.sum = self.sum.wrapping_add(others.sum);
+    }
 }
 
 /// The indexes of `table`, whose stored columns are `stored` (quoted).
@@ -83,10 +89,7 @@ pub fn of(open: &Connection, table: &str, stored: &[String]) -> rusqlite::Result
     let without_rowid = "SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main'";
     let without_rowid: bool = open.query_row(without_rowid, [table], |row| row.get(0))?;
     let utf8: String = open.query_row("PRAGMA main.encoding", [], |row| row.get(0))?;
-    found.rowid = ["rowid", "_rowid_", "oid"].into_iter().find(|name| {
-        let taken = |column: &String| column.eq_ignore_ascii_case(&quoted(name));
-        !all_columns(open, table).iter().any(taken)
-    });
+    found.rowid = rowid_name(open, table);
     let can_compare = !without_rowid && utf8 == "UTF-8" && found.rowid.is_some();
     for (name, unique, partial) in named {
         match columns(open, table, &name, stored)? {
@@ -95,6 +98,15 @@ pub fn of(open: &Connection, table: &str, stored: &[String]) -> rusqlite::Result
         }
     }
     Ok(found)
+}
+
+/// What the number of a row is called in a table; nothing where columns have all of its names.
+pub fn rowid_name(open: &Connection, table: &str) -> Option<&'static str> {
+    let columns = all_columns(open, table);
+    ["rowid", "_rowid_", "oid"].into_iter().find(|name| {
+        let taken = |column: &String| column.eq_ignore_ascii_case(&quoted(name));
+        !columns.iter().any(taken)
+    })
 }
 
 /// All columns of a table, quoted, those that are computed too.

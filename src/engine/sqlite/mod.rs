@@ -12,6 +12,7 @@ pub mod lock;
 mod locked;
 pub mod open;
 mod pages;
+mod parts;
 pub mod proof;
 pub mod put;
 mod put_pages;

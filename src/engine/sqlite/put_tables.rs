@@ -142,7 +142,7 @@ impl Tables<'_> {
     }
 
     fn prove(&self, live: &Connection, name: &str) -> Result<()> {
-        let found = match tables::table(live, name).map(|hashed| hashed.table) {
+        let found = match tables::table(live, name).map(|hashed| hashed.table(name)) {
             Ok(found) => found,
             Err(Unread::Failed(error)) => return Err(error.into()),
             Err(Unread::Damaged(why) | Unread::NotProvable(why)) => anyhow::bail!("its rows cannot be compared: {why}"),

@@ -112,12 +112,46 @@ pub enum Unread {
     Failed(rusqlite::Error),
 }
 
-/// The rows of a table, and the entries that its indexes should have for them.
+/// The rows of a table or of a part of it, and the entries that its indexes should have for them.
 pub struct Hashed {
-    /// Its rows.
-    pub table: Table,
+    /// The rows.
+    pub rows: RowHash,
     /// For each index that can be compared, by name.
     pub entries: Vec<(String, Entries)>,
+}
+
+impl Hashed {
+    /// Adds another part of the same table.
+    pub fn add(&mut self, other: Hashed) {
+        self.rows += other.rows;
+        for ((_, entries), (_, others)) in self.entries.iter_mut().zip(other.entries) {
+            entries.add_all(others);
+        }
+    }
+
+    /// What a manifest says of the table `name`, all of whose rows these are.
+    #[must_use]
+    pub fn table(&self, name: &str) -> Table {
+        Table {
+            schema: MAIN.to_owned(),
+            name: name.to_owned(),
+            partition_of: None,
+            rows: self.rows.rows,
+            bytes: self.rows.bytes,
+            hash: self.rows.hash(),
+        }
+    }
+}
+
+/// Rows whose number is above the first and not above the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// What the number is called in this table.
+    pub rowid: &'static str,
+    /// `None` where there is no limit.
+    pub above: Option<i64>,
+    /// `None` where there is no limit.
+    pub up_to: Option<i64>,
 }
 
 /// Counts and hashes the rows of one table.
@@ -125,7 +159,15 @@ pub struct Hashed {
 /// # Errors
 /// They cannot be read.
 pub fn table(open: &Connection, name: &str) -> Result<Hashed, Unread> {
-    hashed(open, name).map_err(|error| match error {
+    part(open, name, None)
+}
+
+/// Counts and hashes those of the rows of a table that have these numbers, or all.
+///
+/// # Errors
+/// They cannot be read.
+pub fn part(open: &Connection, name: &str, numbers: Option<Numbers>) -> Result<Hashed, Unread> {
+    hashed(open, name, numbers).map_err(|error| match error {
         error if is_damage(&error) => Unread::Damaged(format!("the rows of {name} cannot be read: {error}")),
         error if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
             Unread::NotProvable(format!("{name}: {error}"))
@@ -135,10 +177,10 @@ pub fn table(open: &Connection, name: &str) -> Result<Hashed, Unread> {
     })
 }
 
-fn hashed(open: &Connection, name: &str) -> rusqlite::Result<Hashed> {
+fn hashed(open: &Connection, name: &str, numbers: Option<Numbers>) -> rusqlite::Result<Hashed> {
     let columns = columns(open, name)?;
     let indexes = indexes::of(open, name, &columns)?;
-    read(open, name, &columns, &indexes)
+    read(open, name, &columns, &indexes, numbers)
 }
 
 /// Counts and hashes the rows of one table by these `columns`.
@@ -147,11 +189,17 @@ fn hashed(open: &Connection, name: &str) -> rusqlite::Result<Hashed> {
 /// SQLite's.
 pub fn hash(open: &Connection, name: &str, columns: &[String]) -> rusqlite::Result<Table> {
     let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-    Ok(read(open, name, &columns, &Indexes::default())?.table)
+    Ok(read(open, name, &columns, &Indexes::default(), None)?.table(name))
 }
 
 /// Reads the rows of a table by these `columns`, which are quoted.
-fn read(open: &Connection, name: &str, columns: &[String], indexes: &Indexes) -> rusqlite::Result<Hashed> {
+fn read(
+    open: &Connection,
+    name: &str,
+    columns: &[String],
+    indexes: &Indexes,
+    numbers: Option<Numbers>,
+) -> rusqlite::Result<Hashed> {
     let rowid = if indexes.comparable.is_empty() {
         None
     } else {
@@ -159,7 +207,12 @@ fn read(open: &Connection, name: &str, columns: &[String], indexes: &Indexes) ->
     };
     let selected: Vec<&str> = columns.iter().map(String::as_str).chain(rowid).collect();
     // An index may have less than the table in a damaged file: what counts is the table.
-    let sql = format!("SELECT {} FROM main.{} NOT INDEXED", selected.join(", "), quoted(name));
+    let mut sql = format!("SELECT {} FROM main.{} NOT INDEXED", selected.join(", "), quoted(name));
+    if let Some(Numbers { rowid, above, up_to }) = numbers {
+        let limit = |sign, number: Option<i64>| number.map(|number| format!("{rowid} {sign} {number}"));
+        let limits: Vec<String> = [limit(">", above), limit("<=", up_to)].into_iter().flatten().collect();
+        sql = format!("{sql} WHERE {}", limits.join(" AND "));
+    }
     let mut statement = open.prepare(&sql)?;
     let mut sum = RowHash::default();
     let mut entries = vec![Entries::default(); indexes.comparable.len()];
@@ -178,17 +231,9 @@ fn read(open: &Connection, name: &str, columns: &[String], indexes: &Indexes) ->
         }
         kept = emptied(values);
     }
-    let table = Table {
-        schema: MAIN.to_owned(),
-        name: name.to_owned(),
-        partition_of: None,
-        rows: sum.rows,
-        bytes: sum.bytes,
-        hash: sum.hash(),
-    };
     let names = indexes.comparable.iter().map(|index| index.name.clone());
     Ok(Hashed {
-        table,
+        rows: sum,
         entries: names.zip(entries).collect(),
     })
 }
@@ -340,7 +385,7 @@ mod tests {
     }
 
     fn hashed(sql: &str) -> (u64, String) {
-        let table = table(&of(sql), "t").unwrap_or_else(|_| panic!("{sql}")).table;
+        let table = table(&of(sql), "t").unwrap_or_else(|_| panic!("{sql}")).table("t");
         (table.rows, table.hash)
     }
 
@@ -396,7 +441,7 @@ mod tests {
         for name in &found.tables {
             assert!(table(&open, name).is_ok(), "{name}");
         }
-        assert_eq!(table(&open, "odd \" name").unwrap_or_else(|_| panic!()).table.rows, 2);
+        assert_eq!(table(&open, "odd \" name").unwrap_or_else(|_| panic!()).rows.rows, 2);
         assert!(modules(&open).unwrap().contains(&"fts5".to_owned()));
     }
 
