@@ -40,8 +40,8 @@ fn main() {
         let measured = kind(&Bench::start());
         println!("{name}: {}\n{}", measured.name, measured.table());
         if let Ok(folder) = env::var("SNAPBACK_BENCH_DOCS") {
-            fs::write(Path::new(&folder).join(format!("growth-{name}.md")), measured.table()).unwrap();
-            fs::write(Path::new(&folder).join(format!("growth-{name}.svg")), measured.chart()).unwrap();
+            fs::write(Path::new(&folder).join(format!("{name}.md")), measured.table()).unwrap();
+            fs::write(Path::new(&folder).join(format!("{name}.svg")), measured.chart()).unwrap();
         }
     }
 }

@@ -17,7 +17,8 @@ fn pages() -> Vec<PathBuf> {
     let entries = fs::read_dir(project("docs"))
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let mut pages: Vec<PathBuf> = entries.collect();
+    // A folder has the charts of a page.
+    let mut pages: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
     pages.push(project("README.md"));
     pages.sort();
     pages
