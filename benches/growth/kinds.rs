@@ -128,7 +128,7 @@ pub fn rows(bench: &Bench) -> Kind {
         both(bench, width)
     };
     Kind {
-        name: "How long a row is, 200 MB of them",
+        name: "How long a row is",
         of: "bytes of a row",
         lines: BOTH.to_vec(),
         points: [10.0, 100.0, 1e4, 1e6, 5e7].into_iter().map(point).collect(),
