@@ -299,7 +299,10 @@ pub fn contents(rows: &Connection, checks: Option<&mut Connection>, mut facts: S
             // A unique reference, for a connection is of one thread at a time.
             let checking = scope.spawn(move || {
                 let found = integrity::check(checks, names);
-                parts.work(checks);
+                // Where the run was given up, an interrupted connection would begin another part.
+                if found.is_ok() {
+                    parts.work(checks);
+                }
                 found
             });
             if parts.work(rows) {

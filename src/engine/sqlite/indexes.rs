@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::tables::quoted;
+use super::tables::{self, quoted};
 use super::value_hash::ValueHash;
 
 /// How text is compared: SQLite's own collations.
@@ -89,7 +89,7 @@ pub fn of(open: &Connection, table: &str, stored: &[String]) -> rusqlite::Result
     let without_rowid = "SELECT wr FROM pragma_table_list(?1) WHERE schema = 'main'";
     let without_rowid: bool = open.query_row(without_rowid, [table], |row| row.get(0))?;
     let utf8: String = open.query_row("PRAGMA main.encoding", [], |row| row.get(0))?;
-    found.rowid = rowid_name(open, table);
+    found.rowid = tables::rowid_name(&tables::all_columns(open, table));
     let can_compare = !without_rowid && utf8 == "UTF-8" && found.rowid.is_some();
     for (name, unique, partial) in named {
         match columns(open, table, &name, stored)? {
@@ -98,27 +98,6 @@ pub fn of(open: &Connection, table: &str, stored: &[String]) -> rusqlite::Result
         }
     }
     Ok(found)
-}
-
-/// What the number of a row is called in a table; nothing where columns have all of its names.
-pub fn rowid_name(open: &Connection, table: &str) -> Option<&'static str> {
-    let columns = all_columns(open, table);
-    ["rowid", "_rowid_", "oid"].into_iter().find(|name| {
-        let taken = |column: &String| column.eq_ignore_ascii_case(&quoted(name));
-        !columns.iter().any(taken)
-    })
-}
-
-/// All columns of a table, quoted, those that are computed too.
-fn all_columns(open: &Connection, table: &str) -> Vec<String> {
-    let names = || -> rusqlite::Result<Vec<String>> {
-        let mut names = open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main')")?;
-        names
-            .query_map([table], |row| row.get::<_, String>(0))?
-            .map(|name| Ok(quoted(&name?)))
-            .collect()
-    };
-    names().unwrap_or_default()
 }
 
 /// The columns of an index; nothing where one of them is not read like this.

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::Connection;
 
-use super::indexes::rowid_name;
 use super::tables::{self, Hashed, Numbers, Unread, quoted};
 
 /// Numbers of rows that are worth another part.
@@ -84,8 +83,8 @@ fn cuts(open: &Connection, table: &str) -> Vec<Option<Numbers>> {
         open.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
     };
     // A table without rows or rowid, or one that cannot be read, is one part.
-    let Some((rowid, (first, last))) = rowid_name(open, table).and_then(|rowid| Some((rowid, ends(rowid).ok()?)))
-    else {
+    let rowid = tables::rowid_name(&tables::all_columns(open, table));
+    let Some((rowid, (first, last))) = rowid.and_then(|rowid| Some((rowid, ends(rowid).ok()?))) else {
         return vec![None];
     };
     let span = last.saturating_sub(first);

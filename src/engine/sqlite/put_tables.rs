@@ -64,16 +64,17 @@ impl Tables<'_> {
         )
         .map_err(failed)?;
         let uri = open::immutable_uri(self.from);
-        live.execute(&format!("ATTACH ?1 AS {BACKUP}"), [uri])
-            .map_err(|error| match encodings_differ(&error) {
-                true => Fail::new(
-                    Exit::Usage,
-                    format!("{} has another text encoding than the backup", to.display()),
-                )
+        // It reads the definitions of the live file, which others may have locked.
+        let attach = || match live.execute(&format!("ATTACH ?1 AS {BACKUP}"), [&uri]) {
+            Err(error) if encodings_differ(&error) => Ok(false),
+            attached => attached.map(|_| true),
+        };
+        if !patiently(to, until, attach)? {
+            let message = format!("{} has another text encoding than the backup", to.display());
+            return Err(Fail::new(Exit::Usage, message)
                 .hint("restore the backup as a whole, or beside it with --mode new --as FILE")
-                .into(),
-                false => failed(error),
-            })?;
+                .into());
+        }
         patiently(to, until, || live.execute_batch("BEGIN IMMEDIATE"))?;
         if !state.map_or(Ok(true), State::is_still)? {
             live.execute_batch("ROLLBACK").map_err(failed)?;
@@ -221,11 +222,7 @@ fn copy_rows(open: &Connection, name: &str, has_rowid: bool) -> rusqlite::Result
     let names = statement.query_map([name], |row| row.get::<_, String>(0))?;
     let mut columns = names.collect::<rusqlite::Result<Vec<String>>>()?;
     // Others may refer to the numbers of rows, so they stay what they were.
-    let is_free = |alias: &&str| !columns.iter().any(|column| column.eq_ignore_ascii_case(alias));
-    let rowid = ["rowid", "_rowid_", "oid"]
-        .into_iter()
-        .find(is_free)
-        .filter(|_| has_rowid);
+    let rowid = tables::rowid_name(&columns).filter(|_| has_rowid);
     columns = columns.iter().map(|column| quoted(column)).collect();
     columns.extend(rowid.map(str::to_owned));
     let (list, table) = (columns.join(", "), quoted(name));
@@ -249,4 +246,43 @@ fn broken_references(open: &Connection, schema: &str) -> BTreeMap<String, u64> {
 
 fn encodings_differ(error: &rusqlite::Error) -> bool {
     error.to_string().contains("same text encoding")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_of_somebody_else_is_waited_for_from_the_first_statement_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from.db", "to.db"].map(|name| folder.path().join(name));
+        let make = |path: &Path, value: i64| {
+            let open = Connection::open(path).unwrap();
+            let sql = format!("PRAGMA journal_mode = DELETE; CREATE TABLE t (a); INSERT INTO t VALUES ({value})");
+            open.execute_batch(&sql).unwrap();
+            open
+        };
+        let wanted = tables::table(&make(&from, 1), "t")
+            .unwrap_or_else(|_| panic!())
+            .table("t");
+        let writer = make(&to, 2);
+        // Not even the definitions can be read.
+        writer.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            writer.execute_batch("INSERT INTO t VALUES (3); COMMIT").unwrap();
+            writer
+        });
+        let tables = Tables {
+            from: &from,
+            names: &["t".to_owned()],
+            wanted: &[wanted],
+            drop_missing: false,
+        };
+        let put = tables.into_live(&to, None, Duration::from_secs(60)).unwrap();
+        assert!(matches!(put, Put::Done(_)));
+        let writer = ends.join().unwrap();
+        let value: i64 = writer.query_row("SELECT sum(a) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(value, 1);
+    }
 }

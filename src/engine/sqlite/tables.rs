@@ -262,6 +262,22 @@ pub fn stored_columns(open: &Connection, table: &str) -> rusqlite::Result<Vec<St
     statement.query_map([table], |row| row.get(0))?.collect()
 }
 
+/// All columns of a table, those that are computed too; none where they cannot be read.
+pub fn all_columns(open: &Connection, table: &str) -> Vec<String> {
+    let names = || -> rusqlite::Result<Vec<String>> {
+        let mut names = open.prepare("SELECT name FROM pragma_table_xinfo(?1, 'main')")?;
+        names.query_map([table], |row| row.get(0))?.collect()
+    };
+    names().unwrap_or_default()
+}
+
+/// What the number of a row is called in a table with these columns; nothing where they have all of its names.
+#[must_use]
+pub fn rowid_name(columns: &[String]) -> Option<&'static str> {
+    let is_free = |name: &&str| !columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+    ["rowid", "_rowid_", "oid"].into_iter().find(is_free)
+}
+
 /// The columns of the primary key of a table, in their order in it.
 ///
 /// # Errors
