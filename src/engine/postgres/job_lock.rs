@@ -20,6 +20,12 @@ const CLASS: i32 = 0x5342_4A42;
 /// How often it is tried again by those who wait.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How long a session is waited for whose client may have ended, killed perhaps, and whose server has not noticed yet.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often that one is looked for.
+const POLL_ENDED: Duration = Duration::from_millis(100);
+
 /// How long a server may take to release it: it ends with the session anyway.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -43,8 +49,17 @@ impl JobLock {
         let taken = Query::new(format!(
             "SELECT pg_catalog.pg_try_advisory_xact_lock({CLASS}, {key}) AS taken"
         ));
-        let rows = session.rows(&taken).await?;
-        if !rows.first().map_or(Ok(false), |row| row.bool("taken"))? {
+        let begun = Instant::now();
+        while !session
+            .rows(&taken)
+            .await?
+            .first()
+            .map_or(Ok(false), |row| row.bool("taken"))?
+        {
+            if begun.elapsed() < PATIENCE {
+                tokio::time::sleep(POLL_ENDED).await;
+                continue;
+            }
             let holder = holder(&session, key).await.unwrap_or_default();
             return Err(
                 Fail::new(Exit::Busy, format!("a run of job {job} is under way{holder}"))

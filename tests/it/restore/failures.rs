@@ -125,6 +125,25 @@ fn only_one_restore_at_a_time() {
     assert_eq!(who(&site), "new");
 }
 
+/// A backup looks for what killed restores left; a session outlives its client by a moment.
+#[test]
+fn who_holds_the_lock_for_a_moment_is_waited_for() {
+    let site = site();
+    let mut first = paused(&site, &["restore", "app", "--yes", "--pause-at", "data"]);
+    let second = site
+        .command(&["restore", "app", "--yes"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(who(&site), "old");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    Run::from(second.wait_with_output().unwrap()).ok();
+    assert_eq!(who(&site), "new");
+}
+
 #[test]
 fn a_signal_before_the_swap_takes_everything_back() {
     let site = site();
