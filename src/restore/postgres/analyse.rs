@@ -35,6 +35,7 @@ pub async fn analyse(
     watch: &Watch,
 ) -> Result<()> {
     let client = target.session(database).await?;
+    run(&client, UNTIMED).await?;
     let (schemas, names): (Vec<&str>, Vec<&str>) = gathered.iter().map(|(s, t)| (s.as_str(), t.as_str())).unzip();
     // The largest come first, which are popped from the end. The root of a partition tree takes its partitions
     // along.

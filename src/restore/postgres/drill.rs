@@ -253,6 +253,7 @@ async fn checks(target: &Target, database: &str, checks: &[String]) -> Result<Ve
     for sql in checks {
         // One that sets something, or breaks its session, is no matter of the next.
         let session = target.session(database).await?;
+        execute(&session, UNTIMED).await?;
         all.push(match session.simple_query(sql).await {
             Err(error) if error.is_closed() => return Err(error.into()),
             Err(error) => {

@@ -21,7 +21,7 @@ use crate::engine::postgres::load::early;
 use crate::engine::postgres::load::missing::Missing;
 use crate::engine::postgres::load::script::ScriptLoad;
 use crate::engine::postgres::load::{self, Load};
-use crate::engine::postgres::target::{quoted, run};
+use crate::engine::postgres::target::{UNTIMED, quoted, run};
 use crate::error::{Exit, Fail, Result};
 
 impl Prepared<'_> {
@@ -78,6 +78,7 @@ impl Prepared<'_> {
         let dsn = self.target.dsn(new.name);
         let load = self.load_of(reader, self.request.options.clone(), &dsn, new.expected, jobs);
         let inside = self.target.session(new.name).await?;
+        run(&inside, UNTIMED).await?;
         if self.content.public_owner().is_some() {
             self.give_public(&inside).await?;
         }

@@ -17,7 +17,7 @@ use super::survey::survey;
 use super::trial::{self, Trial};
 use super::{changes, in_place, pooled};
 use crate::engine::postgres::identity;
-use crate::engine::postgres::target::Target;
+use crate::engine::postgres::target::{Target, UNTIMED, run};
 use crate::error::Result;
 
 /// Of a swap, when the backups of the job lack some of the database.
@@ -57,6 +57,9 @@ impl<'a> Prepared<'a> {
             Mode::Swap | Mode::New(_) => target.outside(&database).await?,
         };
         pooled::refuse(&target, &client).await?;
+        if request.mode != Mode::InPlace {
+            run(&client, UNTIMED).await?;
+        }
         // No entry names it.
         if chosen.is_none() {
             needs.roles.extend(content.public_owner().map(str::to_owned));

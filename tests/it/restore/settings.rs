@@ -207,3 +207,27 @@ fn a_template_is_replaced_and_what_a_kill_left_of_it_is_removed() {
     site.run(&["undo", "app", "--yes"]).ok();
     assert_eq!(site.server.psql("app", database), "t|0");
 }
+
+/// While one connection works, others wait: for a server they are idle.
+#[test]
+fn limits_of_the_role_and_the_database_end_no_restore() {
+    let server = Server::start(15);
+    server.psql(
+        "postgres",
+        "CREATE ROLE hasty LOGIN SUPERUSER; ALTER ROLE hasty SET idle_session_timeout = '700ms'; \
+         ALTER ROLE hasty SET statement_timeout = '700ms'; ALTER ROLE hasty SET lock_timeout = '700ms'; \
+         ALTER ROLE hasty SET idle_in_transaction_session_timeout = '700ms'",
+    );
+    server.psql("postgres", "CREATE DATABASE app OWNER hasty");
+    let site = Site::on(server, "app", "hasty");
+    // More than a second for an index.
+    site.server.psql(
+        "app",
+        "CREATE FUNCTION slow(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN n; END'; \
+         CREATE TABLE t (n int); CREATE INDEX ON t (slow(n)); ALTER DATABASE app SET idle_session_timeout = '600ms'; \
+         INSERT INTO t SELECT generate_series(1, 12); CREATE TABLE u AS SELECT 1 AS n",
+    );
+    every_way(&site, "TRUNCATE t; DROP TABLE u");
+    site.run(&["drill", "app", "--check", "SELECT pg_sleep(1) IS NOT NULL"])
+        .ok();
+}
