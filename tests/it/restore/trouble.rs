@@ -331,3 +331,52 @@ fn a_replaced_database_that_cannot_be_dropped_keeps_no_other() {
         ["app", subscribed, "postgres", "template0", "template1"]
     );
 }
+
+/// Load balancers and NAT forget a connection that is silent for some minutes, and during a long load some are.
+#[test]
+fn a_session_that_waits_is_not_forgotten_on_its_way() {
+    // An address that no other test uses.
+    let unique = std::process::id();
+    let address = format!(
+        "127.{}.{}.{}",
+        151 + unique % 50,
+        (unique / 50) % 250,
+        1 + (unique / 12_500) % 250
+    );
+    let site = site(Server::start_with(15, &[&format!("listen_addresses={address}")]));
+    let socket = format!("host={}", site.server.host());
+    site.reconfigure(&socket, &format!("host={address}"));
+    let within = |range: std::ops::RangeInclusive<u64>, when: &str| {
+        let found = sent_keepalives(&site, &address);
+        assert!(
+            found.len() == 2 && found.iter().all(|seconds| range.contains(seconds)),
+            "{when}: {found:?}"
+        );
+    };
+    within(1..=60, "as it is");
+    site.reconfigure("port=5432", "port=5432 keepalives_idle=600");
+    within(61..=600, "as it was said");
+    site.reconfigure("keepalives_idle=600", "keepalives=0");
+    within(0..=0, "none");
+}
+
+/// After how many seconds the kernel will send a keepalive (0: it sends none) on the connections to `address` that a restore has
+/// open while it waits.
+fn sent_keepalives(site: &Site, address: &str) -> Vec<u64> {
+    let mut restore = super::failures::paused(site, &["restore", "app", "--yes", "--pause-at", "create"]);
+    // As the kernel writes it: octets backwards, hexadecimal.
+    let octets = address.split('.').rev().map(|octet| octet.parse::<u8>().unwrap());
+    let remote: String = octets.map(|octet| format!("{octet:02X}")).collect::<String>() + ":1538";
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let open = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let open = open.filter(|fields| fields[2] == remote && fields[3] == "01");
+    // The fields of a timer: which (2: keepalive), and hundredths of a second until it fires.
+    let found = open.map(|fields| match fields[5].split_once(':').unwrap() {
+        ("02", when) => u64::from_str_radix(when, 16).unwrap().div_ceil(100),
+        _ => 0,
+    });
+    let found = found.collect();
+    restore.kill().unwrap();
+    restore.wait().unwrap();
+    found
+}

@@ -111,6 +111,11 @@ pub struct Dsn {
     pub notes: Vec<Note>,
 }
 
+/// After how long a silence a keepalive is sent where nobody says. What stands between us and a server forgets a connection that is
+/// silent: Azure's load balancers after 4 minutes, AWS's and its NAT gateways after 350 seconds. A session that holds a lock, or
+/// builds an index, may be silent for hours; the system's value is two.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(60);
+
 /// TCP keepalives; `None` leaves the system's value.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // libpq's own names
@@ -231,7 +236,10 @@ fn build(params: &Params) -> Result<Dsn> {
         connect_timeout: seconds(get("connect_timeout"), "connect_timeout")?,
         keepalives: Keepalives {
             enabled: get("keepalives") != Some("0"),
-            idle: seconds(get("keepalives_idle"), "keepalives_idle")?,
+            idle: match get("keepalives_idle") {
+                None => Some(KEEPALIVES_IDLE),
+                given => seconds(given, "keepalives_idle")?,
+            },
             interval: seconds(get("keepalives_interval"), "keepalives_interval")?,
             count: number(get("keepalives_count"), "keepalives_count")?.filter(|count| *count > 0),
         },
