@@ -132,13 +132,14 @@ impl fmt::Display for Target {
 
 /// What keeps a server from ending a session that has much to do or to wait for; not every version has all of it. Only for
 /// sessions that nobody shares.
-pub const UNTIMED: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+pub const UNTIMED: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0; \
+    SET idle_in_transaction_session_timeout = 0; \
     SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'";
 
 /// What takes back [`UNTIMED`] and [`READ_WRITE`].
 pub const AS_IT_WAS: &str = "SELECT pg_catalog.set_config(name, reset_val, false) FROM pg_catalog.pg_settings \
-    WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout', \
-    'default_transaction_read_only')";
+    WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout', \
+    'transaction_timeout', 'default_transaction_read_only')";
 
 /// What makes a session able to create and drop databases where the role is read-only by default.
 pub const READ_WRITE: &str = "SELECT pg_catalog.set_config(name, 'off', false) FROM pg_catalog.pg_settings \

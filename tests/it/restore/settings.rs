@@ -214,20 +214,20 @@ fn limits_of_the_role_and_the_database_end_no_restore() {
     let server = Server::start(15);
     server.psql(
         "postgres",
-        "CREATE ROLE hasty LOGIN SUPERUSER; ALTER ROLE hasty SET idle_session_timeout = '700ms'; \
-         ALTER ROLE hasty SET statement_timeout = '700ms'; ALTER ROLE hasty SET lock_timeout = '700ms'; \
-         ALTER ROLE hasty SET idle_in_transaction_session_timeout = '700ms'",
+        "CREATE ROLE hasty LOGIN SUPERUSER; ALTER ROLE hasty SET idle_session_timeout = '1200ms'; \
+         ALTER ROLE hasty SET statement_timeout = '1200ms'; ALTER ROLE hasty SET lock_timeout = '1200ms'; \
+         ALTER ROLE hasty SET idle_in_transaction_session_timeout = '1200ms'",
     );
     server.psql("postgres", "CREATE DATABASE app OWNER hasty");
     let site = Site::on(server, "app", "hasty");
-    // More than a second for an index.
+    // An index takes longer than that.
     site.server.psql(
         "app",
         "CREATE FUNCTION slow(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN n; END'; \
-         CREATE TABLE t (n int); CREATE INDEX ON t (slow(n)); ALTER DATABASE app SET idle_session_timeout = '600ms'; \
-         INSERT INTO t SELECT generate_series(1, 12); CREATE TABLE u AS SELECT 1 AS n",
+         CREATE TABLE t (n int); CREATE INDEX ON t (slow(n)); ALTER DATABASE app SET idle_session_timeout = '1100ms'; \
+         INSERT INTO t SELECT generate_series(1, 16); CREATE TABLE u AS SELECT 1 AS n",
     );
     every_way(&site, "TRUNCATE t; DROP TABLE u");
-    site.run(&["drill", "app", "--check", "SELECT pg_sleep(1) IS NOT NULL"])
+    site.run(&["drill", "app", "--check", "SELECT pg_sleep(2) IS NOT NULL"])
         .ok();
 }

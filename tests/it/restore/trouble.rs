@@ -367,11 +367,19 @@ fn sent_keepalives(site: &Site, address: &str) -> Vec<u64> {
     // As the kernel writes it: octets backwards, hexadecimal.
     let octets = address.split('.').rev().map(|octet| octet.parse::<u8>().unwrap());
     let remote: String = octets.map(|octet| format!("{octet:02X}")).collect::<String>() + ":1538";
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let open = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let open = open.filter(|fields| fields[2] == remote && fields[3] == "01");
-    // The fields of a timer: which (2: keepalive), and hundredths of a second until it fires.
-    let found = open.map(|fields| match fields[5].split_once(':').unwrap() {
+    // The fields of a timer: which, and hundredths of a second until it fires.
+    let timers = || {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let open = fields.filter(|fields| fields[2] == remote && fields[3] == "01");
+        open.map(|fields| fields[5].to_owned()).collect::<Vec<_>>()
+    };
+    // What was sent last may not be confirmed yet.
+    while timers().iter().any(|timer| timer.starts_with("01:")) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let found = timers();
+    let found = found.iter().map(|timer| match timer.split_once(':').unwrap() {
         ("02", when) => u64::from_str_radix(when, 16).unwrap().div_ceil(100),
         _ => 0,
     });

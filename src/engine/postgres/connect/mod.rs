@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::FutureExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::config::{SslMode as DriverSslMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
@@ -203,9 +202,6 @@ async fn log_in(dsn: &Dsn, host: &Host, layer: Layer, asked: Asked) -> Result<(S
             }
         }
     });
-    // Who waits for others is not idle, whatever limit a role or a database has. Nobody waits for the answer, and whoever gets the
-    // session of a pooler after us loses nothing by it.
-    let _ = client.batch_execute("SET idle_session_timeout = 0").now_or_never();
     let canceller = Canceller {
         token: client.cancel_token(),
         dsn: Arc::new(dsn.clone()),

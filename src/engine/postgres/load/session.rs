@@ -37,6 +37,7 @@ const ATTEMPTS: u32 = 4;
 /// Settings that no role's or database's own may change. Nothing of a database that is not live yet must be
 /// durable before the swap, whose commit is.
 pub(super) const SETTINGS: &str = "SET synchronous_commit = off; \
+    SET idle_session_timeout = 0; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
     SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET array_nulls = on; SET transform_null_equals = off";
 
