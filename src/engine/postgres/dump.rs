@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::awake::Awake;
 use super::catalog::object::{Object, Oid, class};
 use super::catalog::sessions::Sessions;
 use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, preflight, schema, table_data};
@@ -321,7 +322,10 @@ impl Run<'_> {
         if !writer.head().is_empty() {
             target.head_ends();
         }
+        // One that has nothing left to read holds the snapshot for the others.
+        let awake: Vec<Awake> = sessions.iter().map(Awake::keep).collect();
         let contents = rows::run(plan, &sessions, &mut writer, target, progress).await;
+        drop(awake);
         let contents = match contents {
             Ok(contents) => contents,
             Err(error) => {

@@ -4,10 +4,12 @@
 //! connections between transactions, a lock of the session would stay behind, and bar all later runs. The
 //! transaction has no snapshot, so it keeps nothing from being vacuumed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::awake::Awake;
 use super::connect::session::{NEVER_TIMED_OUT, Query, Session};
 use super::connect::{self, Dsn};
 use super::identity;
@@ -31,7 +33,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The lock, held for as long as this session lives.
 pub struct JobLock {
-    session: Session,
+    session: Arc<Session>,
+    awake: Awake,
     /// The database that the lock is in.
     pub source: Source,
 }
@@ -68,7 +71,12 @@ impl JobLock {
             );
         }
         let source = identity::read(&session).await?;
-        Ok(JobLock { session, source })
+        let session = Arc::new(session);
+        Ok(JobLock {
+            awake: Awake::keep(&session),
+            session,
+            source,
+        })
     }
 
     /// Waits until no run of `job` is under way, at most for `limit`; `tell` hears once which one is in the way.
@@ -104,6 +112,7 @@ impl JobLock {
     /// Lets go of the lock: when this returns, the next run can take it. Left to itself a server notices that a client is
     /// gone when it has the time, and whoever tries again at once would be told that a run is under way.
     pub async fn release(self) {
+        drop(self.awake);
         let released = tokio::time::timeout(RELEASE_TIMEOUT, self.session.run("ROLLBACK")).await;
         if !matches!(released, Ok(Ok(()))) {
             tracing::debug!("the server did not answer when the job's lock was released");

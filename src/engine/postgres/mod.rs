@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod any_text;
+mod awake;
 pub mod catalog;
 pub mod checkup;
 pub mod connect;

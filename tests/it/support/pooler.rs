@@ -18,14 +18,18 @@ pub struct Pooler {
 impl Pooler {
     /// Starts one for all databases of `server`.
     pub fn start(server: &Server) -> Pooler {
+        Pooler::before(server.host(), "")
+    }
+
+    /// The same for the server whose socket is in the folder `host`, with more settings.
+    pub fn before(host: &str, settings: &str) -> Pooler {
         let dir = tempfile::Builder::new().prefix("sb").tempdir_in("/tmp").unwrap();
         let folder = dir.path().display();
         fs::write(
             dir.path().join("pgbouncer.ini"),
             format!(
-                "[databases]\n* = host={} port=5432 user=postgres\n[pgbouncer]\npool_mode = transaction\nauth_type = any\n\
-                 listen_port = 5432\nunix_socket_dir = {folder}\nlogfile = {folder}/log\n",
-                server.host()
+                "[databases]\n* = host={host} port=5432 user=postgres\n[pgbouncer]\npool_mode = transaction\nauth_type = any\n\
+                 listen_port = 5432\nunix_socket_dir = {folder}\nlogfile = {folder}/log\n{settings}\n"
             ),
         )
         .unwrap();
