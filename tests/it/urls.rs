@@ -9,7 +9,7 @@ use snapback::engine::postgres::connect::{Dsn, params};
 use snapback::error::hint_of;
 use snapback::redact;
 
-use crate::support::{Run, Server, snapback};
+use crate::support::{Run, Server, own_address, snapback};
 
 /// The program in `dir` without a configuration.
 fn with_url(dir: &Path, url: &str, args: &[&str]) -> Command {
@@ -219,14 +219,7 @@ fn a_file_with_a_mistake_shows_no_password_either() {
 
 #[test]
 fn a_login_that_fails_names_the_server_and_not_the_password() {
-    // An address that no other test uses.
-    let unique = std::process::id();
-    let address = format!(
-        "127.{}.{}.{}",
-        201 + unique % 50,
-        (unique / 50) % 250,
-        1 + (unique / 12_500) % 250
-    );
+    let address = own_address();
     let server = Server::start_with(15, &[&format!("listen_addresses={address}")]);
     let dir = tempfile::tempdir().unwrap();
     let url = format!("postgresql+psycopg2://nobody:{MARKER}@{address}/app");

@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::support::program::openssl;
-use crate::support::{Run, Server, snapback};
+use crate::support::{Run, Server, own_address, snapback};
 
 /// A server that asks for passwords, on TCP with TLS, at an address that no other test uses.
 struct Guarded {
@@ -52,13 +52,7 @@ fn guarded() -> Guarded {
         )
         .ok();
     }
-    let unique = std::process::id();
-    let address = format!(
-        "127.{}.{}.{}",
-        1 + unique % 200,
-        (unique / 200) % 250,
-        1 + (unique / 50_000) % 250
-    );
+    let address = own_address();
     let server = Server::start_with(
         15,
         &[

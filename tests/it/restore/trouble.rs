@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{STEPS, Site};
 use crate::support::s3::S3Server;
-use crate::support::{Run, Server};
+use crate::support::{Run, Server, own_address};
 
 const FAILURE: i32 = 1;
 
@@ -335,14 +335,7 @@ fn a_replaced_database_that_cannot_be_dropped_keeps_no_other() {
 /// Load balancers and NAT forget a connection that is silent for some minutes, and during a long load some are.
 #[test]
 fn a_session_that_waits_is_not_forgotten_on_its_way() {
-    // An address that no other test uses.
-    let unique = std::process::id();
-    let address = format!(
-        "127.{}.{}.{}",
-        151 + unique % 50,
-        (unique / 50) % 250,
-        1 + (unique / 12_500) % 250
-    );
+    let address = own_address();
     let site = site(Server::start_with(15, &[&format!("listen_addresses={address}")]));
     let socket = format!("host={}", site.server.host());
     site.reconfigure(&socket, &format!("host={address}"));

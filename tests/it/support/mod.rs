@@ -17,5 +17,5 @@ pub use pooler::Pooler;
 pub use program::{Run, high_water, measured, processor_seconds, snapback};
 pub use receiver::{Mails, Receiver};
 pub use relay::Relay;
-pub use server::{Server, VERSIONS, bin_dir};
+pub use server::{Server, VERSIONS, bin_dir, own_address};
 pub use terminal::{Size, Terminal};

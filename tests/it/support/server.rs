@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -227,6 +228,15 @@ pub fn bin_dir(major: u32) -> PathBuf {
     found
         .unwrap_or_else(|| panic!("PostgreSQL {major} is not installed: run tests/servers"))
         .join("bin")
+}
+
+/// An address of this machine that no other test has, for a server that is reached over TCP.
+pub fn own_address() -> String {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // A process runs one test, or, without nextest, all of them.
+    let unique = std::process::id() * 4 + GIVEN.fetch_add(1, Ordering::Relaxed);
+    let octets = (1 + unique % 250, unique / 250 % 250, 1 + unique / 62_500 % 250);
+    format!("127.{}.{}.{}", octets.0, octets.1, octets.2)
 }
 
 /// Where `tests/servers` installs what Debian does not have.

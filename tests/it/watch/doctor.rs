@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{json, site};
 use crate::backup::House;
 use crate::support::program::openssl;
-use crate::support::{Run, Server};
+use crate::support::{Run, Server, own_address};
 
 /// What was found about this, as "severity message".
 fn found(checkup: &Value, about: &str) -> Vec<String> {
@@ -73,9 +73,7 @@ fn a_certificate_that_ends_soon_is_told() {
     };
     fs::write(path("hba"), "local all all trust\nhostssl all all 127.0.0.0/8 trust\n").unwrap();
     certify(6);
-    // An address that no other test has.
-    let unique = std::process::id();
-    let address = format!("127.{}.{}.7", 210 + unique % 40, (unique / 40) % 250);
+    let address = own_address();
     let server = Server::start_with(
         16,
         &[
