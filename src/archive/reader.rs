@@ -161,6 +161,12 @@ impl Reader {
         .map_err(damaged)
     }
 
+    /// The entry of this number.
+    #[must_use]
+    pub fn entry(&self, id: DumpId) -> Option<&Entry> {
+        self.entries.get(*self.positions.get(&id)?)
+    }
+
     fn position(&self, id: DumpId) -> Result<usize> {
         let at = self.positions.get(&id).copied();
         at.with_context(|| format!("the archive has no entry {id}"))

@@ -407,7 +407,7 @@ async fn plan(
     for id in writer.data() {
         let object = cat.get(id).context("rows of an unknown object")?;
         let one = match &object.kind {
-            Kind::TableData(it) => rows::Data::Rows(Box::new(rows_of(cat, it, request)?), 0),
+            Kind::TableData(it) => rows_of(cat, it, request)?,
             Kind::LargeObjectData => rows::Data::Objects(large_object::data_oids(cat, object)),
             _ => anyhow::bail!("entry {id} has no rows"),
         };
@@ -435,13 +435,12 @@ async fn plan(
 }
 
 /// Where the rows of a table come from, in the order that is asked for.
-fn rows_of(cat: &Catalog, it: &table_data::TableData, request: &Request) -> Result<table_data::Source> {
+fn rows_of(cat: &Catalog, it: &table_data::TableData, request: &Request) -> Result<rows::Data> {
     let mut source = table_data::source(cat, it)?;
     let wanted = request.rows_of.as_ref();
     let name = (source.schema.clone(), source.name.clone());
     if wanted.is_some_and(|names| !names.has(&name.0, &name.1)) || request.skip_rows_of.contains(&name) {
-        source.read_nothing();
-        return Ok(source);
+        return Ok(rows::Data::Unread(Box::new(source)));
     }
     let order = &request.columns;
     if !order.is_empty()
@@ -452,7 +451,7 @@ fn rows_of(cat: &Catalog, it: &table_data::TableData, request: &Request) -> Resu
             false => source.read_in_order(columns, &cat.quote()),
         }
     }
-    Ok(source)
+    Ok(rows::Data::Rows(Box::new(source), 0))
 }
 
 /// The extensions, by name, with their versions.
@@ -466,7 +465,7 @@ fn extensions(cat: &Catalog) -> BTreeMap<String, String> {
 
 fn large_objects(data: &rows::Data) -> &[Oid] {
     match data {
-        rows::Data::Rows(..) => &[],
+        rows::Data::Rows(..) | rows::Data::Unread(_) => &[],
         rows::Data::Objects(oids) => oids,
     }
 }
@@ -474,17 +473,18 @@ fn large_objects(data: &rows::Data) -> &[Oid] {
 fn table_oid(data: &rows::Data) -> Option<Oid> {
     match data {
         rows::Data::Rows(source, _) => Some(source.oid),
-        rows::Data::Objects(_) => None,
+        rows::Data::Unread(_) | rows::Data::Objects(_) => None,
     }
 }
 
 /// Finds out how many pages each table really has: statistics may be old, or never have been taken.
 async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)]) -> Result<u64> {
     // All large objects lie in one table, however many entries they have.
-    let tables: BTreeSet<Oid> = data
-        .iter()
-        .map(|(_, data)| table_oid(data).unwrap_or(class::PG_LARGEOBJECT))
-        .collect();
+    let place = |data: &rows::Data| match data {
+        rows::Data::Objects(_) => Some(class::PG_LARGEOBJECT),
+        data => table_oid(data),
+    };
+    let tables: BTreeSet<Oid> = data.iter().filter_map(|(_, data)| place(data)).collect();
     let query = Query::new(
         "SELECT t.oid, pg_catalog.pg_table_size(t.oid) AS bytes, \
                 pg_catalog.pg_relation_size(t.oid) / pg_catalog.current_setting('block_size')::int8 AS pages \

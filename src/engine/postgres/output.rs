@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::archive::{Output, Writer};
 use crate::error::Result;
@@ -11,9 +11,17 @@ use crate::manifest::Written;
 use crate::seal::Digest;
 use crate::store::{Store, Upload};
 
+/// Pieces of fewer bytes go together: each write costs a store a turn of another thread, and a small table or a large object
+/// is four pieces.
+const SMALL: usize = 32 << 10;
+/// Bytes of small pieces that go together, at most.
+const TOGETHER: usize = 256 << 10;
+
 /// What carries the archive away.
 pub struct Target {
     place: Place,
+    /// Small pieces that wait for more of them.
+    waiting: BytesMut,
     /// Of everything but the head of an object, which is rewritten at the end.
     digest: Digest,
     head: usize,
@@ -41,6 +49,7 @@ impl Target {
     fn new(place: Place) -> Self {
         Target {
             place,
+            waiting: BytesMut::new(),
             digest: Digest::new(),
             head: 0,
             bytes: 0,
@@ -59,24 +68,54 @@ impl Target {
     /// Carries what `writer` has made so far.
     pub(super) async fn carry(&mut self, writer: &mut Writer) -> Result<()> {
         while let Some(output) = writer.output()? {
-            match (output, &mut self.place) {
-                (Output::Bytes(bytes), place) => {
-                    self.bytes += bytes.len() as u64;
-                    self.digest.update(&bytes);
-                    match place {
-                        Place::One(upload) => upload.write(bytes).await?,
-                        Place::Folder(_, file) => file.as_mut().context("bytes of no file")?.write(bytes).await?,
-                    }
-                }
-                (Output::File(name), Place::Folder(store, file)) => {
-                    if let Some(file) = file.take() {
-                        file.finish(Bytes::new()).await?;
-                    }
-                    *file = Some(store.create(&name).await?);
-                }
-                (Output::File(name), Place::One(_)) => anyhow::bail!("one object has no place for the file {name}"),
+            match output {
+                Output::Bytes(bytes) => self.add(bytes).await?,
+                Output::File(name) => self.begin_file(&name).await?,
             }
         }
+        Ok(())
+    }
+
+    async fn add(&mut self, bytes: Bytes) -> Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.digest.update(&bytes);
+        if bytes.len() >= SMALL {
+            self.write_waiting().await?;
+            return self.write(bytes).await;
+        }
+        self.waiting.extend_from_slice(&bytes);
+        match self.waiting.len() < TOGETHER {
+            true => Ok(()),
+            false => self.write_waiting().await,
+        }
+    }
+
+    async fn write_waiting(&mut self) -> Result<()> {
+        match self.waiting.is_empty() {
+            true => Ok(()),
+            false => {
+                let waiting = self.waiting.split().freeze();
+                self.write(waiting).await
+            }
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        match &mut self.place {
+            Place::One(upload) => upload.write(bytes).await,
+            Place::Folder(_, file) => file.as_mut().context("bytes of no file")?.write(bytes).await,
+        }
+    }
+
+    async fn begin_file(&mut self, name: &str) -> Result<()> {
+        self.write_waiting().await?;
+        let Place::Folder(store, file) = &mut self.place else {
+            anyhow::bail!("one object has no place for the file {name}");
+        };
+        if let Some(file) = file.take() {
+            file.finish(Bytes::new()).await?;
+        }
+        *file = Some(store.create(name).await?);
         Ok(())
     }
 
@@ -87,7 +126,8 @@ impl Target {
     }
 
     /// Makes the archive durable.
-    pub(super) async fn finish(self, head: Bytes) -> Result<Written> {
+    pub(super) async fn finish(mut self, head: Bytes) -> Result<Written> {
+        self.write_waiting().await?;
         let mut head_digest = Digest::new();
         head_digest.update(&head);
         let written = Written {

@@ -60,7 +60,7 @@ impl<'a> Workers<'a> {
 
     /// The sessions that read rows, the leader first. To connect one more takes longer than to read a few rows.
     pub(super) async fn for_rows(mut self, leader: &Arc<Session>, plan: &rows::Plan) -> Result<Vec<Arc<Session>>> {
-        let few = plan.data.len() < MANY_TABLES && plan.bytes < MUCH;
+        let few = plan.units() < MANY_TABLES && plan.bytes < MUCH;
         let wanted = if few { 1 } else { self.jobs.min(plan.units()) };
         self.connect(wanted).await?;
         let all = std::iter::once(Arc::clone(leader)).chain(self.connected);

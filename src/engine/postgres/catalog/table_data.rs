@@ -266,12 +266,6 @@ impl Source {
         self.copy_out = self.copy_out();
     }
 
-    /// Reads no row: they are not wanted.
-    pub fn read_nothing(&mut self) {
-        self.by_ctid = false;
-        "COPY (SELECT WHERE false) TO stdout".clone_into(&mut self.copy_out);
-    }
-
     /// Reads of these columns those that the table has, in this order, where it has any: so that what a table has in common
     /// with one that had other columns can be compared.
     pub fn read_common(&mut self, columns: &[String], quote: &Quote) {

@@ -1,6 +1,7 @@
-//! What is done with a large table as soon as its rows are in, while others are loaded and indexes built: its rows are
-//! read back and hashed, as the proof of a restore wants them, and the planner's statistics are gathered. Small tables are
-//! quicker done all together, after the load.
+//! What is done with a table as soon as its rows are in, while others are loaded and indexes built: its rows are read back and
+//! hashed, as the proof of a restore wants them. Of large ones the planner's statistics are gathered too. Small ones are read by
+//! the session that has just loaded them together: it knows them already, which another one would take longer to learn than to
+//! read them. What lies between is quicker done after the load.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use super::items::{Pages, Task};
 use super::rows::{own_table, target};
 use super::session::Loader;
 use super::side_effects;
+use crate::archive::reader::Reader;
 use crate::archive::toc::{DumpId, Entry};
 use crate::engine::postgres::connect::session::{Query, Session};
 use crate::engine::postgres::snapshot::{self, SessionOptions};
@@ -60,9 +62,9 @@ struct State {
 impl Early {
     /// Decides what is done early: nothing is read back where code of the database could change it afterwards.
     pub(super) async fn decide(loader: &Loader, wanted: Option<&Wanted>) -> Result<Early> {
-        let any_large = loader.archive.weights.values().any(|weight| *weight >= LARGE);
+        let any_rows = loader.archive.weights.values().any(|weight| *weight > 0);
         let session = match wanted {
-            Some(wanted) if any_large && !side_effects::possible(loader.client()).await? => {
+            Some(wanted) if any_rows && !side_effects::possible(loader.client()).await? => {
                 Some(wanted.session.clone())
             }
             _ => None,
@@ -75,9 +77,9 @@ impl Early {
 
     /// Into how many parts the rows of the entry at `at`, which are in, are read back; none where they are not read early.
     pub(super) async fn parts(&self, loader: &Loader, at: usize) -> Result<Vec<Pages>> {
-        let entries = loader.archive.reader.entries();
-        let entry = &entries[at];
-        if self.session.is_none() || !loader.is_large(entry) || own_table(entries, entry).is_none() {
+        let reader = &loader.archive.reader;
+        let entry = &reader.entries()[at];
+        if self.session.is_none() || !loader.is_large(entry) || own_table(reader, entry).is_none() {
             return Ok(Vec::new());
         }
         let Some((table, _)) = target(entry) else {
@@ -139,6 +141,35 @@ impl Early {
         Ok(())
     }
 
+    /// Reads back what the session has just loaded of small tables, the entries at `few`.
+    pub(super) async fn read_few(&self, loader: &Loader, few: &[usize]) -> Result<()> {
+        let Some(setup) = &self.session else { return Ok(()) };
+        let reader = &loader.archive.reader;
+        let tables = few.iter().filter_map(|at| {
+            let entry = &reader.entries()[*at];
+            own_table(reader, entry)?;
+            let (table, columns) = target(entry)?;
+            Some((*at, copy_out(table, columns, None)))
+        });
+        let tables: Vec<_> = tables.collect();
+        let read = async {
+            snapshot::begin(&loader.session, setup).await?;
+            // One is asked for without waiting for the one before it.
+            let hashes = tables.iter().map(|(_, copy)| hash(&loader.session, copy));
+            futures_util::future::try_join_all(hashes).await
+        };
+        let read = read.await;
+        loader.session.run("ROLLBACK").await.context("reading rows back")?;
+        match read {
+            Ok(hashes) => {
+                let read = tables.iter().zip(hashes).map(|((at, _), hash)| (*at, (hash, 0)));
+                self.state().read.extend(read);
+            }
+            Err(error) => tracing::debug!("small tables are read back after the load: {error:#}"),
+        }
+        Ok(())
+    }
+
     /// What was done. Rows count only where nothing can have changed them after they were read.
     pub(super) async fn end(&self, loader: &Loader) -> Result<Done> {
         let entries = loader.archive.reader.entries();
@@ -161,16 +192,16 @@ impl Early {
 /// The entries among `loaded` of whose tables statistics are gathered early. Whoever makes the tables as another role need
 /// not be allowed to.
 pub(super) fn analysed(
-    entries: &[Entry],
+    reader: &Reader,
     loaded: &[usize],
     wanted: &Wanted,
     weights: &HashMap<DumpId, u64>,
 ) -> Vec<usize> {
     let is_wanted = |at: &usize| {
-        let entry = &entries[*at];
+        let entry = &reader.entries()[*at];
         let large = weights.get(&entry.dump_id).is_some_and(|weight| *weight >= LARGE);
         let brought = name(entry).is_some_and(|name| wanted.brought.contains(&name));
-        large && !brought && own_table(entries, entry).is_some()
+        large && !brought && own_table(reader, entry).is_some()
     };
     loaded.iter().copied().filter(is_wanted).collect()
 }

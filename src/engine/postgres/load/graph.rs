@@ -18,8 +18,6 @@ const LOOKED_AT: usize = 1000;
 
 /// Statements about fewer bytes of rows than this are sent several at a time.
 const SMALL: u64 = 1 << 20;
-/// So many, at most.
-const TOGETHER: usize = 20;
 
 /// Tasks that wait, run or are done.
 #[derive(Debug)]
@@ -100,29 +98,29 @@ impl Graph {
         Some(self.run(best.1))
     }
 
-    /// Takes more that can be sent together with `task`, which was taken last: what little is of the same `kind`, and of
-    /// which none needs another.
-    pub fn take_together<K: PartialEq>(
+    /// Takes more that can be sent together with `task`, which was taken last: what little is of the same `kind`, the `most` that
+    /// go together of it, and of which none needs another.
+    pub fn take_together<K: PartialEq + Copy>(
         &mut self,
         task: Task,
         kind: impl Fn(usize) -> Option<K>,
+        most: impl Fn(K) -> usize,
     ) -> (Option<K>, Vec<Task>) {
         let kind = |item: &Item| kind(item.task.entry().filter(|_| item.urgency < SMALL)?);
         let mut together = vec![task];
-        let wanted = self.running.last().and_then(|i| kind(&self.items[*i]));
-        if wanted.is_none() {
+        let Some(wanted) = self.running.last().and_then(|i| kind(&self.items[*i])) else {
             return (None, together);
-        }
+        };
         let mut also = Vec::new();
         for waiting in self.ready.iter().take(LOOKED_AT) {
             let item = &self.items[waiting.1];
-            let goes = kind(item) == wanted
+            let goes = kind(item) == Some(wanted)
                 && !self.is_locked(item, |_| true)
                 && !also.iter().any(|(_, i): &(_, usize)| conflict(&self.items[*i], item));
             if goes {
                 also.push(*waiting);
             }
-            if also.len() + 1 == TOGETHER {
+            if also.len() + 1 == most(wanted) {
                 break;
             }
         }
@@ -130,7 +128,7 @@ impl Graph {
             self.ready.remove(&waiting);
             together.push(self.run(waiting.1));
         }
-        (wanted, together)
+        (Some(wanted), together)
     }
 
     /// Takes rows to read back, of a table for which nothing waits but the end of other such reading.

@@ -281,7 +281,7 @@ impl Load {
         }
         let weights = &self.archive.weights;
         let analysed = match (&self.early, &self.archive.options.role) {
-            (Some(wanted), None) => early::analysed(entries, &self.parallel, wanted, weights),
+            (Some(wanted), None) => early::analysed(&self.archive.reader, &self.parallel, wanted, weights),
             _ => Vec::new(),
         };
         let weight = |at: usize| self.weight(&entries[at]);

@@ -15,6 +15,7 @@ use super::name_of;
 use super::search_path;
 use super::session::Loader;
 use super::stream::{self, Block, Stream};
+use crate::archive::reader::Reader;
 use crate::archive::required::LOAD_VIA_ROOT;
 use crate::archive::toc::{DumpId, Entry};
 use crate::error::Result;
@@ -41,7 +42,7 @@ impl Loader {
         } else if entry.copy_stmt.is_empty() {
             self.inserts(entries, entry).await
         } else {
-            self.table(entries, entry, weight).await
+            self.table(entry, weight).await
         }
     }
 
@@ -113,12 +114,12 @@ impl Loader {
         Ok(())
     }
 
-    async fn table(&mut self, entries: &[Entry], entry: &Entry, weight: u64) -> Result<()> {
+    async fn table(&mut self, entry: &Entry, weight: u64) -> Result<()> {
         // Rows of a table that refer to each other must come as one statement: binary and then text would be two.
         let worth = weight >= WORTH_PREPARING && !self.archive.keys.of_itself(entry);
         let columns = if worth { self.columns(entry).await? } else { None };
         let own = match worth && self.archive.within.is_none() {
-            true => own_table(entries, entry).filter(|_| !self.archive.keys.concern(entry)),
+            true => own_table(&self.archive.reader, entry).filter(|_| !self.archive.keys.concern(entry)),
             false => None,
         };
         let switch = self.archive.keys.switch(entry);
@@ -289,15 +290,15 @@ impl Loader {
 
 /// The table whose rows `entry` are, quoted, when this very archive created it: only then it may be emptied.
 /// Rows that go through the root of a partition tree do not belong to one table alone.
-pub(super) fn own_table(entries: &[Entry], entry: &Entry) -> Option<String> {
+pub(super) fn own_table(reader: &Reader, entry: &Entry) -> Option<String> {
+    own_table_among(|id| reader.entry(id), entry)
+}
+
+fn own_table_among<'a>(find: impl Fn(DumpId) -> Option<&'a Entry>, entry: &Entry) -> Option<String> {
     if entry.defn.starts_with(LOAD_VIA_ROOT) {
         return None;
     }
-    let created = |id: &DumpId| {
-        entries
-            .iter()
-            .any(|table| table.dump_id == *id && table.desc == "TABLE" && table.tag == entry.tag)
-    };
+    let created = |id: &DumpId| find(*id).is_some_and(|table| table.desc == "TABLE" && table.tag == entry.tag);
     if !entry.dependencies.iter().any(created) {
         return None;
     }
@@ -357,13 +358,11 @@ mod tests {
         let table = Entry::new(1, "TABLE", "odd \"name", Section::PreData);
         let mut rows = Entry::new(2, "TABLE DATA", "odd \"name", Section::Data);
         rows.copy_stmt = "COPY public.\"odd \"\"name\" (a, b) FROM stdin;\n".to_owned();
-        assert_eq!(own_table(std::slice::from_ref(&table), &rows), None);
+        let own_table = |rows: &Entry| own_table_among(|id| (id == 1).then_some(&table), rows);
+        assert_eq!(own_table(&rows), None);
         rows.dependencies = vec![1];
-        assert_eq!(
-            own_table(std::slice::from_ref(&table), &rows).as_deref(),
-            Some("public.\"odd \"\"name\"")
-        );
+        assert_eq!(own_table(&rows).as_deref(), Some("public.\"odd \"\"name\""));
         rows.defn = format!("{LOAD_VIA_ROOT}public.root");
-        assert_eq!(own_table(&[table], &rows), None);
+        assert_eq!(own_table(&rows), None);
     }
 }

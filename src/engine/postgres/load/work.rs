@@ -89,6 +89,11 @@ enum Next {
     Share(usize, Arc<Stream>),
 }
 
+/// Tables whose few rows are sent together, at most.
+const TABLES: usize = 50;
+/// Other entries, of each of which all others would wait for the locks.
+const OTHERS: usize = 20;
+
 /// What small entries need to be sent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -99,6 +104,14 @@ enum Kind {
 }
 
 impl Kind {
+    /// How many go together, at most.
+    fn most(self) -> usize {
+        match self {
+            Kind::Definitions => OTHERS,
+            Kind::Rows => TABLES,
+        }
+    }
+
     /// What the entry at `at` needs, where what it locks is known, and nothing else fails or waits long for it. Indexes that
     /// are attached would: the server looks through all that are, which takes longer within one transaction.
     fn of(archive: &Archive, weights: &HashMap<DumpId, u64>, at: usize) -> Option<Kind> {
@@ -172,6 +185,7 @@ impl Work {
             }
             Kind::Rows => match loader.copy_few(&entries).await {
                 Ok(()) => {
+                    self.early.read_few(loader, &entries).await?;
                     for at in entries {
                         loader.archive.progress.loaded(self.weight(at, loader));
                         self.loaded(loader, at).await?;
@@ -302,7 +316,7 @@ impl State {
     /// `Some(None)` when all is done, `None` when there is nothing to do but wait.
     fn next(&mut self, kind: impl Fn(usize) -> Option<Kind>) -> Result<Option<Option<Next>>> {
         if let Some(task) = self.graph.take() {
-            let next = match self.graph.take_together(task, kind) {
+            let next = match self.graph.take_together(task, kind, Kind::most) {
                 (Some(kind), together) if together.len() > 1 => Next::Together(kind, together),
                 _ => Next::Task(task),
             };

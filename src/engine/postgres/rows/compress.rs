@@ -21,6 +21,8 @@ pub(super) enum Read {
     Begin(Unit),
     /// Whole rows of COPY text, how many they are by the server's messages, and the room that they take.
     Rows(Bytes, u64, OwnedSemaphorePermit),
+    /// Large objects by OID, each of them whole.
+    Objects(Vec<(u32, Bytes)>),
     BeginObject(u32),
     /// Bytes of a large object.
     Bytes(Bytes),
@@ -51,22 +53,19 @@ const END_OF_INSERTS: &[u8] = b"\n\n";
 ///
 /// # Errors
 /// Compression fails, counts differ, or the dump was given up.
-pub(super) fn run(mut reads: mpsc::Receiver<Read>, form: &Form, gate: &Arc<Gate>) -> Result<()> {
-    while let Some(read) = reads.blocking_recv() {
-        let Read::Begin(unit) = read else {
-            anyhow::bail!("data without a unit");
-        };
-        let mut current = Current::new(unit, form, gate)?;
-        loop {
-            // The connection's side tells why it stopped in the middle of a unit.
-            let Some(read) = reads.blocking_recv() else {
-                return Ok(());
-            };
-            if matches!(read, Read::End) {
-                current.finish()?;
-                break;
+pub(super) fn run(mut reads: mpsc::Receiver<Vec<Read>>, form: &Form, gate: &Arc<Gate>) -> Result<()> {
+    let mut current: Option<Current> = None;
+    // The connection's side tells why it stopped in the middle of a unit.
+    while let Some(reads) = reads.blocking_recv() {
+        for read in reads {
+            match read {
+                Read::Begin(unit) => current = Some(Current::new(unit, form, gate)?),
+                Read::End => current.take().context("the end of no unit")?.finish()?,
+                read => current.as_mut().context("data without a unit")?.take(read)?,
             }
-            current.take(read)?;
+        }
+        if let Some(current) = &mut current {
+            current.send()?;
         }
     }
     Ok(())
@@ -85,6 +84,8 @@ struct Current<'a> {
     object: Option<ObjectHash>,
     /// Rows by the server's messages.
     rows: u64,
+    /// What goes to the archive together: to wake who waits for it costs more than a small piece itself.
+    pieces: Vec<Piece>,
 }
 
 impl<'a> Current<'a> {
@@ -107,6 +108,7 @@ impl<'a> Current<'a> {
             hash: RowHash::default(),
             object: None,
             rows: 0,
+            pieces: Vec::new(),
         })
     }
 
@@ -127,26 +129,43 @@ impl<'a> Current<'a> {
                 self.inserts = Some(inserts);
                 Ok(())
             }
-            Read::BeginObject(oid) => {
-                self.compressor = Some(SegmentCompressor::new(&self.form.codec, &self.form.chunks)?);
-                self.object = Some(ObjectHash::new(oid));
-                self.send(Piece::BeginObject(oid))
-            }
-            Read::Bytes(bytes) => {
-                if let Some(object) = &mut self.object {
-                    object.update(&bytes);
-                }
-                self.push(&bytes)
-            }
-            Read::EndObject => {
-                if let Some(object) = self.object.take() {
-                    self.hash += object.finish();
-                }
-                self.end_segment()?;
-                self.send(Piece::EndObject)
-            }
+            Read::Objects(objects) => objects.into_iter().try_for_each(|(oid, bytes)| {
+                self.begin_object(oid)?;
+                self.object_bytes(&bytes)?;
+                self.end_object()
+            }),
+            Read::BeginObject(oid) => self.begin_object(oid),
+            Read::Bytes(bytes) => self.object_bytes(&bytes),
+            Read::EndObject => self.end_object(),
             Read::Begin(_) | Read::End => Ok(()),
         }
+    }
+
+    fn begin_object(&mut self, oid: u32) -> Result<()> {
+        self.object = Some(ObjectHash::new(oid));
+        if !self.form.hash_only {
+            self.compressor = Some(SegmentCompressor::new(&self.form.codec, &self.form.chunks)?);
+            self.pieces.push(Piece::BeginObject(oid));
+        }
+        Ok(())
+    }
+
+    fn object_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(object) = &mut self.object {
+            object.update(bytes);
+        }
+        self.push(bytes)
+    }
+
+    fn end_object(&mut self) -> Result<()> {
+        if let Some(object) = self.object.take() {
+            self.hash += object.finish();
+        }
+        if !self.form.hash_only {
+            self.end_segment()?;
+            self.pieces.push(Piece::EndObject);
+        }
+        Ok(())
     }
 
     fn finish(mut self) -> Result<()> {
@@ -173,8 +192,8 @@ impl<'a> Current<'a> {
             self.push(&text)?;
             self.end_segment()?;
         }
-        let hash = self.hash;
-        self.send(Piece::Done(hash))
+        self.pieces.push(Piece::Done(self.hash));
+        self.send()
     }
 
     /// Compresses a piece at a time, so that what a row of many megabytes becomes leaves as it is made.
@@ -198,16 +217,26 @@ impl<'a> Current<'a> {
         for chunk in rest {
             self.chunk(chunk)?;
         }
-        self.send(Piece::EndSegment(end))
+        self.pieces.push(Piece::EndSegment(end));
+        Ok(())
     }
 
-    fn chunk(&self, chunk: Bytes) -> Result<()> {
-        self.gate.enter(self.unit.index, chunk.len())?;
-        self.send(Piece::Chunk(chunk))
+    fn chunk(&mut self, chunk: Bytes) -> Result<()> {
+        if !self.gate.try_enter(self.unit.index, chunk.len()) {
+            // Others may wait for what was let in before.
+            self.send()?;
+            self.gate.enter(self.unit.index, chunk.len())?;
+        }
+        self.pieces.push(Piece::Chunk(chunk));
+        Ok(())
     }
 
-    fn send(&self, piece: Piece) -> Result<()> {
+    fn send(&mut self) -> Result<()> {
+        if self.pieces.is_empty() {
+            return Ok(());
+        }
         // Nobody listens any more when the dump was given up.
-        self.unit.to.send(piece).map_err(|_| super::gate::Closed.into())
+        let sent = self.unit.to.send(std::mem::take(&mut self.pieces));
+        sent.map_err(|_| super::gate::Closed.into())
     }
 }

@@ -34,7 +34,17 @@ struct State {
 pub(super) struct Closed;
 
 impl Gate {
-    /// Waits until `bytes` of `unit` may be kept. Blocks: not for async tasks.
+    /// Whether `bytes` of `unit` may be kept without waiting; they are then.
+    pub(super) fn try_enter(&self, unit: usize, bytes: usize) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = !state.closed && state.has_room(unit, bytes);
+        if room {
+            state.add(unit, bytes);
+        }
+        room
+    }
+
+    /// Waits until `bytes` of `unit` may be kept. Blocks: not for async tasks, and for nobody who holds back what was let in before.
     pub(super) fn enter(&self, unit: usize, bytes: usize) -> Result<(), Closed> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self
@@ -44,8 +54,7 @@ impl Gate {
         if state.closed {
             return Err(Closed);
         }
-        *state.held.entry(unit).or_default() += bytes;
-        state.total += bytes;
+        state.add(unit, bytes);
         Ok(())
     }
 
@@ -79,6 +88,11 @@ impl Gate {
 }
 
 impl State {
+    fn add(&mut self, unit: usize, bytes: usize) {
+        *self.held.entry(unit).or_default() += bytes;
+        self.total += bytes;
+    }
+
     fn has_room(&self, unit: usize, bytes: usize) -> bool {
         let head = self.held.get(&self.head).copied().unwrap_or_default();
         let (held, limit) = if unit == self.head {

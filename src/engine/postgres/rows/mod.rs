@@ -164,20 +164,25 @@ impl Join<'_> {
     /// Writes one unit and returns the hash of its rows.
     async fn unit(&mut self, index: usize, unit: &mut Expected) -> Result<RowHash> {
         loop {
-            let piece = unit.from.recv().await.context("a unit was not read to its end")?;
-            let mut bytes = 0;
-            match piece {
-                Piece::Chunk(chunk) => {
-                    bytes = chunk.len();
-                    self.writer.chunk(chunk)?;
+            let pieces = unit.from.recv().await.context("a unit was not read to its end")?;
+            let (mut bytes, mut done) = (0, None);
+            for piece in pieces {
+                match piece {
+                    Piece::Chunk(chunk) => {
+                        bytes += chunk.len();
+                        self.writer.chunk(chunk)?;
+                    }
+                    Piece::EndSegment(end) => self.writer.end_segment(&end),
+                    Piece::BeginObject(oid) => self.writer.begin_object(oid)?,
+                    Piece::EndObject => self.writer.end_object()?,
+                    Piece::Done(hash) => done = Some(hash),
                 }
-                Piece::EndSegment(end) => self.writer.end_segment(&end),
-                Piece::BeginObject(oid) => self.writer.begin_object(oid)?,
-                Piece::EndObject => self.writer.end_object()?,
-                Piece::Done(hash) => return Ok(hash),
             }
             self.carry().await?;
             self.gate.leave(index, bytes);
+            if let Some(hash) = done {
+                return Ok(hash);
+            }
         }
     }
 

@@ -88,7 +88,7 @@ pub(super) async fn run(session: Arc<Session>, leader: bool, shared: Arc<Shared>
 struct Worker {
     session: Arc<Session>,
     leader: bool,
-    reads: mpsc::Sender<Read>,
+    reads: mpsc::Sender<Vec<Read>>,
     /// For blocks that the thread has before it: given back when it has done with them.
     room: Arc<Semaphore>,
     shared: Arc<Shared>,
@@ -153,41 +153,42 @@ impl Worker {
     async fn unit(&self, Ready { unit, copy }: Ready) -> Result<()> {
         if let Some(copy) = copy {
             let rows = self.rows(unit, &copy).await;
-            rows.with_context(|| dumping(&copy.source))?;
-        } else if let Work::Objects(oids) = &unit.work {
-            let oids = oids.clone();
-            self.send(Read::Begin(unit)).await?;
-            self.objects(&oids).await.context("dumping large objects")?;
+            return rows.with_context(|| dumping(&copy.source));
         }
-        self.send(Read::End).await
+        let Work::Objects(oids) = &unit.work else { return Ok(()) };
+        let oids = oids.clone();
+        self.send(vec![Read::Begin(unit)]).await?;
+        self.objects(&oids).await.context("dumping large objects")?;
+        self.send(vec![Read::End]).await
     }
 
     async fn rows(&self, unit: Unit, copy: &Copy) -> Result<()> {
-        // COPY goes first: it must not wait until there is room for its rows.
-        let (stream, begun) = futures_util::join!(
-            self.session.client().copy_out(&copy.statement),
-            self.send(Read::Begin(unit))
-        );
-        begun?;
+        let stream = self.session.client().copy_out(&copy.statement).await;
         let mut stream = std::pin::pin!(stream.map_err(|error| self.session.refused(error, &copy.sql))?);
+        // A small table is one message with all that belongs to it.
+        let mut reads = vec![Read::Begin(unit)];
         let mut block = BytesMut::with_capacity(BLOCK);
         let mut rows = 0;
         while let Some(row) = stream.next().await {
             let row = row.map_err(|error| self.session.refused_rows(error, &copy.sql, &copy.source.name))?;
             if block.len() + row.len() > BLOCK && !block.is_empty() {
                 let full = std::mem::replace(&mut block, BytesMut::with_capacity(BLOCK));
-                self.send_rows(full.freeze(), rows).await?;
+                reads.push(self.rows_of(full.freeze(), rows).await?);
+                self.send(std::mem::take(&mut reads)).await?;
                 rows = 0;
             }
             if row.len() > BLOCK {
                 // A block of its own as it came: no second copy of what may have hundreds of megabytes.
-                self.send_rows(row, 1).await?;
+                reads.push(self.rows_of(row, 1).await?);
+                self.send(std::mem::take(&mut reads)).await?;
                 continue;
             }
             block.extend_from_slice(&row);
             rows += 1;
         }
-        self.send_rows(block.freeze(), rows).await
+        reads.push(self.rows_of(block.freeze(), rows).await?);
+        reads.push(Read::End);
+        self.send(reads).await
     }
 
     /// Takes the leader's lock too. If someone waits for a stronger lock, waiting behind them would be a
@@ -221,32 +222,48 @@ impl Worker {
                  FROM pg_catalog.unnest($1) WITH ORDINALITY AS o(oid, n) ORDER BY o.n"
             ))
             .oids(oids.iter().copied());
-            let mut cut = 0;
+            // A message for each small object would cost more than the object.
+            let (mut cut, mut whole, mut bytes) = (0, Vec::new(), 0);
             for row in self.session.rows(&query).await? {
-                let oid = row.oid("oid")?;
-                self.send(Read::BeginObject(oid)).await?;
-                let mut data = row.bytes("data")?;
-                let (mut offset, mut asked) = (0i64, size);
-                cut += usize::from(i32::try_from(data.len())? == size);
-                loop {
-                    let complete = i32::try_from(data.len())? < asked;
-                    offset += i64::try_from(data.len())?;
-                    self.shared.count(data.len(), 0);
-                    self.send(Read::Bytes(data)).await?;
-                    if complete {
-                        break;
-                    }
-                    asked = OBJECT_PIECE;
-                    data = self.object_piece(oid, offset).await?;
+                let (oid, data) = (row.oid("oid")?, row.bytes("data")?);
+                if i32::try_from(data.len())? == size {
+                    cut += 1;
+                    self.send(vec![Read::Objects(std::mem::take(&mut whole))]).await?;
+                    self.long_object(oid, data).await?;
+                    continue;
                 }
-                self.send(Read::EndObject).await?;
+                self.shared.count(data.len(), 0);
+                bytes += data.len();
+                whole.push((oid, data));
+                if bytes >= BLOCK {
+                    bytes = 0;
+                    self.send(vec![Read::Objects(std::mem::take(&mut whole))]).await?;
+                }
             }
+            self.send(vec![Read::Objects(whole)]).await?;
             size = match cut * 4 > oids.len() {
                 true => (size * 2).min(OBJECT_PIECE),
                 false => (size / 2).max(SMALLEST_PIECE),
             };
         }
         Ok(())
+    }
+
+    /// Hands on a large object that begins with `data` and has more.
+    async fn long_object(&self, oid: u32, mut data: Bytes) -> Result<()> {
+        self.send(vec![Read::BeginObject(oid)]).await?;
+        let (mut offset, mut complete) = (0i64, false);
+        loop {
+            offset += i64::try_from(data.len())?;
+            self.shared.count(data.len(), 0);
+            self.send(vec![Read::Bytes(data)]).await?;
+            if complete {
+                break;
+            }
+            data = self.object_piece(oid, offset).await?;
+            complete = i32::try_from(data.len())? < OBJECT_PIECE;
+        }
+        self.send(vec![Read::EndObject]).await
     }
 
     async fn object_piece(&self, oid: u32, offset: i64) -> Result<Bytes> {
@@ -258,7 +275,8 @@ impl Worker {
         rows.first().context("a large object is gone")?.bytes("data")
     }
 
-    async fn send_rows(&self, block: Bytes, rows: u64) -> Result<()> {
+    /// What is handed on of rows, when there is room for them.
+    async fn rows_of(&self, block: Bytes, rows: u64) -> Result<Read> {
         self.shared.count(block.len(), rows);
         let units = u32::try_from(block.len() / ROOM_UNIT).unwrap_or(ROOM).min(ROOM);
         let room = match Arc::clone(&self.room).try_acquire_many_owned(units) {
@@ -269,11 +287,11 @@ impl Worker {
                 Arc::clone(&self.room).acquire_many_owned(units).await?
             }
         };
-        self.send(Read::Rows(block, rows, room)).await
+        Ok(Read::Rows(block, rows, room))
     }
 
-    async fn send(&self, read: Read) -> Result<()> {
-        self.reads.send(read).await.context("the compressing thread ended")
+    async fn send(&self, reads: Vec<Read>) -> Result<()> {
+        self.reads.send(reads).await.context("the compressing thread ended")
     }
 }
 
