@@ -84,3 +84,47 @@ fn functions_that_are_only_called_by_the_application_or_by_triggers_keep_nothing
     let proof = &site.restore(&["--no-safety", "-j", "2"])["outcome"]["proof"];
     assert_eq!(proof["read_while_loading"], 1);
 }
+
+/// Forty tables of few rows, which one message each would be dear for, and one without any.
+fn small_tables(more: &str) -> Site {
+    let site = Site::new(15, "app");
+    let tables: String = (0..40)
+        .map(|at| {
+            format!(
+                "CREATE TABLE t{at} (id int PRIMARY KEY, at timestamptz, part float8); \
+                 INSERT INTO t{at} SELECT g, '2024-01-01'::timestamptz + g * interval '7 min', g / 7.0 FROM generate_series(1, {at}) g;"
+            )
+        })
+        .collect();
+    site.server.psql("app", &format!("{tables} {more}"));
+    site.backup();
+    site
+}
+
+#[test]
+fn small_tables_are_proven_by_the_session_that_has_loaded_them() {
+    let site = small_tables("");
+    // What they are read with are the settings of the backup, not those of the database.
+    site.server.psql(
+        "app",
+        "ALTER DATABASE app SET DateStyle = 'German'; ALTER DATABASE app SET extra_float_digits = -5; \
+         ALTER DATABASE app SET TimeZone = 'Asia/Kathmandu'",
+    );
+    let proof = &site.restore(&["--no-safety", "-j", "2"])["outcome"]["proof"];
+    assert_eq!((&proof["tables"], &proof["rows"]), (&40.into(), &780.into()));
+    assert_eq!(proof["read_while_loading"], 40);
+}
+
+#[test]
+fn what_is_changed_in_a_small_table_after_the_reading_is_found_out() {
+    let harm = HARM.replace(
+        "public.big SET a = 'x' WHERE id = 7",
+        "public.t9 SET part = 0 WHERE id = 7",
+    );
+    let harm = harm.replace("FROM public.big", "FROM public.t9");
+    let site = small_tables(&format!("{harm} CREATE MATERIALIZED VIEW m AS SELECT public.harm()"));
+    let failed = site
+        .run(&["restore", "app", "--yes", "--no-safety", "-j", "2"])
+        .code(DAMAGED);
+    assert!(failed.stderr.contains("public.t9 has other rows"), "{}", failed.stderr);
+}

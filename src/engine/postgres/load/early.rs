@@ -64,9 +64,7 @@ impl Early {
     pub(super) async fn decide(loader: &Loader, wanted: Option<&Wanted>) -> Result<Early> {
         let any_rows = loader.archive.weights.values().any(|weight| *weight > 0);
         let session = match wanted {
-            Some(wanted) if any_rows && !side_effects::possible(loader.client()).await? => {
-                Some(wanted.session.clone())
-            }
+            Some(wanted) if any_rows && !side_effects::possible(loader.client()).await? => Some(wanted.session.clone()),
             _ => None,
         };
         Ok(Early {
