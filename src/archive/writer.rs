@@ -327,7 +327,10 @@ impl Writer {
 
     fn end_compression(&mut self) -> Result<()> {
         if let Form::Plain(_, compressor) = &mut self.form
-            && let Some(Compressor { segment, mut joiner }) = compressor.take()
+            && let Some(Compressor {
+                mut segment,
+                mut joiner,
+            }) = compressor.take()
         {
             let (rest, end) = segment.finish()?;
             joiner.add(&end);

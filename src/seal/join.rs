@@ -96,8 +96,8 @@ mod tests {
         };
         let mut joiner = Joiner::new(codec);
         let mut stream = joiner.header().unwrap_or_default().to_vec();
+        let mut compressor = SegmentCompressor::new(&codec, &Chunks::default()).unwrap();
         for segment in segments {
-            let mut compressor = SegmentCompressor::new(&codec, &Chunks::default()).unwrap();
             for part in segment.chunks(70_000) {
                 compressor.push(part).unwrap();
                 stream.extend(std::iter::from_fn(|| compressor.chunk()).flatten());

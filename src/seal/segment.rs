@@ -33,7 +33,7 @@ pub(super) enum Check {
     Crc32(Crc),
 }
 
-/// Compresses one segment.
+/// Compresses one segment after the other.
 pub struct SegmentCompressor {
     method: Method,
     /// What was compressed; the first `taken` bytes were handed out.
@@ -145,11 +145,12 @@ impl SegmentCompressor {
         }
     }
 
-    /// Ends the segment: the last of its bytes, in chunks none of which is empty, and what joins it to the others.
+    /// Ends the segment: the last of its bytes, in chunks none of which is empty, and what joins it to the others. What is pushed
+    /// then is of the next one: to start a compressor takes longer than to compress a small table.
     ///
     /// # Errors
     /// As [`SegmentCompressor::push`].
-    pub fn finish(mut self) -> Result<(Vec<Bytes>, SegmentEnd)> {
+    pub fn finish(&mut self) -> Result<(Vec<Bytes>, SegmentEnd)> {
         let check = match &mut self.method {
             Method::None => Check::None,
             Method::Zlib(deflate) => {
@@ -181,7 +182,28 @@ impl SegmentCompressor {
             .map(|bytes| self.chunks.copy(bytes))
             .collect();
         let end = SegmentEnd { len: self.len, check };
+        self.begin()?;
         Ok((rest, end))
+    }
+
+    /// Makes ready for the next segment, which refers to nothing of this one.
+    fn begin(&mut self) -> Result<()> {
+        match &mut self.method {
+            Method::None => {}
+            Method::Zlib(deflate) => {
+                deflate.reset();
+                self.has_zlib_header = true;
+            }
+            Method::Gzip(deflate, crc) => {
+                deflate.reset();
+                crc.reset();
+            }
+            Method::Lz4(encoder) => **encoder = lz4_encoder(),
+            Method::Zstd(encoder) => encoder.reinit().context("starting zstd")?,
+        }
+        self.out.clear();
+        (self.taken, self.len) = (0, 0);
+        Ok(())
     }
 }
 

@@ -1,21 +1,23 @@
 //! One dump, from connection to finished archive.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::awake::Awake;
-use super::catalog::object::{Object, Oid, class};
+use super::catalog::object::{Object, Oid};
 use super::catalog::sessions::Sessions;
 use super::catalog::{Catalog, Kind, dependency, emit, large_object, lock, preflight, schema, table_data};
-use super::connect::session::{Query, Session};
+use super::connect::session::Session;
 use super::connect::{self, Dsn};
 use super::options::{DumpOptions, Inserts};
 use super::output::Target;
 use super::progress::{Progress, Silent};
 use super::server::Server;
+use super::sizes::{self, Sizes};
 use super::snapshot::{self, Encoding, SessionOptions};
 use super::spelling::Spelling;
 use super::warning::Warning;
@@ -23,7 +25,7 @@ use super::workers::{self, Workers};
 use super::{identity, order, rows, watch};
 use crate::archive::options::Sections;
 use crate::archive::summary::{count, schema_hash};
-use crate::archive::toc::{DumpId, Entry};
+use crate::archive::toc::Entry;
 use crate::archive::{Format, Header, RestoreOptions, Writer};
 use crate::error::Result;
 use crate::manifest::{self, Source, Written};
@@ -100,6 +102,13 @@ impl Request {
             (true, Some(key)) => Ok(Some(key.clone())),
             (true, None) => random_key().map(Some),
         }
+    }
+
+    /// Whether the rows of the table `name` of `schema` are read.
+    pub(super) fn reads(&self, schema: &str, name: &str) -> bool {
+        let asked_for = self.rows_of.as_ref().is_none_or(|names| names.has(schema, name));
+        asked_for
+            && (self.skip_rows_of.is_empty() || !self.skip_rows_of.contains(&(schema.to_owned(), name.to_owned())))
     }
 
     /// How sessions to `dsn` are set up: where the request names no encoding, the connection may.
@@ -235,7 +244,8 @@ const LEAVE: &str = "ROLLBACK TO SAVEPOINT dump; RELEASE SAVEPOINT dump";
 pub async fn entries_within(session: &Arc<Session>, dsn: &Dsn) -> Result<(Vec<Entry>, Quote)> {
     let request = Request::default();
     let (run, server) = within(session, dsn, &request, SessionOptions::default()).await?;
-    let (cat, _, mut entries) = run.entries(server, &mut Workers::new(dsn, &run.setup, 1)).await?;
+    let (mut cat, _) = run.catalogs(server, &mut Workers::new(dsn, &run.setup, 1)).await?;
+    let mut entries = run.entries(&mut cat)?;
     dependency::reduce(&cat, &mut entries, &restore_options(&cat, &request)?);
     session.run(LEAVE).await?;
     Ok((entries, cat.quote()))
@@ -271,7 +281,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Reads the catalogs, and which database it is. Nothing waits that can be asked for at the same time.
-    async fn entries(&self, server: Server, workers: &mut Workers<'_>) -> Result<(Catalog, Source, Vec<Entry>)> {
+    async fn catalogs(&self, server: Server, workers: &mut Workers<'_>) -> Result<(Catalog, Source)> {
         let leader: &Session = self.leader;
         let mut cat = Catalog::new(server, options(self.request));
         let (source, (), ()) = futures_util::try_join!(
@@ -287,17 +297,24 @@ impl Run<'_> {
         )?;
         let helpers = workers.connected.as_slice();
         cat.read_details(Sessions { leader, helpers }, self.progress).await?;
-        let sorted = order::sort(&mut cat)?;
-        self.progress.known(&cat);
-        let entries = emit::entries(&cat, &sorted)?;
-        Ok((cat, source, entries))
+        Ok((cat, source))
+    }
+
+    /// What the archive will have, in its order.
+    fn entries(&self, cat: &mut Catalog) -> Result<Vec<Entry>> {
+        let sorted = order::sort(cat)?;
+        self.progress.known(cat);
+        emit::entries(cat, &sorted)
     }
 
     async fn read(&self, server: Server, target: &mut Target) -> Result<(bytes::Bytes, Dumped)> {
         let (leader, request, progress) = (self.leader, self.request, self.progress);
         progress.step("reading the catalogs");
         let mut workers = Workers::new(self.dsn, &self.setup, request.jobs);
-        let (mut cat, source, mut entries) = self.entries(server, &mut workers).await?;
+        let (mut cat, source) = self.catalogs(server, &mut workers).await?;
+        // The server opens each table for it, while the entries are made here.
+        let sizes = sizes::ask(leader, &cat, request);
+        let mut entries = self.entries(&mut cat)?;
         let restore = restore_options(&cat, request)?;
         if request.format != Format::Plain {
             dependency::reduce(&cat, &mut entries, &restore);
@@ -308,7 +325,7 @@ impl Run<'_> {
         let extensions = extensions(&cat);
         let mut writer = writer(&cat, entries, request, &restore)?;
         progress.step("reading rows");
-        let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, (request, progress)), async {
+        let (plan, ()) = futures_util::try_join!(plan(leader, &cat, &writer, (request, progress), sizes), async {
             workers.early_for_rows(writer.data().len()).await
         })?;
         let sessions = workers.for_rows(leader, &plan).await?;
@@ -402,6 +419,7 @@ async fn plan(
     cat: &Catalog,
     writer: &Writer,
     (request, progress): (&Request, &dyn Progress),
+    sizes: AbortOnDropHandle<Result<Sizes>>,
 ) -> Result<rows::Plan> {
     let mut data = Vec::new();
     for id in writer.data() {
@@ -420,7 +438,8 @@ async fn plan(
     if !objects.is_empty() && !cat.server.superuser {
         preflight::large_objects(leader, cat.server.major(), &objects).await?;
     }
-    let bytes = measure(leader, &mut data).await?;
+    let sizes = sizes.await.context("asking for the sizes of tables")??;
+    let bytes = sizes.tell(data.iter_mut().map(|(_, data)| data));
     progress.expect(bytes);
     Ok(rows::Plan {
         data,
@@ -437,14 +456,12 @@ async fn plan(
 /// Where the rows of a table come from, in the order that is asked for.
 fn rows_of(cat: &Catalog, it: &table_data::TableData, request: &Request) -> Result<rows::Data> {
     let mut source = table_data::source(cat, it)?;
-    let wanted = request.rows_of.as_ref();
-    let name = (source.schema.clone(), source.name.clone());
-    if wanted.is_some_and(|names| !names.has(&name.0, &name.1)) || request.skip_rows_of.contains(&name) {
+    if !request.reads(&source.schema, &source.name) {
         return Ok(rows::Data::Unread(Box::new(source)));
     }
     let order = &request.columns;
     if !order.is_empty()
-        && let Some(columns) = order.get(&name)
+        && let Some(columns) = order.get(&(source.schema.clone(), source.name.clone()))
     {
         match request.common_columns {
             true => source.read_common(columns, &cat.quote()),
@@ -475,34 +492,4 @@ fn table_oid(data: &rows::Data) -> Option<Oid> {
         rows::Data::Rows(source, _) => Some(source.oid),
         rows::Data::Unread(_) | rows::Data::Objects(_) => None,
     }
-}
-
-/// Finds out how many pages each table really has: statistics may be old, or never have been taken.
-async fn measure(leader: &Session, data: &mut [(DumpId, rows::Data)]) -> Result<u64> {
-    // All large objects lie in one table, however many entries they have.
-    let place = |data: &rows::Data| match data {
-        rows::Data::Objects(_) => Some(class::PG_LARGEOBJECT),
-        data => table_oid(data),
-    };
-    let tables: BTreeSet<Oid> = data.iter().filter_map(|(_, data)| place(data)).collect();
-    let query = Query::new(
-        "SELECT t.oid, pg_catalog.pg_table_size(t.oid) AS bytes, \
-                pg_catalog.pg_relation_size(t.oid) / pg_catalog.current_setting('block_size')::int8 AS pages \
-         FROM pg_catalog.unnest($1) AS t(oid)",
-    )
-    .oids(tables);
-    let mut sizes = BTreeMap::new();
-    let mut total = 0;
-    for row in leader.rows(&query).await? {
-        // A table that is gone has no size; reading it will say so.
-        total += row.opt_long("bytes")?.unwrap_or(0);
-        sizes.insert(row.oid("oid")?, row.opt_long("pages")?.unwrap_or(0));
-    }
-    for (_, data) in data.iter_mut() {
-        if let rows::Data::Rows(source, pages) = data {
-            let measured = sizes.get(&source.oid).copied().unwrap_or(0);
-            *pages = u64::try_from(measured).unwrap_or(0);
-        }
-    }
-    Ok(u64::try_from(total).unwrap_or(0))
 }

@@ -25,6 +25,7 @@ mod requests;
 pub mod restore_lock;
 pub mod rows;
 pub mod server;
+mod sizes;
 pub mod snapshot;
 pub mod spelling;
 pub mod target;

@@ -38,11 +38,13 @@ pub async fn analyse(
     run(&client, UNTIMED).await?;
     let (schemas, names): (Vec<&str>, Vec<&str>) = gathered.iter().map(|(s, t)| (s.as_str(), t.as_str())).unzip();
     // The largest come first, which are popped from the end. The root of a partition tree takes its partitions
-    // along.
+    // along. Whoever builds an index writes down how large the table is; to ask for the size opens each of them.
     let rows = client
         .query(
-            "SELECT c.oid, c.relkind = 'p' OR pg_catalog.pg_relation_size(c.oid) > 1048576 \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+            "SELECT c.oid, c.relkind = 'p' OR s.bytes > 1048576 \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace, \
+             LATERAL (SELECT CASE WHEN c.relpages > 0 THEN c.relpages * \
+             pg_catalog.current_setting('block_size')::int8 ELSE pg_catalog.pg_relation_size(c.oid) END) AS s(bytes) \
              WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
              AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
              AND (EXISTS (SELECT 1 FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid) OR NOT EXISTS \
@@ -51,7 +53,7 @@ pub async fn analyse(
              AND NOT EXISTS \
              (SELECT 1 FROM ROWS FROM (pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[])) AS gathered(s, t) \
              WHERE gathered.s = n.nspname AND gathered.t = c.relname) \
-             ORDER BY CASE c.relkind WHEN 'p' THEN 0 ELSE 1 END DESC, c.relpages, pg_catalog.pg_relation_size(c.oid)",
+             ORDER BY CASE c.relkind WHEN 'p' THEN 0 ELSE 1 END DESC, s.bytes",
             &[&brought.0, &brought.1, &schemas, &names],
         )
         .await?;

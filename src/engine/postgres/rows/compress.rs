@@ -55,12 +55,16 @@ const END_OF_INSERTS: &[u8] = b"\n\n";
 /// Compression fails, counts differ, or the dump was given up.
 pub(super) fn run(mut reads: mpsc::Receiver<Vec<Read>>, form: &Form, gate: &Arc<Gate>) -> Result<()> {
     let mut current: Option<Current> = None;
+    let mut spare = Some(SegmentCompressor::new(&form.codec, &form.chunks)?);
     // The connection's side tells why it stopped in the middle of a unit.
     while let Some(reads) = reads.blocking_recv() {
         for read in reads {
             match read {
-                Read::Begin(unit) => current = Some(Current::new(unit, form, gate)?),
-                Read::End => current.take().context("the end of no unit")?.finish()?,
+                Read::Begin(unit) => {
+                    let compressor = spare.take().context("a unit within a unit")?;
+                    current = Some(Current::new(unit, form, gate, compressor));
+                }
+                Read::End => spare = Some(current.take().context("the end of no unit")?.finish()?),
                 read => current.as_mut().context("data without a unit")?.take(read)?,
             }
         }
@@ -76,7 +80,7 @@ struct Current<'a> {
     unit: Unit,
     form: &'a Form,
     gate: &'a Gate,
-    compressor: Option<SegmentCompressor>,
+    compressor: SegmentCompressor,
     inserts: Option<InsertWriter>,
     text: Vec<u8>,
     hash: RowHash,
@@ -89,16 +93,14 @@ struct Current<'a> {
 }
 
 impl<'a> Current<'a> {
-    fn new(unit: Unit, form: &'a Form, gate: &'a Gate) -> Result<Self> {
-        let (compressor, inserts) = match &unit.work {
-            Work::Rows { source, .. } => (
-                Some(SegmentCompressor::new(&form.codec, &form.chunks)?),
-                form.inserts
-                    .map(|options| InsertWriter::new(source, options, &form.quote)),
-            ),
-            Work::Objects(_) => (None, None),
+    fn new(unit: Unit, form: &'a Form, gate: &'a Gate, compressor: SegmentCompressor) -> Self {
+        let inserts = match &unit.work {
+            Work::Rows { source, .. } => form
+                .inserts
+                .map(|options| InsertWriter::new(source, options, &form.quote)),
+            Work::Objects(_) => None,
         };
-        Ok(Current {
+        Current {
             unit,
             form,
             gate,
@@ -109,7 +111,7 @@ impl<'a> Current<'a> {
             object: None,
             rows: 0,
             pieces: Vec::new(),
-        })
+        }
     }
 
     fn take(&mut self, read: Read) -> Result<()> {
@@ -130,24 +132,25 @@ impl<'a> Current<'a> {
                 Ok(())
             }
             Read::Objects(objects) => objects.into_iter().try_for_each(|(oid, bytes)| {
-                self.begin_object(oid)?;
+                self.begin_object(oid);
                 self.object_bytes(&bytes)?;
                 self.end_object()
             }),
-            Read::BeginObject(oid) => self.begin_object(oid),
+            Read::BeginObject(oid) => {
+                self.begin_object(oid);
+                Ok(())
+            }
             Read::Bytes(bytes) => self.object_bytes(&bytes),
             Read::EndObject => self.end_object(),
             Read::Begin(_) | Read::End => Ok(()),
         }
     }
 
-    fn begin_object(&mut self, oid: u32) -> Result<()> {
+    fn begin_object(&mut self, oid: u32) {
         self.object = Some(ObjectHash::new(oid));
         if !self.form.hash_only {
-            self.compressor = Some(SegmentCompressor::new(&self.form.codec, &self.form.chunks)?);
             self.pieces.push(Piece::BeginObject(oid));
         }
-        Ok(())
     }
 
     fn object_bytes(&mut self, bytes: &[u8]) -> Result<()> {
@@ -168,7 +171,8 @@ impl<'a> Current<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<()> {
+    /// Ends the unit, and gives the compressor back.
+    fn finish(mut self) -> Result<SegmentCompressor> {
         if let Work::Rows { source, .. } = &self.unit.work {
             // Every row came in a message of its own: a row more or less means that something was lost.
             ensure!(
@@ -193,7 +197,8 @@ impl<'a> Current<'a> {
             self.end_segment()?;
         }
         self.pieces.push(Piece::Done(self.hash));
-        self.send()
+        self.send()?;
+        Ok(self.compressor)
     }
 
     /// Compresses a piece at a time, so that what a row of many megabytes becomes leaves as it is made.
@@ -202,9 +207,8 @@ impl<'a> Current<'a> {
             return Ok(());
         }
         for piece in bytes.chunks(PIECE) {
-            let compressor = self.compressor.as_mut().context("data without a segment")?;
-            compressor.push(piece)?;
-            while let Some(chunk) = self.compressor.as_mut().and_then(SegmentCompressor::chunk) {
+            self.compressor.push(piece)?;
+            while let Some(chunk) = self.compressor.chunk() {
                 self.chunk(chunk)?;
             }
         }
@@ -212,8 +216,7 @@ impl<'a> Current<'a> {
     }
 
     fn end_segment(&mut self) -> Result<()> {
-        let compressor = self.compressor.take().context("the end of no segment")?;
-        let (rest, end) = compressor.finish()?;
+        let (rest, end) = self.compressor.finish()?;
         for chunk in rest {
             self.chunk(chunk)?;
         }
