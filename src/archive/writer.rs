@@ -117,6 +117,15 @@ impl Writer {
         }
     }
 
+    /// The entries, of the custom format.
+    #[must_use]
+    pub fn entries(&self) -> Option<Arc<Vec<Entry>>> {
+        match &self.form {
+            Form::Custom(custom) => Some(custom.entries()),
+            _ => None,
+        }
+    }
+
     /// What `pg_dump -v` says of what was written since the last call; nothing without `verbose`.
     pub fn notes(&mut self) -> Vec<String> {
         self.take_plain_notes();

@@ -60,6 +60,12 @@ impl Writer {
         })
     }
 
+    /// All entries.
+    #[must_use]
+    pub fn entries(&self) -> Arc<Vec<Entry>> {
+        Arc::clone(&self.entries)
+    }
+
     /// The entries that have data, in order.
     #[must_use]
     pub fn data(&self) -> Vec<DumpId> {

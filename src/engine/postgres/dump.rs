@@ -68,7 +68,7 @@ pub struct Request {
     pub rows_of: Option<Names>,
     /// Tables by schema and name whose rows are not read, as if they had none.
     pub skip_rows_of: Arc<HashSet<(String, String)>>,
-    /// Rows and large objects are only hashed: the archive has none of them.
+    /// Rows and large objects are only hashed, and nothing is written: the entries are in [`Dumped::toc`].
     pub hash_only: bool,
 }
 
@@ -151,6 +151,8 @@ pub struct Dumped {
     pub warnings: Vec<Warning>,
     /// Size and digests of what was written, to compare with what is read back.
     pub written: Written,
+    /// The entries of a dump that only hashes, in the order of an archive; else none.
+    pub toc: Arc<Vec<Entry>>,
 }
 
 /// Tables whose details are worth more sessions: to connect them takes as long as to read a few hundred tables.
@@ -332,12 +334,8 @@ impl Run<'_> {
         // All that the rows need of the catalogs is in the plan.
         let warnings = std::mem::take(&mut cat.warnings);
         drop(cat);
-        writer.begin()?;
-        progress.notes(writer.notes());
-        target.expect(&writer.head(), plan.bytes);
-        target.carry(&mut writer).await?;
-        if !writer.head().is_empty() {
-            target.head_ends();
+        if !request.hash_only {
+            begin_archive(&mut writer, target, plan.bytes, progress).await?;
         }
         // One that has nothing left to read holds the snapshot for the others.
         let awake: Vec<Awake> = sessions.iter().map(Awake::keep).collect();
@@ -351,9 +349,10 @@ impl Run<'_> {
             }
         };
         progress.step("finishing");
-        writer.finish(chrono::Local::now().naive_local())?;
-        progress.notes(writer.notes());
-        target.carry(&mut writer).await?;
+        let (head, toc) = match request.hash_only {
+            true => (bytes::Bytes::new(), writer.entries().unwrap_or_default()),
+            false => (end_archive(&mut writer, target, progress).await?, Arc::default()),
+        };
         let dumped = Dumped {
             source,
             spelling,
@@ -366,9 +365,31 @@ impl Run<'_> {
             schema_hash,
             warnings,
             written: Written::default(),
+            toc,
         };
-        Ok((writer.head(), dumped))
+        Ok((head, dumped))
     }
+}
+
+/// Carries the start of the archive, which may be rewritten at its end; data of about `bytes` bytes comes after it.
+async fn begin_archive(writer: &mut Writer, target: &mut Target, bytes: u64, progress: &dyn Progress) -> Result<()> {
+    writer.begin()?;
+    progress.notes(writer.notes());
+    let head = writer.head();
+    target.expect(&head, bytes);
+    target.carry(writer).await?;
+    if !head.is_empty() {
+        target.head_ends();
+    }
+    Ok(())
+}
+
+/// Carries the end of the archive; what comes back takes the place of its start.
+async fn end_archive(writer: &mut Writer, target: &mut Target, progress: &dyn Progress) -> Result<bytes::Bytes> {
+    writer.finish(chrono::Local::now().naive_local())?;
+    progress.notes(writer.notes());
+    target.carry(writer).await?;
+    Ok(writer.head())
 }
 
 /// An archive always can restore the database itself; text only when that is asked for.

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::null_sink::{Head, NullSink};
+use super::null_sink::NullSink;
 use super::origin::Expected;
 use super::watch::Watch;
-use crate::archive::reader::Reader;
 use crate::archive::required::LOAD_VIA_ROOT;
-use crate::archive::source::Source;
 use crate::archive::toc::Entry;
 use crate::engine::postgres::connect::session::Session;
 use crate::engine::postgres::connect::{Dsn, connect};
@@ -58,8 +56,6 @@ pub async fn prove(
     (request, read): (&Request, &BTreeMap<early::Name, RowHash>),
     watch: &Watch,
 ) -> Result<Proof> {
-    let head = Head::default();
-    let sink = Box::new(NullSink::new(head.clone()));
     let (proven, open): (Vec<_>, Vec<_>) = expected
         .tables
         .iter()
@@ -70,13 +66,12 @@ pub async fn prove(
         skip_rows_of: Arc::new(proven.into_iter().map(|table| (table.schema, table.name)).collect()),
         ..comparable(request, entries)
     };
-    let dumped = dump(dsn, &request, sink, &Silent).await?;
-    let reader = Reader::from_source(Source::memory(head.take())).await?;
+    let dumped = dump(dsn, &request, Box::new(NullSink), &Silent).await?;
     let open = Expected {
         tables: open,
         ..expected.clone()
     };
-    let mut compared = compare(&dumped, reader.entries(), &open, entries);
+    let mut compared = compare(&dumped, &dumped.toc, &open, entries);
     if !compared.privileges.is_empty() {
         let session = Arc::new(connect(dsn).await?);
         session.run(&format!("BEGIN; {OWN_ENCODING}")).await?;
@@ -102,16 +97,13 @@ pub async fn prove_within(
     request: &Request,
     watch: &Watch,
 ) -> Result<(Proof, Vec<String>)> {
-    let head = Head::default();
-    let sink = Box::new(NullSink::new(head.clone()));
-    let dumped = dump_within(session, dsn, &comparable(request, entries), sink).await?;
-    let reader = Reader::from_source(Source::memory(head.take())).await?;
-    let mut compared = compare(&dumped, reader.entries(), expected, entries);
+    let dumped = dump_within(session, dsn, &comparable(request, entries), Box::new(NullSink)).await?;
+    let mut compared = compare(&dumped, &dumped.toc, expected, entries);
     compared.without_effect(session, dsn, watch).await?;
     let proof = compared.judge(expected, entries)?;
     let known: BTreeSet<_> = known.iter().map(key).collect();
-    let besides = reader
-        .entries()
+    let besides = dumped
+        .toc
         .iter()
         .filter(|entry| counts(entry) && !known.contains(&key(entry)));
     Ok((proof, besides.map(name_of).collect()))

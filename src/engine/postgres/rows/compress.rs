@@ -194,7 +194,9 @@ impl<'a> Current<'a> {
                 });
             }
             self.push(&text)?;
-            self.end_segment()?;
+            if !self.form.hash_only {
+                self.end_segment()?;
+            }
         }
         self.pieces.push(Piece::Done(self.hash));
         self.send()?;

@@ -100,6 +100,7 @@ pub async fn run(
         gate: &gate,
         shared: &shared,
         progress,
+        hash_only: plan.hash_only,
         tables: Vec::new(),
         objects: RowHash::default(),
     };
@@ -137,6 +138,8 @@ struct Join<'a> {
     gate: &'a Gate,
     shared: &'a worker::Shared,
     progress: &'a dyn Progress,
+    /// Nothing is written.
+    hash_only: bool,
     tables: Vec<manifest::Table>,
     objects: RowHash,
 }
@@ -148,13 +151,17 @@ impl Join<'_> {
             self.gate.advance(index);
             if unit.first {
                 hash = RowHash::default();
-                self.writer.begin_data(unit.entry)?;
-                self.carry().await?;
+                if !self.hash_only {
+                    self.writer.begin_data(unit.entry)?;
+                    self.carry().await?;
+                }
             }
             hash += self.unit(index, &mut unit).await?;
             if unit.last {
-                self.writer.end_data()?;
-                self.carry().await?;
+                if !self.hash_only {
+                    self.writer.end_data()?;
+                    self.carry().await?;
+                }
                 self.complete(&unit, hash);
             }
         }
