@@ -78,7 +78,8 @@ impl From<&Drill> for DrillMark {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the seconds of a run
     fn from(drill: &Drill) -> Self {
         DrillMark {
-            at: drill.at,
+            // As names have it: of two in one second the later one gets the next.
+            at: BackupId::at(drill.at).time(),
             passed: drill.passed,
             seconds: drill.seconds.round().max(0.0) as u64,
         }
@@ -158,5 +159,25 @@ mod tests {
         ] {
             assert_eq!(DrillMark::parse("app", name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn the_time_of_a_mark_is_that_of_its_name() {
+        let drill = Drill {
+            id: "20261120T020000Z".parse().unwrap(),
+            at: "2026-11-21T03:04:05.678Z".parse().unwrap(),
+            passed: true,
+            problems: Vec::new(),
+            seconds: 0.4,
+            place: String::new(),
+            tables: 0,
+            rows: 0,
+            checks: 0,
+        };
+        let mark = DrillMark::from(&drill);
+        assert_eq!(
+            DrillMark::parse("app", &mark.name("app", drill.id)),
+            Some((drill.id, mark))
+        );
     }
 }

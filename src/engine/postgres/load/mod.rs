@@ -10,6 +10,7 @@ mod definitions;
 pub mod early;
 mod encoding;
 pub mod graph;
+mod in_order;
 mod inserts;
 mod items;
 mod keys;
@@ -320,55 +321,6 @@ impl Load {
 
     fn weight(&self, entry: &Entry) -> u64 {
         self.archive.weights.get(&entry.dump_id).copied().unwrap_or(0)
-    }
-
-    /// One after the other, in the archive's order.
-    async fn rows_in_order(&self, mut loader: Loader) -> Result<()> {
-        let mut late = Vec::new();
-        let order = loader
-            .archive
-            .keys
-            .in_order(self.archive.reader.entries(), &self.parallel);
-        for at in &order {
-            let entry = &self.archive.reader.entries()[*at];
-            if self.archive.required[*at].data && entry.has_data {
-                match loader.load(*at, self.weight(entry)).await {
-                    Err(error) if loader.may_go_later(entry, &error) => late.push(*at),
-                    Err(error) => loader.go_without_rows(*at, error)?,
-                    Ok(()) => {}
-                }
-                continue;
-            }
-            if entry.section == Section::PostData {
-                self.late_rows(&mut loader, &mut late).await?;
-            }
-            loader.run_all(&[*at]).await?;
-        }
-        self.late_rows(&mut loader, &mut late).await
-    }
-
-    /// Loads rows that may need those of other tables, for as long as some go.
-    async fn late_rows(&self, loader: &mut Loader, late: &mut Vec<usize>) -> Result<()> {
-        while !late.is_empty() {
-            let mut still = Vec::new();
-            for at in late.iter().copied() {
-                let entry = &self.archive.reader.entries()[at];
-                match loader.load(at, self.weight(entry)).await {
-                    Err(error) if loader.may_go_later(entry, &error) => still.push((at, error)),
-                    Err(error) => loader.go_without_rows(at, error)?,
-                    Ok(()) => {}
-                }
-            }
-            let hopeless = still.len() == late.len();
-            late.clear();
-            for (at, error) in still {
-                match hopeless {
-                    true => loader.go_without_rows(at, error)?,
-                    false => late.push(at),
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Grants privileges, then refreshes materialized views and creates event triggers.

@@ -246,7 +246,13 @@ impl Loader {
 
     /// Sends rows for as long as there are some: in binary where their `columns` are known, but as text from the
     /// first block on that is a long row, or has a value which only the server can read.
-    async fn copy(&self, entry: &Entry, freeze: bool, columns: Option<Columns>, rows: &Stream) -> Result<()> {
+    pub(super) async fn copy(
+        &self,
+        entry: &Entry,
+        freeze: bool,
+        columns: Option<Columns>,
+        rows: &Stream,
+    ) -> Result<()> {
         let mut next = rows.next().await?;
         if let (Some(Block::Rows(_)), Some(columns)) = (&next, columns) {
             let mut sink = self.copy_in(entry, freeze, true).await?;
