@@ -102,13 +102,16 @@ fn parts_are_as_large_as_the_size_of_the_database_wants() {
         );
     };
     parts_of(8);
-    // What the free space map takes counts as well: here 80 GB, which are no bytes on the disk.
-    let file = site.server.psql("app", "SELECT pg_relation_filepath('t')");
-    let map = Path::new(site.server.host()).join("data").join(format!("{file}_fsm"));
+    // What lies in TOAST counts as well: here 80 GB, which are no bytes on the disk.
+    let toast = "(SELECT reltoastrelid FROM pg_class WHERE oid = 't'::regclass)";
+    let file = site
+        .server
+        .psql("app", &format!("SELECT pg_relation_filepath({toast})"));
+    let toasted = Path::new(site.server.host()).join("data").join(file);
     for segment in 0..80 {
         let name = match segment {
-            0 => map.clone(),
-            _ => PathBuf::from(format!("{}.{segment}", map.display())),
+            0 => toasted.clone(),
+            _ => PathBuf::from(format!("{}.{segment}", toasted.display())),
         };
         let file = OpenOptions::new()
             .create(true)
@@ -118,12 +121,9 @@ fn parts_are_as_large_as_the_size_of_the_database_wants() {
             .unwrap();
         file.set_len(1 << 30).unwrap();
     }
-    assert!(
-        site.server
-            .psql("app", "SELECT pg_table_size('t')")
-            .parse::<u64>()
-            .unwrap()
-            > 80 << 30
+    assert_eq!(
+        site.server.psql("app", &format!("SELECT pg_relation_size({toast})")),
+        (80u64 << 30).to_string()
     );
     // Twice that, for what compressed values are as text, in nine thousand parts.
     parts_of(19);
