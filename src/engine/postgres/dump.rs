@@ -389,6 +389,7 @@ async fn end_archive(writer: &mut Writer, target: &mut Target, progress: &dyn Pr
     writer.finish(chrono::Local::now().naive_local())?;
     progress.notes(writer.notes());
     target.carry(writer).await?;
+    target.write_waiting().await?;
     Ok(writer.head())
 }
 

@@ -83,8 +83,11 @@ const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL
 pub async fn read(session: &Session) -> Result<Vec<String>> {
     session.run(BEGIN).await?;
     let all = ask(session).await;
-    session.run("ROLLBACK").await?;
-    all
+    let ended = session.run("ROLLBACK").await;
+    // The first error tells more.
+    let all = all?;
+    ended?;
+    Ok(all)
 }
 
 async fn ask(session: &Session) -> Result<Vec<String>> {

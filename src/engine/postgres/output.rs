@@ -90,7 +90,8 @@ impl Target {
         }
     }
 
-    async fn write_waiting(&mut self) -> Result<()> {
+    /// Writes what waits for more. Comes before [`Target::finish`], while a failure can still be followed by [`Target::abort`].
+    pub(super) async fn write_waiting(&mut self) -> Result<()> {
         match self.waiting.is_empty() {
             true => Ok(()),
             false => {
@@ -126,8 +127,7 @@ impl Target {
     }
 
     /// Makes the archive durable.
-    pub(super) async fn finish(mut self, head: Bytes) -> Result<Written> {
-        self.write_waiting().await?;
+    pub(super) async fn finish(self, head: Bytes) -> Result<Written> {
         let mut head_digest = Digest::new();
         head_digest.update(&head);
         let written = Written {
